@@ -1,0 +1,530 @@
+"""The intermediate representation: every node there is, and what it means.
+
+Semantics, once and for all:
+
+- **Levels.** *tensor*: te expressions, with `Reduce`. *loop*: loops around `Block`s over multi-dimensional
+  buffers; schedules work here. *flat*: no `Block`, one-dimensional buffers, explicit vectors; backends read this.
+- **Index** is an exact (unbounded) integer. `//` and `%` floor, and their divisor is positive. Extents may depend
+  on outer loop variables, on `Size`s (shape variables, >= 0) and on `Knob`s (tuning parameters, >= 1). A loop runs
+  its variable from 0 up to its extent; a negative extent runs nothing.
+- **Integers** wrap around. `//` and `%` floor; by zero they give 0. Shifts take counts modulo the width.
+- **Floats** follow IEEE 754 with round-to-nearest; nothing is contracted or re-associated behind the author's back:
+  a fused multiply-add is the op `fma`, formed once, in create_func. `max` and `min` propagate NaN. float16 and
+  bfloat16 arithmetic computes each op in float32 and rounds. A cast from float to integer truncates and
+  saturates, NaN gives 0.
+- **Vectors.** An expression has `lanes` (1 for scalars); ops work lane by lane. A `mask` on a flat load or store
+  switches lanes off: a masked-off lane touches no memory and loads as zero.
+- `select` evaluates both sides; `if_then_else` only the one taken, so that it may guard a load.
+- **Block.** A `Block` is one computation with its own iterators, each of which the loops around it bind to a value.
+  It runs for the loop iterations in which `predicate` holds. Schedules change loops and bindings, never what a body
+  computes. What it reads and writes is computed from its body, never stored.
+  If it reduces, `init` runs once per spatial point before the first update, even when there is no update at all,
+  under the conjuncts of `predicate` that are free of reduction variables.
+  Iterators are *spatial* (instances are independent), *reduce* (instances combine in any order, if the user says so
+  by a schedule step) or *ordered* (instances run in ascending order).
+- **Alloc** makes a buffer with unspecified contents for the run of its body.
+
+Nodes are immutable. Expressions are interned: equal means identical, so compare with `is` (`==` builds an
+expression). `Var` and `Buffer` are themselves only; statements compare by `walk.same`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
+THREAD_AXES = tuple(f"{unit}.{axis}" for unit in ("blockIdx", "threadIdx", "vthread") for axis in "xyz")
+LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL, *THREAD_AXES)
+SPATIAL, REDUCE, ORDERED = "spatial", "reduce", "ordered"
+ITER_KINDS = (SPATIAL, REDUCE, ORDERED)
+
+Annotations = tuple[tuple[str, Any], ...]
+_interned: WeakValueDictionary[tuple, Expr] = WeakValueDictionary()
+_set = object.__setattr__
+
+
+class Node:
+    """Base of all nodes: fields in order, immutability, repr through the printer."""
+
+    __slots__ = ("__weakref__",)
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: make a new node instead of setting {name}")
+
+    def __repr__(self) -> str:
+        from tensorlang.ir.printer import text
+
+        return text(self)
+
+
+# ---------------------------------------------------------------------------------------------- expressions
+class Expr(Node):
+    """A value: `dtype` of each lane, `lanes` of them. Python operators build expressions (see ops.py)."""
+
+    __slots__ = ("dtype", "lanes", "memo")
+    dtype: str
+    lanes: int
+    memo: dict[Any, Any]  # what analyses remember about this node, keyed by the analysis
+
+    def __reduce__(self) -> Any:
+        raise TypeError("IR is not pickled: use ir.serial (Func <-> JSON) or a Trace")
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"the truth of {self!r} is not known while a program is built: use select, if_then_else, & | ~ "
+            "instead of if, and, or, not"
+        )
+
+    def __iter__(self) -> Any:
+        raise TypeError(f"{self!r} is a scalar expression: it cannot be iterated over")
+
+    def astype(self, dtype: str) -> Expr:
+        """The value converted to `dtype`, as NumPy's astype: `(A[i] * B[i]).astype("float32")`."""
+        return _ops.cast(self, dtype)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> Any:
+        return _ops.make("eq", self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _ops.make("ne", self, other)
+
+    def __lt__(self, other: Any) -> Expr:
+        return _ops.make("lt", self, other)
+
+    def __le__(self, other: Any) -> Expr:
+        return _ops.make("le", self, other)
+
+    def __gt__(self, other: Any) -> Expr:
+        return _ops.make("gt", self, other)
+
+    def __ge__(self, other: Any) -> Expr:
+        return _ops.make("ge", self, other)
+
+    def __neg__(self) -> Expr:
+        return _ops.make("neg", self)
+
+    def __pos__(self) -> Expr:
+        return self
+
+    def __abs__(self) -> Expr:
+        return _ops.make("abs", self)
+
+    def __invert__(self) -> Expr:
+        return _ops.invert(self)
+
+    def __pow__(self, other: Any) -> Expr:
+        return _ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Expr:
+        return _ops.make("pow", other, self)
+
+    def __add__(self, other: Any) -> Expr:
+        return _ops.make("add", self, other)
+
+    def __radd__(self, other: Any) -> Expr:
+        return _ops.make("add", other, self)
+
+    def __sub__(self, other: Any) -> Expr:
+        return _ops.make("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Expr:
+        return _ops.make("sub", other, self)
+
+    def __mul__(self, other: Any) -> Expr:
+        return _ops.make("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Expr:
+        return _ops.make("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Expr:
+        return _ops.make("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return _ops.make("div", other, self)
+
+    def __floordiv__(self, other: Any) -> Expr:
+        return _ops.make("floordiv", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Expr:
+        return _ops.make("floordiv", other, self)
+
+    def __mod__(self, other: Any) -> Expr:
+        return _ops.make("mod", self, other)
+
+    def __rmod__(self, other: Any) -> Expr:
+        return _ops.make("mod", other, self)
+
+    def __and__(self, other: Any) -> Expr:
+        return _ops.logic("and", self, other)
+
+    def __rand__(self, other: Any) -> Expr:
+        return _ops.logic("and", other, self)
+
+    def __or__(self, other: Any) -> Expr:
+        return _ops.logic("or", self, other)
+
+    def __ror__(self, other: Any) -> Expr:
+        return _ops.logic("or", other, self)
+
+    def __xor__(self, other: Any) -> Expr:
+        return _ops.logic("xor", self, other)
+
+    def __rxor__(self, other: Any) -> Expr:
+        return _ops.logic("xor", other, self)
+
+    def __lshift__(self, other: Any) -> Expr:
+        return _ops.make("shl", self, other)
+
+    def __rlshift__(self, other: Any) -> Expr:
+        return _ops.make("shl", other, self)
+
+    def __rshift__(self, other: Any) -> Expr:
+        return _ops.make("shr", self, other)
+
+    def __rrshift__(self, other: Any) -> Expr:
+        return _ops.make("shr", other, self)
+
+
+def _intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int) -> Any:
+    found = _interned.get(key)
+    if found is not None:
+        return found
+    node = object.__new__(cls)
+    for name, value in fields.items():
+        _set(node, name, value)
+    _set(node, "dtype", dtype)
+    _set(node, "lanes", lanes)
+    _set(node, "memo", {})
+    _interned[key] = node
+    return node
+
+
+class Var(Expr):
+    """A name for a value. Two Vars are never equal, whatever their names."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __init__(self, name: str, dtype: str = "index", lanes: int = 1):
+        _set(self, "name", name)
+        _set(self, "dtype", dtype)
+        _set(self, "lanes", lanes)
+        _set(self, "memo", {})
+
+
+class Size(Var):
+    """A shape variable: an index >= 0, known at the call."""
+
+    __slots__ = ()
+
+
+class Knob(Var):
+    """A tuning parameter: an index >= 1 that stays open in a sketch. `choices` are the values it may take."""
+
+    __slots__ = ("choices",)
+    choices: tuple[int, ...]
+
+    def __init__(self, name: str, choices: tuple[int, ...]):
+        super().__init__(name)
+        _set(self, "choices", tuple(choices))
+
+
+class Const(Expr):
+    """A literal: int (also of dtype index), float or bool."""
+
+    __slots__ = ("value",)
+    fields = ("value", "dtype")
+    value: int | float | bool
+
+    def __new__(cls, value: int | float | bool, dtype: str) -> Const:
+        key = (cls, value.hex() if isinstance(value, float) else int(value), dtype)
+        return _intern(cls, key, {"value": value}, dtype, 1)
+
+
+class Op(Expr):
+    """`op(args)`, where `op` is a row of the table in ops.py. Build with ops.make, which checks dtypes."""
+
+    __slots__ = ("args", "op")
+    fields = ("op", "args", "dtype")
+    op: str
+    args: tuple[Expr, ...]
+
+    def __new__(cls, op: str, args: tuple[Expr, ...], dtype: str) -> Op:
+        lanes = max(a.lanes for a in args) if args else 1
+        return _intern(cls, (cls, op, args, dtype), {"op": op, "args": args}, dtype, lanes)
+
+
+class Load(Expr):
+    """`buffer[indices]`; at the flat level one index, possibly a vector, and possibly a bool `mask` of as many lanes."""
+
+    __slots__ = ("buffer", "indices", "mask")
+    fields = ("buffer", "indices", "mask")
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    mask: Expr | None
+
+    def __new__(cls, buffer: Buffer, indices: tuple[Expr, ...], mask: Expr | None = None) -> Load:
+        lanes = max((i.lanes for i in indices), default=1)
+        fields = {"buffer": buffer, "indices": indices, "mask": mask}
+        return _intern(cls, (cls, buffer, indices, mask), fields, buffer.dtype, lanes)
+
+
+class Let(Expr):
+    """`body`, in which `var` stands for `value`."""
+
+    __slots__ = ("body", "value", "var")
+    fields = ("var", "value", "body")
+    var: Var
+    value: Expr
+    body: Expr
+
+    def __new__(cls, var: Var, value: Expr, body: Expr) -> Let:
+        fields = {"var": var, "value": value, "body": body}
+        return _intern(cls, (cls, var, value, body), fields, body.dtype, body.lanes)
+
+
+class Ramp(Expr):
+    """The vector `base, base + stride, ..., base + (lanes - 1) * stride`."""
+
+    __slots__ = ("base", "stride")
+    fields = ("base", "stride", "lanes")
+    base: Expr
+    stride: Expr
+
+    def __new__(cls, base: Expr, stride: Expr, lanes: int) -> Ramp:
+        return _intern(cls, (cls, base, stride, lanes), {"base": base, "stride": stride}, base.dtype, lanes)
+
+
+class Splat(Expr):
+    """`value` in each of `lanes` lanes."""
+
+    __slots__ = ("value",)
+    fields = ("value", "lanes")
+    value: Expr
+
+    def __new__(cls, value: Expr, lanes: int) -> Splat:
+        return _intern(cls, (cls, value, lanes), {"value": value}, value.dtype, lanes)
+
+
+class Reduce(Expr):
+    """The `index`-th result of folding `sources` over `axes` (tensor level only)."""
+
+    __slots__ = ("axes", "index", "reducer", "sources")
+    fields = ("reducer", "sources", "axes", "index")
+    reducer: Reducer
+    sources: tuple[Expr, ...]
+    axes: tuple[Iter, ...]
+    index: int
+
+    def __new__(cls, reducer: Reducer, sources: tuple[Expr, ...], axes: tuple[Iter, ...], index: int) -> Reduce:
+        fields = {"reducer": reducer, "sources": sources, "axes": axes, "index": index}
+        return _intern(cls, (cls, reducer, sources, axes, index), fields, reducer.identity[index].dtype, 1)
+
+
+class Reducer(Node):
+    """A monoid over tuples: `combine[i]` computes the i-th component from the variables `left` and `right`.
+
+    `identity` is its neutral element. Without `commutative`, its axes are *ordered*.
+    """
+
+    __slots__ = ("combine", "commutative", "identity", "left", "name", "right")
+    fields = ("name", "left", "right", "combine", "identity", "commutative")
+    name: str
+    left: tuple[Var, ...]
+    right: tuple[Var, ...]
+    combine: tuple[Expr, ...]
+    identity: tuple[Expr, ...]
+    commutative: bool
+
+    def __init__(
+        self,
+        name: str,
+        left: tuple[Var, ...],
+        right: tuple[Var, ...],
+        combine: tuple[Expr, ...],
+        identity: tuple[Expr, ...],
+        commutative: bool,
+    ):
+        for field, value in zip(self.fields, (name, left, right, combine, identity, commutative), strict=True):
+            _set(self, field, value)
+
+
+class Iter(Node):
+    """An iterator of a block (or a te axis): `var` takes the values 0 <= var < extent."""
+
+    __slots__ = ("extent", "kind", "var")
+    fields = ("var", "extent", "kind")
+    var: Var
+    extent: Expr
+    kind: str
+
+    def __init__(self, var: Var, extent: Expr, kind: str = SPATIAL):
+        _set(self, "var", var)
+        _set(self, "extent", extent)
+        _set(self, "kind", kind)
+
+
+class Buffer(Node):
+    """Memory: row-major, compact. `scope` names the memory: global (parameters, heap), local (registers, stack) ..."""
+
+    __slots__ = ("dtype", "name", "scope", "shape")
+    fields = ("name", "shape", "dtype", "scope")
+    name: str
+    shape: tuple[Expr, ...]
+    dtype: str
+    scope: str
+
+    def __init__(self, name: str, shape: tuple[Expr, ...], dtype: str, scope: str = "global"):
+        for field, value in zip(Buffer.fields, (name, shape, dtype, scope), strict=True):
+            _set(self, field, value)
+
+
+# ----------------------------------------------------------------------------------------------- statements
+class Stmt(Node):
+    """Something that is done. Plain data: fields in constructor order, see `fields`."""
+
+    __slots__ = ()
+
+    def __init__(self, *values: Any, **named: Any):
+        for field, value in zip(self.fields, values, strict=False):
+            _set(self, field, value)
+        for field in self.fields[len(values) :]:
+            _set(self, field, named.pop(field) if field in named else self.defaults[field])
+        if named:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(named)}")
+
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some fields changed."""
+        return type(self)(*(changes.pop(f) if f in changes else getattr(self, f) for f in self.fields), **changes)
+
+
+class For(Stmt):
+    """`body` for var = 0 .. extent - 1, run as `kind` says. The name of a loop is its variable's name."""
+
+    __slots__ = fields = ("var", "extent", "kind", "body", "annotations")
+    defaults: ClassVar = {"annotations": ()}
+    var: Var
+    extent: Expr
+    kind: str
+    body: Stmt
+    annotations: Annotations
+
+
+class Block(Stmt):
+    """One computation: see the semantics above. `bindings[n]` is the value of `iters[n]` in terms of loop variables."""
+
+    __slots__ = fields = ("name", "iters", "bindings", "predicate", "reducer", "init", "body", "annotations")
+    defaults: ClassVar = {"annotations": ()}
+    name: str
+    iters: tuple[Iter, ...]
+    bindings: tuple[Expr, ...]
+    predicate: Expr
+    reducer: Reducer | None
+    init: Stmt | None
+    body: Stmt
+    annotations: Annotations
+
+
+class Store(Stmt):
+    """`buffer[indices] = value`; at the flat level one index, possibly a vector, and possibly a mask."""
+
+    __slots__ = fields = ("buffer", "indices", "value", "mask")
+    defaults: ClassVar = {"mask": None}
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    value: Expr
+    mask: Expr | None
+
+
+class Alloc(Stmt):
+    """`body`, in which `buffer` exists."""
+
+    __slots__ = fields = ("buffer", "body")
+    buffer: Buffer
+    body: Stmt
+
+
+class If(Stmt):
+    """`then` if the scalar `cond` holds, else `orelse` (which may be None)."""
+
+    __slots__ = fields = ("cond", "then", "orelse")
+    defaults: ClassVar = {"orelse": None}
+    cond: Expr
+    then: Stmt
+    orelse: Stmt | None
+
+
+class LetStmt(Stmt):
+    """`body`, in which `var` stands for `value`, evaluated once, before it."""
+
+    __slots__ = fields = ("var", "value", "body")
+    var: Var
+    value: Expr
+    body: Stmt
+
+
+class Seq(Stmt):
+    """`stmts`, one after the other. Build with `seq`, which flattens."""
+
+    __slots__ = fields = ("stmts",)
+    stmts: tuple[Stmt, ...]
+
+
+class Do(Stmt):
+    """An effect: barrier, asynchronous copy, matrix instruction ... `what` is the op or an Intrinsic."""
+
+    __slots__ = fields = ("what", "args")
+    what: Any
+    args: tuple[Expr, ...]
+
+
+class Func(Node):
+    """A function over buffers: `params` in call order; those in `outputs` are written, in full, the rest only read.
+
+    The `Size`s in the shapes of `params` are implicit parameters.
+    """
+
+    __slots__ = ("body", "name", "outputs", "params")
+    fields = ("name", "params", "outputs", "body")
+    name: str
+    params: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    body: Stmt
+
+    def __init__(self, name: str, params: tuple[Buffer, ...], outputs: tuple[Buffer, ...], body: Stmt):
+        for field, value in zip(self.fields, (name, params, outputs, body), strict=True):
+            _set(self, field, value)
+
+    def with_body(self, body: Stmt) -> Func:
+        return self if body is self.body else Func(self.name, self.params, self.outputs, body)
+
+
+NOTHING = Seq(())
+
+
+def seq(*stmts: Stmt) -> Stmt:
+    """The statements one after the other, with nested sequences flattened; a single one is returned as it is."""
+    flat: list[Stmt] = []
+    for stmt in stmts:
+        flat.extend(stmt.stmts if isinstance(stmt, Seq) else (stmt,))
+    return flat[0] if len(flat) == 1 else Seq(tuple(flat)) if flat else NOTHING
+
+
+def const(value: int) -> Const:
+    """An index literal."""
+    return Const(int(value), "index")
+
+
+TRUE, FALSE, ZERO, ONE = Const(True, "bool"), Const(False, "bool"), const(0), const(1)
+
+Fold = Callable[[Node], Node]
+Nodes = Iterator[Node]
+
+from tensorlang.ir import ops as _ops  # noqa: E402  (operators build through its table, which needs the nodes)

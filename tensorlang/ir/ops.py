@@ -1,0 +1,312 @@
+"""The table of operations, and the only way to build `Op` nodes: `make`.
+
+Each row gives the arity, which dtypes the operands may have, the dtype of the result, how it prints, and what it
+computes on NumPy scalars and arrays. Mathematical functions are rows without a NumPy function: mathlib.py defines
+them in terms of the other rows, so that every backend and the interpreter agree bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorlang.errors import ExprError
+from tensorlang.ir import dtypes
+from tensorlang.ir.nodes import Const, Expr, Op, Splat
+
+FLOAT, INT, INDEX, BOOL = "float", "int", "index", "bool"
+NUMBER = (FLOAT, INT, INDEX)
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """One row: `kinds` the operands may have; `result` is "same" or a dtype; `symbol` prints infix if present."""
+
+    arity: int
+    kinds: tuple[str, ...]
+    result: str = "same"
+    symbol: str = ""
+    precedence: int = 100
+    numpy: Callable[..., Any] | None = None
+    commutative: bool = False
+
+
+def _floordiv(a: Any, b: Any) -> Any:
+    """Floor division in which x // 0 is 0 (NumPy says so too, with a warning) and the smallest integer wraps."""
+    with np.errstate(all="ignore"):
+        return np.floor_divide(a, b)
+
+
+def _mod(a: Any, b: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.remainder(a, b)
+
+
+def _shift(function: Callable[..., Any]) -> Callable[..., Any]:
+    def shift(a: Any, b: Any) -> Any:
+        a = np.asarray(a)
+        return function(a, np.asarray(b).astype(a.dtype) & a.dtype.type(8 * a.dtype.itemsize - 1))
+
+    return shift
+
+
+OPS: dict[str, OpInfo] = {
+    # arithmetic
+    "add": OpInfo(2, NUMBER, symbol="+", precedence=60, numpy=np.add, commutative=True),
+    "sub": OpInfo(2, NUMBER, symbol="-", precedence=60, numpy=np.subtract),
+    "mul": OpInfo(2, NUMBER, symbol="*", precedence=70, numpy=np.multiply, commutative=True),
+    "div": OpInfo(2, (FLOAT,), symbol="/", precedence=70, numpy=np.divide),
+    "floordiv": OpInfo(2, (INT, INDEX), symbol="//", precedence=70, numpy=_floordiv),
+    "mod": OpInfo(2, (INT, INDEX), symbol="%", precedence=70, numpy=_mod),
+    "min": OpInfo(2, (*NUMBER, BOOL), numpy=np.minimum, commutative=True),
+    "max": OpInfo(2, (*NUMBER, BOOL), numpy=np.maximum, commutative=True),
+    "neg": OpInfo(1, NUMBER, symbol="-", precedence=80, numpy=np.negative),
+    "abs": OpInfo(1, NUMBER, numpy=np.abs),
+    "fma": OpInfo(3, (FLOAT,)),  # a * b + c, rounded once
+    # comparison and logic
+    "eq": OpInfo(2, (*NUMBER, BOOL), "bool", "==", 40, np.equal, True),
+    "ne": OpInfo(2, (*NUMBER, BOOL), "bool", "!=", 40, np.not_equal, True),
+    "lt": OpInfo(2, NUMBER, "bool", "<", 40, np.less),
+    "le": OpInfo(2, NUMBER, "bool", "<=", 40, np.less_equal),
+    "gt": OpInfo(2, NUMBER, "bool", ">", 40, np.greater),
+    "ge": OpInfo(2, NUMBER, "bool", ">=", 40, np.greater_equal),
+    "and": OpInfo(2, (BOOL,), "bool", "and", 20, np.logical_and, True),
+    "or": OpInfo(2, (BOOL,), "bool", "or", 10, np.logical_or, True),
+    "not": OpInfo(1, (BOOL,), "bool", "not ", 30, np.logical_not),
+    "select": OpInfo(3, (), numpy=np.where),  # (condition, value if true, value if false); both are evaluated
+    "if_then_else": OpInfo(3, ()),  # the same, but only the value taken is evaluated
+    # bits
+    "bitand": OpInfo(2, (INT,), symbol="&", precedence=56, numpy=np.bitwise_and, commutative=True),
+    "bitor": OpInfo(2, (INT,), symbol="|", precedence=52, numpy=np.bitwise_or, commutative=True),
+    "bitxor": OpInfo(2, (INT,), symbol="^", precedence=54, numpy=np.bitwise_xor, commutative=True),
+    "bitnot": OpInfo(1, (INT,), symbol="~", precedence=80, numpy=np.invert),
+    "shl": OpInfo(2, (INT,), symbol="<<", precedence=58, numpy=_shift(np.left_shift)),
+    "shr": OpInfo(2, (INT,), symbol=">>", precedence=58, numpy=_shift(np.right_shift)),
+    # conversion (the dtype of the node says to what)
+    "cast": OpInfo(1, ()),  # the value, converted
+    "reinterpret": OpInfo(1, ()),  # the bits, as another dtype of the same size
+    # rounding and classification
+    "floor": OpInfo(1, (FLOAT,), numpy=np.floor),
+    "ceil": OpInfo(1, (FLOAT,), numpy=np.ceil),
+    "trunc": OpInfo(1, (FLOAT,), numpy=np.trunc),
+    "round": OpInfo(1, (FLOAT,), numpy=np.rint),  # half to even
+    "sqrt": OpInfo(1, (FLOAT,), numpy=np.sqrt),
+    "isnan": OpInfo(1, (FLOAT,), "bool", numpy=np.isnan),
+    "isinf": OpInfo(1, (FLOAT,), "bool", numpy=np.isinf),
+    "isfinite": OpInfo(1, (FLOAT,), "bool", numpy=np.isfinite),
+    # mathematical functions: mathlib.py defines them
+    **{
+        name: OpInfo(1, (FLOAT,))
+        for name in (
+            *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "rsqrt", "sin", "cos", "tan"),
+            *("sinh", "cosh", "tanh", "atan", "erf", "sigmoid"),
+        )
+    },
+    "pow": OpInfo(2, (FLOAT,)),
+}
+MATH = tuple(name for name, row in OPS.items() if row.kinds == (FLOAT,) and row.numpy is None and name != "fma")
+
+
+def kind_of(dtype: str) -> str:
+    return FLOAT if dtypes.is_float(dtype) else INT if dtypes.is_integer(dtype) else dtype
+
+
+def literal(value: Any, dtype: str) -> Const:
+    """`value` as a constant of `dtype`; it must be representable there as NumPy users expect."""
+    kind = kind_of(dtype)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        if kind != BOOL:
+            raise ExprError(f"expected a {dtype} literal, got {value}: write {int(value)}")
+        return Const(value, dtype)
+    if isinstance(value, int) and kind in (INT, INDEX):
+        if kind == INT and not _range(dtype)[0] <= value <= _range(dtype)[1]:
+            raise ExprError(f"{value} does not fit in {dtype}, which holds {_range(dtype)[0]} .. {_range(dtype)[1]}")
+        return Const(value, dtype)
+    if isinstance(value, int | float) and kind == FLOAT:
+        return Const(float(dtypes.to_numpy(dtype).type(value)), dtype)
+    if isinstance(value, int | float | complex | str | list | tuple) or value is None:
+        raise ExprError(f"{value!r} is not a {dtype} value" + _literal_hint(value, kind))
+    raise ExprError(f"expected an expression or a Python number, got {type(value).__name__}")
+
+
+def _literal_hint(value: Any, kind: str) -> str:
+    if isinstance(value, float) and kind in (INT, INDEX):
+        return ': cast the other operand, for example x.astype("float32")'
+    return ""
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+def make(op: str, *operands: Any) -> Expr:
+    """`op(operands)`: checks arity and dtypes, turns Python numbers into constants, folds constant index arithmetic.
+
+    Raises ExprError when dtypes do not fit; the text says which cast to write.
+    """
+    row = OPS[op]
+    if len(operands) != row.arity:
+        raise ExprError(f"{op} takes {row.arity} operands, got {len(operands)}")
+    args = _align(op, operands[1:] if op in ("select", "if_then_else") else operands)
+    dtype = args[0].dtype
+    if op in ("select", "if_then_else"):
+        cond = operands[0] if isinstance(operands[0], Expr) else literal(operands[0], "bool")
+        if cond.dtype != "bool":
+            raise ExprError(f"the condition of {op} must be bool, got {cond.dtype}: write the comparison, as in x != 0")
+        args = _same_lanes((cond, *args))
+        if isinstance(cond, Const):
+            return args[1] if cond.value else args[2]
+    elif kind_of(dtype) not in row.kinds:
+        raise ExprError(_kind_message(op, row, dtype))
+    folded = _fold(op, args)
+    return folded if folded is not None else Op(op, args, dtype if row.result == "same" else row.result)
+
+
+def _align(op: str, operands: tuple[Any, ...]) -> tuple[Expr, ...]:
+    """The operands as expressions of one dtype and one number of lanes."""
+    exprs = [x for x in operands if isinstance(x, Expr)]
+    if not exprs:
+        dtype = "float32" if any(isinstance(x, float) for x in operands) else "index"
+        return tuple(literal(x, dtype) for x in operands)
+    dtype = exprs[0].dtype
+    for other in exprs:
+        if other.dtype != dtype:
+            raise ExprError(_mix_message(op, exprs[0], other))
+    return _same_lanes(tuple(x if isinstance(x, Expr) else literal(x, dtype) for x in operands))
+
+
+def _same_lanes(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    lanes = max(a.lanes for a in args)
+    return args if lanes == 1 else tuple(a if a.lanes == lanes else Splat(a, lanes) for a in args)
+
+
+def _mix_message(op: str, a: Expr, b: Expr) -> str:
+    narrow, wide = sorted((a, b), key=lambda e: (dtypes.is_float(e.dtype), dtypes.bits(e.dtype), e.dtype == "index"))
+    if wide.dtype == "index":
+        narrow, wide = wide, narrow
+    symbol = OPS[op].symbol or op
+    return f'{symbol} mixes {a.dtype} and {b.dtype}: write {narrow!r}.astype("{wide.dtype}")'
+
+
+def _kind_message(op: str, row: OpInfo, dtype: str) -> str:
+    name = row.symbol.strip() or op
+    if op == "div":
+        return f"/ needs floats, got {dtype}: write // for integers, or cast first, as in x.astype(\"float32\")"
+    if op in ("floordiv", "mod") and dtypes.is_float(dtype):
+        return f"{name} needs integers, got {dtype}: write floor(a / b)"
+    if dtype == "bool" and FLOAT in row.kinds:
+        return f'{name} needs numbers, got bool: cast first, as in x.astype("int32")'
+    return f"{name} needs {' or '.join(row.kinds)} operands, got {dtype}"
+
+
+_PYTHON: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "floordiv": lambda a, b: a // b if b else 0,
+    "mod": lambda a, b: a % b if b else 0,
+    "min": min,
+    "max": max,
+    "neg": operator.neg,
+    "abs": abs,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+    "not": operator.not_,
+}
+
+
+def _fold(op: str, args: tuple[Expr, ...]) -> Expr | None:
+    """Exact arithmetic on index and bool: constants, and the identities of 0, 1, true and false. Else None."""
+    if args[0].dtype not in ("index", "bool") or op not in _PYTHON:
+        return None
+    if all(isinstance(a, Const) for a in args):
+        value = _PYTHON[op](*(a.value for a in args))  # type: ignore[attr-defined]
+        return Const(value, "bool" if isinstance(value, bool) else args[0].dtype)
+    if len(args) == 1:
+        return None
+    a, b = args
+    x, y = (e.value if isinstance(e, Const) else None for e in args)
+    if (op in ("add", "or", "max") and args[0].dtype == "bool" and x is False) or (op == "add" and x == 0):
+        return b
+    if (op == "or" and y is False) or (op in ("add", "sub") and y == 0) or (op == "mul" and y == 1):
+        return a
+    if (op == "mul" and x == 1) or (op == "and" and x is True):
+        return b
+    if (op == "and" and y is True) or (op == "floordiv" and y == 1):
+        return a
+    if op == "mul" and (x == 0 or y == 0) or (op == "mod" and y == 1):
+        return Const(0, "index")
+    if op in ("and", "or") and (x is (op == "or") or y is (op == "or")):
+        return Const(op == "or", "bool")
+    if op in ("min", "max", "and", "or") and a is b:
+        return a
+    return None
+
+
+def cast(value: Expr, dtype: str) -> Expr:
+    """`value` converted to `dtype` (index included); the same expression if it has that dtype already."""
+    if dtype not in dtypes.ALL:
+        raise ExprError(f"unknown dtype {dtype!r}: one of {', '.join(dtypes.DATA)}")
+    if value.dtype == dtype:
+        return value
+    if isinstance(value, Const) and value.dtype == "index" and dtype != "bool":
+        return literal(value.value, dtype)
+    return Op("cast", (value,), dtype)
+
+
+def reinterpret(value: Expr, dtype: str) -> Expr:
+    """The bits of `value` as `dtype`, which has the same size."""
+    if dtypes.bits(dtype) != dtypes.bits(value.dtype):
+        raise ExprError(f"cannot reinterpret {value.dtype} as {dtype}: sizes differ")
+    return value if value.dtype == dtype else Op("reinterpret", (value,), dtype)
+
+
+def logic(op: str, a: Any, b: Any) -> Expr:
+    """& | ^: logical on bool, bitwise on integers."""
+    dtype = (a if isinstance(a, Expr) else b).dtype
+    if dtype != "bool":
+        return make("bit" + op, a, b)
+    return make("ne", a, b) if op == "xor" else make(op, a, b)
+
+
+def invert(a: Expr) -> Expr:
+    """~: logical on bool, bitwise on integers."""
+    return make("not" if a.dtype == "bool" else "bitnot", a)
+
+
+def power(base: Expr, exponent: Any) -> Expr:
+    """base ** exponent; a small whole exponent becomes multiplications (so x ** 2 is x * x, as in NumPy)."""
+    whole = isinstance(exponent, int | float) and not isinstance(exponent, bool) and exponent == math.trunc(exponent)
+    if whole and 1 <= exponent <= 16:
+        result, square, n = None, base, int(exponent)
+        while n:
+            if n & 1:
+                result = square if result is None else result * square
+            n >>= 1
+            square = square * square if n else square
+        return result  # type: ignore[return-value]
+    if not dtypes.is_float(base.dtype):
+        raise ExprError(f"** on {base.dtype} needs a whole exponent from 1 to 16, got {exponent!r}")
+    return make("pow", base, exponent)
+
+
+def all_of(conditions: Any) -> Expr:
+    """The conjunction of bool expressions; true if there are none."""
+    result: Expr = Const(True, "bool")
+    for condition in conditions:
+        result = make("and", result, condition)
+    return result
