@@ -1,0 +1,1 @@
+"""Measuring candidates in processes that may crash, hang or lie without harm to the tuner."""

@@ -1,0 +1,1 @@
+"""Sketches by kind of target: functions that write a schedule with knobs left open."""

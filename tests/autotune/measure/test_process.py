@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autotune.measure.outcome import Limits, Status, WorkerError
+from autotune.measure.process import WorkerProcess
+
+ENTRY = "tests.autotune.fakes:entry"
+LIMITS = Limits(start_seconds=60, build_seconds=0.7, run_seconds=0.7, memory_bytes=1 << 30)
+
+
+@pytest.fixture(scope="module")
+def worker():
+    process = WorkerProcess(ENTRY, {}, LIMITS)
+    yield process
+    process.close()
+
+
+@pytest.mark.parametrize(
+    ("job", "status", "reason"),
+    [
+        ({}, Status.OK, ""),
+        ({"build": "raise"}, Status.BUILD_ERROR, "ValueError: bad luck"),
+        ({"run": "raise"}, Status.RUN_ERROR, "ValueError: bad luck"),
+        ({"run": "wrong"}, Status.WRONG_ANSWER, "C[0, 0] is 1, expected 2"),
+        ({"build": "memory"}, Status.OUT_OF_MEMORY, "MemoryError"),
+        ({"run": "print"}, Status.OK, ""),
+        ({"run": "segfault"}, Status.CRASH, "killed by SIGSEGV in run"),
+        ({"build": "exit"}, Status.CRASH, "exited with code 3 in build"),
+        ({"run": "killed"}, Status.OUT_OF_MEMORY, "killed by SIGKILL in run"),
+        ({"build": "hang"}, Status.BUILD_TIMEOUT, "build took more than 0.7 s"),
+        ({"run": "hang in native code"}, Status.RUN_TIMEOUT, "run took more than 0.7 s"),
+    ],
+)
+def test_every_end_is_classified_and_the_next_job_is_served(worker, job, status, reason):
+    outcome = worker.run(job)
+    assert outcome.status is status
+    assert outcome.reason.startswith(reason)
+    assert worker.run({"seconds": 2.5}).seconds == 2.5
+
+
+def test_the_process_is_reused():
+    worker = WorkerProcess(ENTRY, {}, LIMITS)
+    assert [worker.run({}).runs for _ in range(3)] == [1, 2, 3]
+    worker.close()
+
+
+def test_a_setup_that_fails_is_an_error_of_the_task():
+    worker = WorkerProcess(ENTRY, {"broken": True}, LIMITS)
+    with pytest.raises(WorkerError, match="ValueError: no such task"):
+        worker.run({})
+    worker.close()
+
+
+def test_what_a_candidate_started_dies_with_it(worker):
+    assert worker.run({"run": "leave a child"}).status is Status.RUN_TIMEOUT
+    assert "61.5" not in _command_lines()
+
+
+def test_a_worker_dies_with_its_parent():
+    program = (
+        "import os, signal; from autotune.measure.process import WorkerProcess; from autotune.measure.outcome import Limits\n"
+        f"w = WorkerProcess({ENTRY!r}, {{}}, Limits()); w.start(); print(w._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 5
+    while _alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _alive(pid)
+
+
+def _alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _command_lines():
+    lines = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as command:
+                lines.append(command.read())
+        except OSError:
+            continue
+    return "\n".join(lines)
