@@ -1,0 +1,44 @@
+"""Settings from the environment, and the only module that reads it.
+
+| variable | meaning | default |
+|---|---|---|
+| TENSORLANG_DEBUG | 0: quiet; 1: pass times; 2: the program after each pass, and verify each | 0 |
+| TENSORLANG_DUMP | a folder into which lowering writes the program after each pass | none |
+| TENSORLANG_NUM_THREADS | threads that run parallel loops, the caller included | the cores this process may use |
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def debug() -> int:
+    """The debug dial."""
+    return _integer("TENSORLANG_DEBUG", 0, least=0)
+
+
+def dump() -> Path | None:
+    """Where lowering writes its intermediate programs, if anywhere."""
+    folder = os.environ.get("TENSORLANG_DUMP")
+    return Path(folder) if folder else None
+
+
+def num_threads() -> int:
+    """How many threads run a parallel loop, the caller included."""
+    return _integer("TENSORLANG_NUM_THREADS", _cores(), least=1)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _integer(name: str, default: int, least: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, not {text!r}")
+    return int(text)
