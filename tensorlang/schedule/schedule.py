@@ -1,0 +1,260 @@
+"""Schedule: a Func, the steps that made it, and the conditions on open knobs under which they are legal.
+
+The primitives are written in the files beside, each once. This file holds what they share: finding nodes by name,
+replacing them, making names, and refusing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.prove import prove
+from tensorlang.errors import ScheduleError
+from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Stmt
+from tensorlang.ir.ops import all_of
+from tensorlang.ir.printer import text
+from tensorlang.ir.verify import verify
+from tensorlang.ir.walk import children, free_vars, replace_node
+from tensorlang.schedule import loops as _loops
+from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
+from tensorlang.schedule.trace import Step, Trace
+
+LOOP, BLOCK, BUFFER = "loop", "block", "buffer"
+
+
+class Schedule:
+    """The schedule of a computation.
+
+    `computed` is a Tensor, a list of output Tensors, or a loop-level Func; `args` are the parameters in call order
+    (default: placeholders by first use, then outputs); `target` makes primitives check its limits.
+
+    func: the program so far. trace: the steps so far. constraints: conditions over knobs that must hold.
+
+    >>> s = Schedule(C)
+    >>> i0, i1 = s.split("C.i", [None, 32])
+    >>> s.parallel(i0)
+    """
+
+    def __init__(self, computed: Any, args: Sequence[Any] | None = None, target: Any = None):
+        if isinstance(computed, Func):
+            func = computed
+        else:
+            from tensorlang.create_func import create_func
+
+            func = create_func(computed, args)
+        verify(func, "loop")
+        self.func: Func = func
+        self.target = target
+        self.trace = Trace(())
+        self.constraints: tuple[Expr, ...] = ()
+        self._index: _Index = _Index(func)
+        self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
+        self._made: list[str] = []
+        self._planned: Iterator[str] | None = None
+        for key in self._nodes.named:
+            self._consumed[key] = ""
+
+    # ------------------------------------------------------------------------------------------- primitives
+    split = _loops.split
+
+    # ---------------------------------------------------------------------------------- what users look at
+    def blocks(self) -> list[BlockRef]:
+        """The blocks, in program order."""
+        return [BlockRef(self, name) for space, name in self._nodes.named if space == BLOCK]
+
+    def block(self, name: BlockLike) -> BlockRef:
+        """The block of that name. Raises ScheduleError (unknown_block, consumed_block)."""
+        return BlockRef(self, self.block_node(name).name)
+
+    def loops(self, block: BlockLike) -> list[Loop]:
+        """The loops around a block, outermost first."""
+        return [Loop(self, n.var.name) for n in self.path(self.block_node(block)) if isinstance(n, For)]
+
+    def loop(self, name: LoopLike) -> Loop:
+        """The loop of that name. Raises ScheduleError (unknown_loop, consumed_loop)."""
+        return Loop(self, self.loop_node(name).var.name)
+
+    def buffers(self) -> dict[str, Buffer]:
+        """All buffers by name, parameters included."""
+        return {name: node for (space, name), node in self._nodes.named.items() if space == BUFFER}  # type: ignore[misc]
+
+    def copy(self) -> Schedule:
+        """An independent schedule in the same state. Handles stay with this one; names fit both."""
+        other = object.__new__(Schedule)
+        other.__dict__.update(self.__dict__, _consumed=dict(self._consumed), _made=[])
+        return other
+
+    def __str__(self) -> str:
+        lines = [text(self.func).rstrip()]
+        if self.constraints:
+            lines.append(f"where {text(all_of(self.constraints))}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Schedule of {self.func.name}, {len(self.trace.steps)} steps>"
+
+    # ------------------------------------------------------------------------------ services for primitives
+    def loop_node(self, loop: LoopLike) -> For:
+        """The For of that name."""
+        return self._lookup(LOOP, loop)
+
+    def block_node(self, block: BlockLike) -> Block:
+        """The Block of that name."""
+        return self._lookup(BLOCK, block)
+
+    def buffer(self, buffer: Buffer | str) -> Buffer:
+        """The Buffer of that name."""
+        return self._lookup(BUFFER, buffer)
+
+    def path(self, node: Stmt) -> tuple[Node, ...]:
+        """The nodes around a statement of the program, from the Func inwards, without the statement itself."""
+        around: list[Node] = []
+        current: Node = node
+        while current is not self.func:
+            current = self._nodes.parents[id(current)]
+            around.append(current)
+        return tuple(reversed(around))
+
+    def replace(self, old: Stmt, new: Stmt) -> None:
+        """Put `new` where the statement `old` stands."""
+        self.func = self.func.with_body(replace_node(self.func.body, old, new))
+
+    def fresh(self, base: str, space: str = LOOP) -> str:
+        """A name that was never used before: `base`, or `base` with a number. `space`: loop, block or buffer."""
+        spaces = (BUFFER,) if space == BUFFER else (LOOP, BLOCK)
+
+        def taken(candidate: str) -> bool:
+            return any((each, candidate) in self._consumed for each in spaces)
+
+        if self._planned is not None:
+            name = next(self._planned, "")
+            if not name or taken(name):
+                what = f"its name {name!r} for {base!r} is taken" if name else f"it has no name for {base!r}"
+                raise ScheduleError("trace_mismatch", f"the trace does not fit: {what}")
+        else:
+            name, number = base, 0
+            while taken(name):
+                number += 1
+                name = f"{base}_{number}"
+        self._consumed[space, name] = ""
+        self._made.append(name)
+        return name
+
+    def context(self, node: Stmt, inside: bool = False) -> Context:
+        """What holds where `node` stands: enclosing loops are bound, conditions and constraints assumed.
+
+        `inside=True` adds what `node` itself brings: the variable of a loop, the predicate of a block.
+        """
+        ctx = Context()
+        for constraint in self.constraints:
+            ctx = ctx.assume(constraint)
+        around = (*self.path(node), node) if inside else self.path(node)
+        for outer, inner in zip(around, (*around[1:], node), strict=True):
+            if isinstance(outer, For):
+                ctx = ctx.bind(outer.var, outer.extent)
+            elif isinstance(outer, Block):
+                ctx = ctx.assume(outer.predicate)
+            elif isinstance(outer, If) and inner is outer.then:
+                ctx = ctx.assume(outer.cond)
+        return ctx
+
+    def require(
+        self, cond: Expr, ctx: Context, reason: str, message: str, *, at: Collection[Node] = (), hint: str = ""
+    ) -> None:
+        """Go on if `cond` is proved; if it depends on knobs only, it becomes a constraint; else refuse."""
+        verdict = prove(cond, ctx)
+        if verdict is TRUE:
+            return
+        if verdict is not FALSE and all(isinstance(v, Knob) for v in free_vars(verdict)):
+            if not any(c is verdict for c in self.constraints):
+                self.constraints += (verdict,)
+            return
+        self.refuse(reason, message, at=at, hint=hint)
+
+    def refuse(self, reason: str, message: str, *, at: Collection[Node] = (), hint: str = "") -> NoReturn:
+        """Refuse the step: a stable reason code, a sentence, the nodes to underline, what would be legal."""
+        excerpt = text(self.func, mark=set(at)) if at else ""
+        raise ScheduleError(reason, message, excerpt=excerpt, hint=hint)
+
+    # --------------------------------------------------------------------------------- services of @primitive
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: whatever error leaves this context, the schedule is as it was before."""
+        before = dict(self.__dict__, _consumed=dict(self._consumed))
+        self._made = []
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done:
+                self.__dict__.update(before)
+
+    @contextmanager
+    def naming(self, names: Iterable[str]) -> Iterator[None]:
+        """Within this context, `fresh` gives out `names`."""
+        self._planned = iter(names)
+        try:
+            yield
+        finally:
+            self._planned = None
+
+    def finish(self, op: str, args: dict[str, Any]) -> None:
+        """Verify the program that a step has made and add the step to the trace."""
+        step = Step(op, args, tuple(self._made))
+        before = self._index.named
+        verify(self.func, "loop")
+        for key in before:
+            if key not in self._nodes.named:
+                self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
+        self.trace = Trace((*self.trace.steps, step))
+
+    # ------------------------------------------------------------------------------------------------- inside
+    @property
+    def _nodes(self) -> _Index:
+        if self._index.func is not self.func:
+            self._index = _Index(self.func)
+        return self._index
+
+    def _lookup(self, space: str, ref: Any) -> Any:
+        name = ref if isinstance(ref, str) else ref.name
+        node = self._nodes.named.get((space, name))
+        if node is not None:
+            return node
+        consumer = self._consumed.get((space, name))
+        if consumer:
+            raise ScheduleError(f"consumed_{space}", f"{space} {name} was consumed by {consumer}")
+        names = [n for sp, n in self._nodes.named if sp == space]
+        close = difflib.get_close_matches(name, names, n=3)
+        raise ScheduleError(
+            f"unknown_{space}",
+            f"there is no {space} named {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""),
+            hint=", ".join(names),
+        )
+
+
+class _Index:
+    """Where things are in one Func: nodes by (space, name), and the parent of every statement."""
+
+    def __init__(self, func: Func):
+        self.func = func
+        self.named: dict[tuple[str, str], Node] = {(BUFFER, p.name): p for p in func.params}
+        self.parents: dict[int, Node] = {}
+        self._enter(func.body, func)
+
+    def _enter(self, node: Node, parent: Node) -> None:
+        self.parents[id(node)] = parent
+        if isinstance(node, For):
+            self.named[LOOP, node.var.name] = node
+        elif isinstance(node, Block):
+            self.named[BLOCK, node.name] = node
+            return
+        elif isinstance(node, Alloc):
+            self.named[BUFFER, node.buffer.name] = node.buffer
+        for child in children(node):
+            if isinstance(child, Stmt):
+                self._enter(child, node)
