@@ -152,7 +152,7 @@ def _check_sizes(func: Func) -> None:
 def _nest(rule: Compute, name: str, buffers: dict[Tensor, Buffer]) -> Stmt:
     """The loops `name.axis` around the one block that stores all tensors of `rule`."""
     reduction = rule.reduction
-    axes = rule.axes + (reduction.axes if reduction else ())
+    axes = rule.axes + (reduction.axes if reduction is not None else ())
     names = Names()
     iters = tuple(Iter(Var(names.take(a.var.name)), a.extent, a.kind) for a in axes)
     loops = tuple(Var(f"{name}.{it.var.name}") for it in iters)
@@ -169,7 +169,7 @@ def _nest(rule: Compute, name: str, buffers: dict[Tensor, Buffer]) -> Stmt:
     else:
         init = seq(*(Store(b, point, e) for b, e in zip(targets, reduction.reducer.identity, strict=True)))
         body = _update(targets, point, reduction.reducer, tuple(map(localized, reduction.sources)))
-    reducer = reduction.reducer if reduction else None
+    reducer = reduction.reducer if reduction is not None else None
     stmt: Stmt = Block(name, iters, loops, TRUE, reducer, init, body)
     for loop, it in zip(reversed(loops), reversed(iters), strict=True):
         stmt = For(loop, it.extent, SERIAL, stmt)
