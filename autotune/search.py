@@ -1,0 +1,192 @@
+"""Search: which candidates to measure next.
+
+A strategy sees spaces of knob vectors and a score to minimise, and proposes candidates. All randomness comes from the
+generator that is passed, so that a seed fixes everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class KnobSpace(Protocol):
+    """What search needs of a space (see space.py): knob vectors are rows of int64 values, one column a knob."""
+
+    @property
+    def choices(self) -> tuple[np.ndarray, ...]: ...
+
+    def valid(self, values: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point: index of the space, value of each knob."""
+
+    space: int
+    values: tuple[int, ...]
+
+
+Score = Callable[[int, np.ndarray], np.ndarray]  # (index of the space, knob vectors) -> lower is better
+Measured = Sequence[tuple[Candidate, float]]  # with seconds
+
+
+class Search(Protocol):
+    """A strategy. `best` holds measured candidates, fastest first; `seen` those not to propose again."""
+
+    def propose(
+        self,
+        spaces: Sequence[KnobSpace],
+        count: int,
+        score: Score,
+        best: Measured,
+        seen: Collection[Candidate],
+        rng: np.random.Generator,
+    ) -> list[Candidate]:
+        """At most `count` new candidates, most promising first; fewer only if the spaces hold no more."""
+        ...
+
+
+class RandomSearch:
+    """Uniform over the valid points of all spaces, each space being as likely as its share of points."""
+
+    def propose(
+        self,
+        spaces: Sequence[KnobSpace],
+        count: int,
+        score: Score,
+        best: Measured,
+        seen: Collection[Candidate],
+        rng: np.random.Generator,
+    ) -> list[Candidate]:
+        found: dict[Candidate, None] = {}
+        sizes = np.array([size(space) for space in spaces], dtype=float)
+        for _ in range(20):
+            for index in rng.choice(len(spaces), size=4 * count, p=sizes / sizes.sum()):
+                for row in sample(spaces[index], 1, rng):
+                    candidate = Candidate(int(index), tuple(row.tolist()))
+                    if candidate not in seen:
+                        found[candidate] = None
+                    if len(found) == count:
+                        return list(found)
+        return list(found)
+
+
+@dataclass(frozen=True)
+class EvolutionarySearch:
+    """Scores a whole space if it is small, else walks it: mutation and crossover of knob vectors, kept by score.
+
+    population: knob vectors kept for each space; generations: rounds of offspring; exhaustive: largest space that is
+    scored in full; explore: share of a batch that is drawn at random, which the model learns from;
+    alike: proposals that may share all knobs but one with a better proposal of the batch.
+    """
+
+    population: int = 2048
+    generations: int = 12
+    exhaustive: int = 200_000
+    explore: float = 0.1
+    alike: int = 2
+
+    def propose(
+        self,
+        spaces: Sequence[KnobSpace],
+        count: int,
+        score: Score,
+        best: Measured,
+        seen: Collection[Candidate],
+        rng: np.random.Generator,
+    ) -> list[Candidate]:
+        pool: list[tuple[float, Candidate]] = []
+        for index, space in enumerate(spaces):
+            parents = np.array([c.values for c, _ in best[:64] if c.space == index], dtype=np.int64)
+            values = self._survivors(space, parents, lambda v, i=index: score(i, v), rng)
+            points = score(index, values)
+            pool += [(float(p), Candidate(index, tuple(row))) for p, row in zip(points, values.tolist(), strict=True)]
+        pool.sort(key=lambda item: (item[0], item[1].space, item[1].values))
+        ranked = [candidate for _, candidate in pool if candidate not in seen]
+        chosen = self._diverse(ranked, count - int(self.explore * count))
+        taken = {*seen, *chosen}
+        chosen += RandomSearch().propose(spaces, count - len(chosen), score, best, taken, rng)
+        rest = (c for c in ranked if c not in set(chosen))
+        return chosen + [c for c, _ in zip(rest, range(count - len(chosen)), strict=False)]
+
+    def _survivors(
+        self,
+        space: KnobSpace,
+        parents: np.ndarray,
+        score: Callable[[np.ndarray], np.ndarray],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        if size(space) <= self.exhaustive:
+            values = everything(space)
+            return values[np.argsort(score(values), kind="stable")[: self.population]]
+        values = sample(space, self.population, rng)
+        if len(parents):
+            values = np.concatenate([values, parents])
+        for _ in range(self.generations):
+            young = np.concatenate([mutate(space, values, rng), crossover(values, rng)])
+            values = np.unique(np.concatenate([values, young[space.valid(young)]]), axis=0)
+            values = values[np.argsort(score(values), kind="stable")[: self.population]]
+        return values
+
+    def _diverse(self, ranked: Sequence[Candidate], count: int) -> list[Candidate]:
+        """The first `count`, but at most `alike` neighbours of one proposal."""
+        chosen: list[Candidate] = []
+        neighbours: dict[tuple[int, int, tuple[int, ...]], int] = {}
+        for candidate in ranked:
+            if len(chosen) == count:
+                break
+            signs = [
+                (candidate.space, at, candidate.values[:at] + candidate.values[at + 1 :])
+                for at in range(len(candidate.values))
+            ]
+            if all(neighbours.get(sign, 0) < self.alike for sign in signs):
+                chosen.append(candidate)
+                for sign in signs:
+                    neighbours[sign] = neighbours.get(sign, 0) + 1
+        return chosen
+
+
+def size(space: KnobSpace) -> int:
+    """Knob vectors of the space, the invalid ones included."""
+    return int(np.prod([len(c) for c in space.choices], dtype=object)) if space.choices else 1
+
+
+def everything(space: KnobSpace) -> np.ndarray:
+    """All valid knob vectors."""
+    grids = np.meshgrid(*space.choices, indexing="ij")
+    values = np.stack([g.reshape(-1) for g in grids], axis=1) if grids else np.zeros((1, 0), np.int64)
+    return values[space.valid(values)]
+
+
+def sample(space: KnobSpace, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Up to `count` valid knob vectors drawn uniformly; fewer if few are valid."""
+    found = np.zeros((0, len(space.choices)), np.int64)
+    for _ in range(20):
+        if len(found) >= count or not space.choices:
+            break
+        drawn = np.stack([rng.choice(c, size=2 * count) for c in space.choices], axis=1)
+        found = np.concatenate([found, drawn[space.valid(drawn)]])
+    return everything(space) if not space.choices else found[:count]
+
+
+def mutate(space: KnobSpace, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each vector with one knob changed: half of the time to a neighbouring choice, else to any."""
+    young = values.copy()
+    knobs = rng.integers(len(space.choices), size=len(values))
+    for knob, choices in enumerate(space.choices):
+        rows = np.flatnonzero(knobs == knob)
+        at = np.searchsorted(choices, values[rows, knob])
+        step = np.clip(at + rng.choice([-1, 1], size=len(rows)), 0, len(choices) - 1)
+        anywhere = rng.integers(len(choices), size=len(rows))
+        young[rows, knob] = choices[np.where(rng.random(len(rows)) < 0.5, step, anywhere)]
+    return young
+
+
+def crossover(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each vector with some knobs taken from another one."""
+    partners = values[rng.permutation(len(values))]
+    return np.where(rng.random(values.shape) < 0.5, values, partners)
