@@ -8,7 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from tensorlang.ir.nodes import Alloc, Block, Buffer, Expr, For, Func, Iter, Let, LetStmt, Load, Node, Reduce, Store, Var
+from tensorlang.ir.nodes import (
+    Alloc,
+    Block,
+    Buffer,
+    Expr,
+    For,
+    Func,
+    Iter,
+    Let,
+    LetStmt,
+    Load,
+    Node,
+    Reduce,
+    Reducer,
+    Size,
+    Store,
+    Var,
+)
 
 N = TypeVar("N", bound=Node)
 
@@ -112,13 +129,19 @@ def free_vars(node: Node) -> frozenset[Var]:
         result = (result - bound) | outside
     elif isinstance(node, Reduce):
         result = result - {axis.var for axis in node.axes}
-    elif isinstance(node, Iter):
-        result = free_vars(node.extent)
+    elif isinstance(node, Reducer):
+        result = result - {*node.left, *node.right}
     elif isinstance(node, Func):
         result = result.union(*(free_vars(d) for p in node.params for d in p.shape))
     if isinstance(node, Expr):
         node.memo["free_vars"] = result
     return result
+
+
+def sizes(func: Func) -> tuple[Size, ...]:
+    """The shape variables of the parameters, in the order in which their shapes first mention them."""
+    found = (n for param in func.params for extent in param.shape for n in visit(extent))
+    return tuple(dict.fromkeys(n for n in found if isinstance(n, Size)))
 
 
 def substitute(node: N, values: Mapping[Var, Expr] = {}, buffers: Mapping[Buffer, Buffer] = {}) -> N:
@@ -177,6 +200,8 @@ def same(a: Any, b: Any, pairs: dict[Any, Any] | None = None) -> bool:
     Names do not matter. Free variables are equal only to themselves, unless `pairs` (a to b) says otherwise.
     """
     pairs = {} if pairs is None else pairs
+    if isinstance(a, Func) and isinstance(b, Func):  # shape variables are implicit parameters
+        pairs.update(zip(sizes(a), sizes(b), strict=False))
     if isinstance(a, Buffer) and isinstance(b, Buffer):
         if a not in pairs:
             if (a.dtype, a.scope) != (b.dtype, b.scope) or not same(a.shape, b.shape, pairs):
@@ -197,6 +222,6 @@ def same(a: Any, b: Any, pairs: dict[Any, Any] | None = None) -> bool:
         pairs.update((x.var, y.var) for x, y in zip(a.axes, b.axes, strict=False))
     if isinstance(a, For | Let | LetStmt):
         pairs[a.var] = b.var
-    if a.__class__.__name__ == "Reducer":
+    if isinstance(a, Reducer):
         pairs.update(zip((*a.left, *a.right), (*b.left, *b.right), strict=False))
     return all(same(getattr(a, f), getattr(b, f), pairs) for f in a.fields if f != "name" or isinstance(a, Block))
