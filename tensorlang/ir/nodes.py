@@ -9,9 +9,9 @@ Semantics, once and for all:
   its variable from 0 up to its extent; a negative extent runs nothing.
 - **Integers** wrap around. `//` and `%` floor; by zero they give 0. Shifts take counts modulo the width.
 - **Floats** follow IEEE 754 with round-to-nearest; nothing is contracted or re-associated behind the author's back:
-  a fused multiply-add is the op `fma`, formed once, in create_func. `max` and `min` propagate NaN. float16 and
-  bfloat16 arithmetic computes each op in float32 and rounds. A cast from float to integer truncates and
-  saturates, NaN gives 0.
+  a fused multiply-add is the op `fma`, formed once, in create_func. `max` and `min` propagate NaN and put -0.0
+  below 0.0. float16 and bfloat16 arithmetic, casts to and from them included, computes each op in float32 and
+  rounds. A cast from float to integer truncates and saturates, NaN gives 0.
 - **Vectors.** An expression has `lanes` (1 for scalars); ops work lane by lane. A `mask` on a flat load or store
   switches lanes off: a masked-off lane touches no memory and loads as zero.
 - `select` evaluates both sides; `if_then_else` only the one taken, so that it may guard a load.
