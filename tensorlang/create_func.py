@@ -47,7 +47,7 @@ def create_func(outputs: Tensors, args: Sequence[Tensor] | None = None, name: st
     params = _params(inputs, results, args)
     made = [t for c in computes for t in c.tensors if t not in set(params)]
     tensor_names = Names()
-    buffers = {t: Buffer(tensor_names.take(t.name), t.shape, t.dtype) for t in (*params, *made)}
+    buffers: dict[Buffer, Buffer] = {t: Buffer(tensor_names.take(t.name), t.shape, t.dtype) for t in (*params, *made)}
     block_names = Names()
     body = seq(*(_nest(c, block_names.take(c.name), buffers) for c in computes))
     for tensor in reversed(made):
@@ -149,7 +149,7 @@ def _check_sizes(func: Func) -> None:
             raise ExprError(f"the size {size.name} is not the extent of any dimension of a placeholder or output")
 
 
-def _nest(rule: Compute, name: str, buffers: dict[Tensor, Buffer]) -> Stmt:
+def _nest(rule: Compute, name: str, buffers: dict[Buffer, Buffer]) -> Stmt:
     """The loops `name.axis` around the one block that stores all tensors of `rule`."""
     reduction = rule.reduction
     axes = rule.axes + (reduction.axes if reduction is not None else ())

@@ -78,8 +78,8 @@ class Compute:
     @property
     def reads(self) -> tuple[Tensor, ...]:
         """The tensors it reads, in order of first use."""
-        loads = (load for body in self.bodies for load in walk.find(body, Load))
-        return tuple(dict.fromkeys(load.buffer for load in loads))  # type: ignore[arg-type]
+        buffers = (load.buffer for body in self.bodies for load in walk.find(body, Load))
+        return tuple(dict.fromkeys(b for b in buffers if isinstance(b, Tensor)))
 
 
 class Tensor(Buffer):
@@ -218,7 +218,7 @@ def _index(tensor: Tensor, position: int, index: Any) -> Expr:
     if isinstance(index, bool | np.bool_) or index is None or isinstance(index, slice | float) or index is Ellipsis:
         raise ExprError(f"{where} must be an integer, got {index!r}")
     if not isinstance(index, Expr):
-        return const(index) if isinstance(index, int | np.integer) else ops.literal(index, "index")
+        return const(int(index)) if isinstance(index, int | np.integer) else ops.literal(index, "index")
     if index.dtype != "index" and not dtypes.is_integer(index.dtype):
         raise ExprError(f'{where} must be an integer, got {index.dtype} {index!r}: write .astype("int64")')
     exact = index.dtype == "index" and not any(True for _ in walk.find(index, Load))
@@ -275,12 +275,11 @@ def _check_reduction(name: str, bodies: tuple[Expr, ...]) -> None:
     if len(found) != len(bodies):
         raise ExprError(f"{name}: a reduction cannot stand inside another one: {own_compute}")
     first = found[0]
-    if any(r.reducer is not first.reducer or r.sources != first.sources or r.axes != first.axes for r in found):
-        raise ExprError(f"{name}: the body returns different reductions: make one compute for each, or one reducer")
-    if [r.index for r in found] != list(range(len(first.sources))):
+    whole = [Reduce(first.reducer, first.sources, first.axes, n) for n in range(len(first.sources))]
+    if len(whole) != len(bodies) or any(a is not b for a, b in zip(whole, bodies, strict=True)):
         raise ExprError(
-            f"{name}: reducer {first.reducer.name} has {len(first.sources)} results, and the body must return all of "
-            "them in their order; use the tensors that you need"
+            f"{name}: the body must return all {len(whole)} results of one {first.reducer.name} in their order: use "
+            "the tensors that you need, and make one compute for each reduction"
         )
 
 
