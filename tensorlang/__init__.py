@@ -44,6 +44,7 @@ from tensorlang.functions import (
     tanh,
     trunc,
 )
+from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Buffer, Expr, Func
 from tensorlang.reducers import all, any, max, max_value, min, min_value, prod, reducer, sum
 from tensorlang.te import Tensor, compute, knob, placeholder, reduce_axis, var
@@ -69,6 +70,7 @@ __all__ = [
     "cos",
     "cosh",
     "create_func",
+    "dtypes",
     "erf",
     "exp",
     "exp2",

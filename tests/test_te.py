@@ -1,0 +1,283 @@
+"""te.py, reducers.py and functions.py: what the expressions are, and what is refused with which words."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tensorlang.ir.nodes import ORDERED, REDUCE, Knob, Load, Op, Size
+from tensorlang.ir.ops import MATH
+
+A = tl.placeholder((8, 5), "float32", name="A")
+I = tl.placeholder((8,), "int32", name="I")  # noqa: E741
+P = tl.placeholder((8,), "bool", name="P")
+
+
+def refused(text, function, *args, **named):
+    with pytest.raises(tl.ExprError, match=text):
+        function(*args, **named)
+
+
+def test_a_placeholder_knows_its_shape_and_dtype():
+    n = tl.var("n")
+    t = tl.placeholder((4, n, n * 2 + 1), "float16", name="T")
+    assert (t.name, t.dtype, t.ndim, t.scope) == ("T", "float16", 3, "global")
+    assert t.shape[1] is n and t.shape[0].value == 4
+    assert tl.placeholder((), "int8").shape == ()
+    assert tl.placeholder(7).shape[0].value == 7
+
+
+@pytest.mark.parametrize("dtype", tl.dtypes.DATA)
+def test_every_dtype_can_be_named_by_string_and_numpy_dtype(dtype):
+    assert tl.placeholder((1,), dtype).dtype == dtype
+    assert tl.placeholder((1,), tl.dtypes.to_numpy(dtype)).dtype == dtype
+
+
+def test_numpy_scalar_types_name_dtypes():
+    assert tl.placeholder((1,), np.float64).dtype == "float64"
+    assert tl.placeholder((1,), ml_dtypes.bfloat16).dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", ["float", "index", "complex64", np.dtype("complex64"), None])
+def test_unknown_dtypes_are_refused(dtype):
+    refused("unknown dtype", tl.placeholder, (1,), dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((-1,), "at least 0"),
+        ((2.0,), "an extent must be"),
+        ((True,), "an extent must be"),
+        (("n",), "an extent must be"),
+    ],
+)
+def test_bad_shapes_are_refused(shape, text):
+    refused(text, tl.placeholder, shape)
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a.b", "a b", None])
+def test_bad_names_are_refused(name):
+    refused("is not a name", tl.placeholder, (1,), "float32", name)
+
+
+def test_var_and_knob():
+    assert isinstance(tl.var("n"), Size)
+    t = tl.knob("t", [1, 2, 4])
+    assert isinstance(t, Knob) and t.choices == (1, 2, 4)
+    refused("choices of knob", tl.knob, "t", [])
+    refused("choices of knob", tl.knob, "t", [0, 1])
+
+
+def test_axes_are_named_after_the_arguments():
+    c = tl.compute((8, 5), lambda row, col: A[row, col], name="C")
+    assert [axis.var.name for axis in c.producer.axes] == ["row", "col"]
+    assert c.producer.tensors == (c,) and c.producer.reads == (A,)
+
+
+def test_star_arguments_take_all_axes():
+    c = tl.compute((8, 5), lambda *i: A[i])
+    assert [axis.var.name for axis in c.producer.axes] == ["i0", "i1"]
+    d = tl.compute((8, 5), lambda b, *i: A[(b, *i)])
+    assert [axis.var.name for axis in d.producer.axes] == ["b", "i"]
+    assert tl.compute((), lambda *i: 1.0).shape == ()
+
+
+def test_the_number_of_axes_must_fit():
+    refused("takes 1 axes", tl.compute, (8, 5), lambda i: 0.0)
+    refused("takes 2 axes", tl.compute, (8,), lambda i, j: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(0.5, "float32"), (3, "int64"), (True, "bool"), (np.float64(2), "float32")]
+)
+def test_python_numbers_as_elements(value, dtype):
+    assert tl.compute((3,), lambda i: value).dtype == dtype
+
+
+def test_an_index_becomes_int64_data():
+    c = tl.compute((3,), lambda i: i * 2)
+    assert c.dtype == "int64"
+    k = tl.reduce_axis(4)
+    assert tl.compute((3,), lambda i: tl.sum(i + k, axis=k)).dtype == "int64"
+
+
+def test_bodies_that_are_no_expressions_are_refused():
+    refused("returns None", tl.compute, (3,), lambda i: None)
+    refused("name one of its elements", tl.compute, (8,), lambda i: I)
+    refused("empty tuple", tl.compute, (8,), lambda i: ())
+
+
+def test_wrong_subscripts_are_refused():
+    refused("A has 2 dimensions, got 1 indices", tl.compute, (8,), lambda i: A[i])
+    refused("I has 1 dimensions, got 2", tl.compute, (8,), lambda i: I[i, i])
+    refused("must be an integer, got slice", tl.compute, (8,), lambda i: A[i, :])
+    refused("must be an integer, got 1.0", tl.compute, (8,), lambda i: A[i, 1.0])
+    refused(r'float32 .*astype\("int64"\)', tl.compute, (8,), lambda i: I[A[i, 0]])
+    with pytest.raises(TypeError, match="cannot be iterated"):
+        list(A)
+
+
+@pytest.mark.parametrize("dtype", tl.dtypes.INTEGERS)
+def test_an_index_that_depends_on_data_is_clamped(dtype):
+    at = tl.placeholder((3,), dtype, name="at")
+    c = tl.compute((3,), lambda i: A[at[i], 0])
+    index = c.producer.bodies[0].indices[0]
+    assert index.dtype == "index"
+    assert repr(index).startswith("min(max(") and repr(index).endswith("7)")
+
+
+def test_several_outputs():
+    c, d = tl.compute((8,), lambda i: (A[i, 0] + 1.0, I[i]), name="C")
+    assert (c.name, c.dtype, d.name, d.dtype) == ("C_0", "float32", "C_1", "int32")
+    assert c.producer is d.producer and c.producer.name == "C"
+    e, f = tl.compute((8,), lambda i: (A[i, 0], I[i]), name=("value", "position"))
+    assert (e.name, f.name, e.producer.name) == ("value", "position", "value")
+    refused("got 2 names for 3", tl.compute, (8,), lambda i: (1, 2, 3), name=("a", "b"))
+
+
+def test_reductions_keep_the_dtype():
+    k = tl.reduce_axis(5, "k")
+    for reduce in (tl.sum, tl.prod, tl.max, tl.min):
+        c = tl.compute((8,), lambda i, reduce=reduce: reduce(A[i, k].astype("float16"), axis=k))
+        assert c.dtype == "float16" and c.producer.reduction.axes[0].kind == REDUCE
+    for reduce in (tl.any, tl.all):
+        assert tl.compute((), lambda reduce=reduce: reduce(P[k], axis=k)).dtype == "bool"
+
+
+def test_equal_reductions_are_identical():
+    k = tl.reduce_axis(5, "k")
+    assert tl.sum(I[k], axis=k) is tl.sum(I[k], axis=(k,))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("float32", -np.inf, np.inf), ("int8", -128, 127), ("uint16", 0, 65535), ("bool", False, True)],
+)
+def test_identities_of_max_and_min(dtype, low, high):
+    t, k = tl.placeholder((5,), dtype), tl.reduce_axis(5)
+    assert tl.max(t[k], axis=k).reducer.identity[0].value == low
+    assert tl.min(t[k], axis=k).reducer.identity[0].value == high
+
+
+def test_reductions_of_the_wrong_kind_are_refused():
+    k = tl.reduce_axis(5, "k")
+    refused("sum needs numbers, got bool", tl.sum, P[k], axis=k)
+    refused("any needs bool, got int32", tl.any, I[k], axis=k)
+    refused("use tl.reducer for tuples", tl.max, (I[k], I[k]), axis=k)
+    refused("an axis is given twice", tl.sum, I[k], axis=(k, k))
+    refused("axis is empty", tl.sum, I[k], axis=())
+    refused("axis takes what reduce_axis returns", tl.sum, I[k], axis=0)
+    refused("is an axis of the compute", tl.compute, (8,), lambda i: tl.sum(I[i], axis=i))
+    refused("inside a reduction", tl.sum, tl.sum(I[k], axis=k), axis=k)
+    refused("may depend on sizes only", tl.compute, (8,), lambda i: tl.sum(I[i], axis=tl.reduce_axis(i)))
+
+
+def test_a_reduction_is_the_whole_body():
+    k = tl.reduce_axis(5, "k")
+    refused("must be the whole body", tl.compute, (8,), lambda i: tl.sum(A[i, k], axis=k) + 1.0)
+    both = lambda i: (tl.sum(A[i, k], axis=k), tl.max(A[i, k], axis=k))  # noqa: E731
+    refused("must return all 1 results of one sum", tl.compute, (8,), both)
+    refused("must be the whole body", tl.compute, (8,), lambda i: (tl.sum(A[i, k], axis=k), 1.0))
+
+
+def test_axes_that_do_not_belong_here_are_refused():
+    k = tl.reduce_axis(5, "k")
+    refused("k is used outside a reduction", tl.compute, (8,), lambda i: A[i, k])
+    other = tl.compute((8,), lambda i: I[i]).producer.axes[0].var
+    refused("i is an axis of another compute", tl.compute, (8,), lambda j: I[other])
+
+
+def argmax(commutative=True):
+    return tl.reducer(
+        lambda x, y: (tl.select(x[1] >= y[1], x[0], y[0]), tl.select(x[1] >= y[1], x[1], y[1])),
+        lambda position, value: (-1, tl.min_value(value)),
+        commutative=commutative,
+        name="argmax",
+    )
+
+
+def test_reducers_over_tuples():
+    k = tl.reduce_axis(5, "k")
+    where, largest = tl.compute((8,), lambda i: argmax()((k, A[i, k]), axis=k), name="top")
+    assert (where.dtype, largest.dtype) == ("int64", "float32")
+    assert [v.value for v in where.producer.reduction.reducer.identity] == [-1, -np.inf]
+    refused("all 2 results of one argmax", tl.compute, (8,), lambda i: argmax()((k, A[i, k]), axis=k)[0])
+
+
+def test_non_commutative_reducers_are_ordered():
+    k = tl.reduce_axis(5, "k")
+    c, _ = tl.compute((8,), lambda i: argmax(commutative=False)((k, A[i, k]), axis=k))
+    assert c.producer.reduction.axes[0].kind == ORDERED
+
+
+def test_bad_reducers_are_refused_when_used():
+    k = tl.reduce_axis(5, "k")
+    refused(r'write .astype\("int32"\)', tl.reducer(lambda x, y: x.astype("int64"), 0), I[k], axis=k)
+    refused("combine gives 2 values for 1", tl.reducer(lambda x, y: (x, y), 0), I[k], axis=k)
+    refused("identity gives 1 values for 2", tl.reducer(lambda x, y: x, 0), (I[k], I[k]), axis=k)
+    refused("its two arguments only", tl.reducer(lambda x, y: x + y + I[0], 0), I[k], axis=k)
+    refused("must be made of numbers", tl.reducer(lambda x, y: x + y, lambda d: I[0]), I[k], axis=k)
+
+
+@pytest.mark.parametrize("name", [*MATH, "sqrt", "floor", "ceil", "trunc", "round", "isnan", "isinf", "isfinite"])
+def test_every_function_of_the_table_is_there(name):
+    args = (A[0, 0], A[0, 1]) if name == "pow" else (A[0, 0],)
+    node = getattr(tl, "power" if name == "pow" else name)(*args)
+    assert isinstance(node, Op) and node.op == name
+    if name != "pow":
+        refused("needs float operands, got int32", getattr(tl, name), I[0])
+
+
+def test_operators_take_python_scalars_on_both_sides():
+    x = I[0]
+    for e in (
+        x + 1,
+        1 + x,
+        x - 1,
+        1 - x,
+        x * 2,
+        2 * x,
+        x // 2,
+        7 // x,
+        x % 3,
+        7 % x,
+        x & 1,
+        1 | x,
+        x ^ 3,
+        x << 1,
+        ~x,
+        -x,
+    ):
+        assert e.dtype == "int32"
+    for e in (A[0, 0] / 2, 1 / A[0, 0], A[0, 0] ** 2, abs(A[0, 0]), tl.maximum(0, A[0, 0]), tl.minimum(A[0, 0], 1.5)):
+        assert e.dtype == "float32"
+    for e in (x == 1, x != 1, x < 1, x >= 1, x > 1, x <= 1, P[0] & (x > 0), P[0] ^ True, ~P[0]):
+        assert e.dtype == "bool"
+
+
+def test_mixed_dtypes_are_refused_with_the_cast_to_write():
+    refused(r'\+ mixes float32 and int32: write I\[0\].astype\("float32"\)', lambda: A[0, 0] + I[0])
+    refused(r"\* mixes float32 and index", tl.compute, (8,), lambda i: A[i, 0] * i)
+    refused("/ needs floats, got int32: write //", lambda: I[0] / 2)
+    refused("needs integers, got float32", lambda: A[0, 0] // 2)
+    refused("300 does not fit in int8", lambda: tl.placeholder((1,), "int8")[0] + 300)
+    refused("is not a int32 value", lambda: I[0] + 0.5)
+    refused("the condition of select must be bool", tl.select, I[0], 1, 2)
+
+
+def test_conditions_have_no_truth():
+    with pytest.raises(TypeError, match="use select, if_then_else"):
+        tl.compute((8,), lambda i: A[i, 0] if I[i] > 0 else 0.0)
+
+
+def test_casts():
+    assert tl.cast(A[0, 0], "int8").dtype == "int8" and tl.cast(1.5, "float64").dtype == "float64"
+    assert A[0, 0].astype("float32") is A[0, 0]
+    assert tl.reinterpret(A[0, 0], "uint32").dtype == "uint32"
+    refused("sizes differ", tl.reinterpret, A[0, 0], "uint8")
+    refused("unknown dtype", tl.cast, A[0, 0], "float")
+
+
+def test_loads_are_expressions_of_their_tensor():
+    assert isinstance(A[1, 2], Load) and A[1, 2] is A[1, 2] and A[1, 2].buffer is A
