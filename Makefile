@@ -1,0 +1,43 @@
+# make demo   tunes a matmul on this machine, prints the table, writes the log
+# make test   runs all tests
+# make lint   ruff and mypy
+# make peers  installs torch into .venv-peers, for the benchmarks that compare with it
+#
+# PYTHON is the interpreter that makes the environments; they are made once, and again when setup.py changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+TORCH_INDEX ?= 
+PIP := -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint peers clean
+
+demo: $(STAMP)
+	$(BIN)/python -m benchmarks.demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+peers: $(PEERS)/.installed
+
+$(STAMP): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --editable '.[dev]'
+	touch $@
+
+$(PEERS)/.installed: Makefile
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python $(PIP) numpy
+	$(PEERS)/bin/python $(PIP) torch --index-url $(TORCH_INDEX) || $(PEERS)/bin/python $(PIP) torch
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

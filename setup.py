@@ -1,0 +1,31 @@
+"""Installation of the packages `tensorlang` and `autotune`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="tensorlang",
+    version="0.1.0",
+    description="A language for tensor computations, with schedules that are checked and an autotuner",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tensorlang", "tensorlang.*", "autotune", "autotune.*"]),
+    package_data={"tensorlang": ["py.typed"], "tensorlang.runtime": ["*.ll"], "autotune": ["py.typed"]},
+    install_requires=[
+        "numpy>=1.26",
+        "llvmlite>=0.50",
+        "ml_dtypes>=0.4",
+        "xgboost-cpu>=3.0",
+        "rich>=13",
+    ],
+    extras_require={
+        "cuda12": ["cupy-cuda12x>=13", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12"],
+        "cuda13": ["cupy-cuda13x>=13.6", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime"],
+        "ray": ["ray[default]>=2.9"],
+        "notebooks": ["jupyterlab", "nbclient", "matplotlib"],
+        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10", "mpmath>=1.3", "hypothesis>=6.100"],
+    },
+    entry_points={"console_scripts": ["autotune=autotune.cli:main"]},
+)
