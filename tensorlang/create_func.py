@@ -90,6 +90,8 @@ def _fuse(node: Expr) -> Expr:
 
 
 def _results(outputs: Tensors) -> tuple[Tensor, ...]:
+    if not isinstance(outputs, Tensor | list | tuple):
+        raise ExprError(f"outputs must be Tensors, got {type(outputs).__name__}")
     results = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     if not results:
         raise ExprError("there is no output to compute")
