@@ -1,0 +1,118 @@
+"""What is known about variables: ranges, inequalities, divisibility, and conditions that hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorlang.arith import poly as P
+from tensorlang.arith.poly import Poly
+from tensorlang.ir.nodes import Const, Expr, Op, Var, const
+
+NEGATED = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+
+
+class Context:
+    """Facts under which expressions are simplified and conditions proved. Immutable: each method returns another one.
+
+    A proof in a context holds for all values of all variables that fulfil its facts. Without any fact, a `Size` is
+    >= 0, a `Knob` one of its choices, and every divisor positive (nodes.py). Example::
+
+        ctx = Context().bind(i0, n // 32).bind(i1, const(32))
+        proves(i0 * 32 + i1 < n, ctx)
+    """
+
+    __slots__ = ("__weakref__", "bound", "facts", "memo", "multiples", "truths")
+    bound: dict[Var, tuple[Poly | None, Poly | None]]  # inclusive ranges, in the order of binding
+    facts: tuple[Poly, ...]  # each is >= 0
+    multiples: dict[Expr, Poly]  # atom -> a poly that divides it
+    truths: frozenset[Expr]  # other conditions that hold
+    memo: dict[Any, Any]  # what was found out in this context
+
+    def __init__(self) -> None:
+        self.bound, self.facts, self.multiples, self.truths, self.memo = {}, (), {}, frozenset(), {}
+
+    def _with(self, **changes: Any) -> Context:
+        out = Context()
+        for field in ("bound", "facts", "multiples", "truths"):
+            setattr(out, field, changes.get(field, getattr(self, field)))
+        return out
+
+    def bind(self, var: Var, extent: Expr | int) -> Context:
+        """0 <= var < extent: inside a loop over `var`, where the extent is therefore at least 1."""
+        last = self._poly(const(extent) if isinstance(extent, int) else extent)
+        last = P.sub(last, P.constant(1))
+        return self._range(var, {}, last)
+
+    def bind_range(self, var: Var, lo: Expr | int | None, hi: Expr | int | None) -> Context:
+        """lo <= var <= hi, both inclusive; None for an end that is open."""
+        low, high = (None if e is None else self._poly(const(e) if isinstance(e, int) else e) for e in (lo, hi))
+        return self._range(var, low, high)
+
+    def _range(self, var: Var, lo: Poly | None, hi: Poly | None) -> Context:
+        bound = {v: r for v, r in self.bound.items() if v is not var}
+        bound[var] = (lo, hi)
+        facts = self.facts
+        if lo is not None and hi is not None:
+            facts = self._plus(P.sub(hi, lo))
+        return self._with(bound=bound, facts=facts)
+
+    def assume(self, cond: Expr) -> Context:
+        """`cond` holds: conjunctions are split, comparisons become inequalities, `x % d == 0` a divisibility."""
+        from tensorlang.arith.simplify import simplify  # simplify works in contexts
+
+        return self._assume(simplify(cond, self))
+
+    def _assume(self, cond: Expr) -> Context:
+        if isinstance(cond, Const):
+            return self
+        truths = self.truths | {cond}
+        if not isinstance(cond, Op):
+            return self._with(truths=truths)
+        if cond.op == "and":
+            return self._assume(cond.args[0])._assume(cond.args[1])._with_truths(truths)
+        if cond.op in NEGATED and P.is_scalar_index(cond.args[0]):
+            return self._compare(cond.op, *cond.args)._with_truths(truths)
+        return self._with(truths=truths)
+
+    def _with_truths(self, truths: frozenset[Expr]) -> Context:
+        return self._with(truths=self.truths | truths)
+
+    def _compare(self, op: str, x: Expr, y: Expr) -> Context:
+        a, b = P.poly(x), P.poly(y)
+        one = P.constant(1)
+        if op == "ne":
+            return self
+        if op == "eq":
+            out = self._with(facts=self._plus(P.sub(a, b), P.sub(b, a)))
+            return out._divisible(x, b) if not b else out._divisible(y, a) if not a else out
+        facts = {
+            "lt": lambda: P.sub(P.sub(b, a), one),
+            "le": lambda: P.sub(b, a),
+            "gt": lambda: P.sub(P.sub(a, b), one),
+            "ge": lambda: P.sub(a, b),
+        }
+        return self._with(facts=self._plus(facts[op]()))
+
+    def _divisible(self, remainder: Expr, zero: Poly) -> Context:
+        """remainder == 0; if it is `atom % d`, then d divides that atom."""
+        if not (isinstance(remainder, Op) and remainder.op == "mod"):
+            return self
+        whole, d = remainder.args
+        terms = P.poly(whole)
+        if len(terms) == 1:
+            (m, c) = next(iter(terms.items()))
+            if len(m) == 1 and abs(c) == 1:
+                return self._with(multiples={**self.multiples, m[0]: P.poly(d)})
+        return self
+
+    def _plus(self, *facts: Poly) -> tuple[Poly, ...]:
+        fresh = tuple(f for f in facts if P.value_of(f) is None and all(f != g for g in self.facts))
+        return self.facts + fresh
+
+    def _poly(self, expr: Expr) -> Poly:
+        from tensorlang.arith.simplify import simplify  # simplify works in contexts
+
+        return P.poly(simplify(expr, self))
+
+
+EMPTY = Context()

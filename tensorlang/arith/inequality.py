@@ -1,0 +1,314 @@
+"""Proofs that a polynomial is not negative: the engine under simplify, prove and bounds.
+
+To prove p >= 0, an atom x is eliminated: with p = c*x + r and c >= 0, a known a*x >= b (a > 0) gives
+a*p >= c*b + a*r, so c*b + a*r + a - 1 >= 0 suffices (p is an integer). Variables bound innermost go first; what is
+known of // and % are their defining inequalities. The search is bounded, and False means "not proved".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from tensorlang.arith import poly as P
+from tensorlang.arith.context import Context
+from tensorlang.arith.poly import Poly
+from tensorlang.ir import dtypes, ops
+from tensorlang.ir.nodes import Expr, Knob, Op, Size, Var
+from tensorlang.ir.walk import free_vars
+
+Interval = tuple[float, float]  # ints, or -inf, inf
+EVERYTHING: Interval = (-math.inf, math.inf)
+STEPS = 150  # eliminations tried in one proof
+WIDTH = 3  # atoms tried at each step
+
+
+def nonneg(p: Poly, ctx: Context) -> bool:
+    """True only if p >= 0 for all values in context."""
+    value = P.value_of(p)
+    if value is not None:
+        return value >= 0
+    memo = ctx.memo.setdefault("nonneg", {})
+    key = frozenset(p.items())
+    found = memo.get(key)
+    if found is None:
+        found = memo[key] = _search(p, ctx, frozenset(), [STEPS])
+    return found
+
+
+def positive(p: Poly, ctx: Context) -> bool:
+    """True only if p >= 1 for all values in context."""
+    return nonneg(P.sub(p, P.constant(1)), ctx)
+
+
+def _search(p: Poly, ctx: Context, used: frozenset[int], budget: list[int]) -> bool:
+    p = _reduced(p, ctx)
+    low, high = interval(p, ctx)
+    if low >= 0:
+        return True
+    if high < 0 or budget[0] <= 0:
+        return False
+    if _shifted(p, ctx):
+        return True
+    tried = 0
+    for x in sorted(P.atoms(p), key=lambda x: (-level(x, ctx), P.order(x))):
+        parts = P.split(p, x)
+        if parts is None:
+            continue
+        c, r = parts
+        sign = _sign(c, ctx, used, budget)
+        if not sign:
+            continue
+        tried += 1
+        if tried > WIDTH:
+            break
+        if _by_cases(x, sign):
+            return all(_search(P.add(P.mul(c, P.poly(y)), r), ctx, used, budget) for y in _branches(x))
+        for a, b, fact in knowledge(x, sign, ctx):
+            if fact in used:
+                continue
+            budget[0] -= 1
+            if budget[0] <= 0:
+                return False
+            if _search(_substituted(c, r, a, b), ctx, used | {fact} if fact >= 0 else used, budget):
+                return True
+    return False
+
+
+def _substituted(c: Poly, r: Poly, a: Poly, b: Poly) -> Poly:
+    """A polynomial that is >= 0 only if c*x + r is, given a*x and b on the helpful side of each other."""
+    k = P.exact(c, a)
+    if k is not None:
+        return P.add(P.mul(k, b), r)
+    return P.add(P.add(P.mul(a, r), P.mul(c, b)), P.sub(a, P.constant(1)))
+
+
+def _by_cases(x: Expr, sign: int) -> bool:
+    """min and max on their weak side, and select, take either value: both cases have to be proved."""
+    return isinstance(x, Op) and (x.op in ("select", "if_then_else") or x.op == ("min" if sign > 0 else "max"))
+
+
+def _branches(x: Expr) -> tuple[Expr, ...]:
+    assert isinstance(x, Op)
+    return x.args[-2:]
+
+
+def _sign(c: Poly, ctx: Context, used: frozenset[int], budget: list[int]) -> int:
+    """1 if c >= 0, -1 if c <= 0, 0 if unknown."""
+    low, high = interval(c, ctx)
+    if low >= 0:
+        return 1
+    if high <= 0:
+        return -1
+    if budget[0] <= 0:
+        return 0
+    budget[0] -= 1
+    return 1 if _search(c, ctx, used, budget) else -1 if _search(P.scale(c, -1), ctx, used, budget) else 0
+
+
+def _reduced(p: Poly, ctx: Context) -> Poly:
+    """p without factors that do not matter for its sign: g*q + c >= 0 iff q + c//g >= 0."""
+    rest = {m: c for m, c in p.items() if m}
+    if not rest:
+        return p
+    if () not in p:
+        m, g = P.content(p)
+        m = tuple(x for x in m if interval_of(x, ctx)[0] >= 0)
+        return {P.drop(n, m) or (): c // g for n, c in p.items()} if m or g > 1 else p
+    g = math.gcd(*rest.values())
+    return P.add({m: c // g for m, c in rest.items()}, P.constant(p[()] // g)) if g > 1 else p
+
+
+def _shifted(p: Poly, ctx: Context) -> bool:
+    """p >= 0 by its coefficients, once every atom is written as its least value plus something >= 0."""
+    if max(map(len, p)) < 2:
+        return False
+    lows = {x: interval_of(x, ctx)[0] for x in P.atoms(p)}
+    if any(low == -math.inf for low in lows.values()):
+        return False
+    out: Poly = {}
+    for m, c in p.items():
+        term = P.constant(c)
+        for x in m:
+            term = P.mul(term, P.add({(x,): 1}, P.constant(int(lows[x]))))
+        out = P.add(out, term)
+    return all(c >= 0 for c in out.values())
+
+
+# ------------------------------------------------------------------------------------ what is known of an atom
+def knowledge(x: Expr, sign: int, ctx: Context) -> Iterator[tuple[Poly, Poly, int]]:
+    """(a, b, fact) with a > 0 and a*x >= b (for sign 1), or a*x <= b (for sign -1); fact: its number, -1 for none."""
+    one = P.constant(1)
+    if isinstance(x, Op) and x.op == "floordiv":
+        a, d = map(P.poly, x.args)
+        if interval(d, ctx)[0] >= 1 or P.value_of(d) is None:  # divisors are positive
+            yield d, P.add(P.sub(a, d), one) if sign > 0 else a, -1
+    elif isinstance(x, Op) and x.op == "mod":
+        a, d = map(P.poly, x.args)
+        if sign < 0 and (interval(d, ctx)[0] >= 1 or P.value_of(d) is None):
+            yield one, P.sub(d, one), -1
+            if interval(a, ctx)[0] >= 0:
+                yield one, a, -1
+    elif isinstance(x, Op) and x.op == ("max" if sign > 0 else "min"):
+        for y in x.args:
+            yield one, P.poly(y), -1
+    elif isinstance(x, Var) and x in ctx.bound:
+        end = ctx.bound[x][0 if sign > 0 else 1]
+        if end is not None:
+            yield one, end, -1
+    for n, c, r in _facts_about(x, ctx):
+        if (c > 0) == (sign > 0):
+            yield P.constant(abs(c)), P.scale(r, -sign), n
+    for n, d, r in _scaled_facts_about(x, ctx, sign):
+        yield d, P.scale(r, -sign), n
+    end = interval_of(x, ctx)[0 if sign > 0 else 1]
+    if abs(end) != math.inf:
+        yield one, P.constant(int(end)), -1
+    if isinstance(x, Op) and x.op == "mod":
+        a, d = x.args
+        yield one, P.sub(P.poly(a), P.mul(P.poly(d), P.atom(ops.make("floordiv", a, d)))), -1
+
+
+def _index_of_facts(ctx: Context) -> tuple[dict, dict]:
+    found = ctx.memo.get("facts")
+    if found is None:
+        plain: dict[Expr, list[tuple[int, int, Poly]]] = {}
+        scaled: dict[Expr, list[tuple[int, Poly, Poly]]] = {}
+        found = ctx.memo["facts"] = (plain, scaled)
+        for n, f in enumerate(ctx.facts):
+            for x in sorted(P.atoms(f), key=P.order):
+                parts = P.split(f, x)
+                if parts is None:
+                    continue
+                c, r = parts
+                value = P.value_of(c)
+                if value is not None:
+                    plain.setdefault(x, []).append((n, value, r))
+                else:
+                    scaled.setdefault(x, []).append((n, c, r))
+    return found
+
+
+def _facts_about(x: Expr, ctx: Context) -> list[tuple[int, int, Poly]]:
+    """(number, c, r) of each fact c*x + r >= 0 with an integer c."""
+    return _index_of_facts(ctx)[0].get(x, [])
+
+
+def _scaled_facts_about(x: Expr, ctx: Context, sign: int) -> Iterator[tuple[int, Poly, Poly]]:
+    """(number, d, r) of each fact sign*d*x + r >= 0 with an expression d > 0."""
+    for n, c, r in _index_of_facts(ctx)[1].get(x, []):
+        d = P.scale(c, sign)
+        if interval(d, ctx)[0] >= 1:
+            yield n, d, r
+
+
+def level(x: Expr, ctx: Context) -> int:
+    """How deep an atom depends on others: it is eliminated before those that it depends on."""
+    memo = ctx.memo.setdefault("level", {})
+    found = memo.get(x)
+    if found is None:
+        memo[x] = 0
+        if isinstance(x, Var):
+            ends = [e for e in ctx.bound.get(x, ()) if e is not None]
+            found = 2 + max((level(y, ctx) for e in ends for y in P.atoms(e)), default=0) if x in ctx.bound else 0
+        else:
+            found = 1 + max((level(y, ctx) for y in free_vars(x)), default=0)
+        memo[x] = found
+    return found
+
+
+# ------------------------------------------------------------------------------------------- integer intervals
+def interval(p: Poly, ctx: Context) -> Interval:
+    """Integers (or infinities) between which p lies for all values in context."""
+    low: float = 0
+    high: float = 0
+    for m, c in p.items():
+        ends: Interval = (c, c)
+        for x in m:
+            ends = _times(ends, interval_of(x, ctx))
+        if len(m) == 2 and m[0] is m[1]:
+            ends = (max(ends[0], 0), ends[1]) if c > 0 else (ends[0], min(ends[1], 0))
+        low, high = low + ends[0], high + ends[1]
+    return low, high
+
+
+def _times(a: Interval, b: Interval) -> Interval:
+    products = [x * y if x and y else 0 for x in a for y in b]
+    return min(products), max(products)
+
+
+def interval_of(x: Expr, ctx: Context) -> Interval:
+    """The integers between which an atom lies."""
+    memo = ctx.memo.setdefault("interval", {})
+    found = memo.get(x)
+    if found is None:
+        memo[x] = EVERYTHING  # for ranges that depend on each other
+        low, high = _interval_of(x, ctx)
+        for _, c, r in _facts_about(x, ctx):  # c*x + r >= 0
+            ends = interval(r, ctx)
+            if c > 0 and ends[1] != math.inf:
+                low = max(low, _ceil_div(-int(ends[1]), c))
+            elif c < 0 and ends[1] != math.inf:
+                high = min(high, int(ends[1]) // -c)
+        found = memo[x] = (low, high)
+    return found
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _interval_of(x: Expr, ctx: Context) -> Interval:
+    if isinstance(x, Var):
+        low, high = EVERYTHING
+        if isinstance(x, Size):
+            low = 0
+        elif isinstance(x, Knob):
+            low, high = (min(x.choices), max(x.choices)) if x.choices else (1, math.inf)
+        lo, hi = ctx.bound.get(x, (None, None))
+        return (
+            low if lo is None else max(low, interval(lo, ctx)[0]),
+            high if hi is None else min(high, interval(hi, ctx)[1]),
+        )
+    if isinstance(x, Op):
+        return _interval_of_op(x, ctx)
+    return EVERYTHING
+
+
+def _interval_of_op(x: Op, ctx: Context) -> Interval:
+    if x.op == "cast":
+        source = x.args[0].dtype
+        if dtypes.is_integer(source):
+            info = np.iinfo(source)
+            return int(info.min), int(info.max)
+        return (0, 1) if source == "bool" else EVERYTHING
+    if x.op not in ("floordiv", "mod", "min", "max", "abs", "select", "if_then_else", "add", "sub", "mul", "neg"):
+        return EVERYTHING
+    if x.op in ("add", "sub", "mul", "neg"):  # a product too large to expand
+        return EVERYTHING
+    (a, b), (c, d) = (interval(P.poly(y), ctx) for y in (x.args[-2:] if len(x.args) > 1 else x.args * 2))
+    if x.op == "min":
+        return min(a, c), min(b, d)
+    if x.op == "max":
+        return max(a, c), max(b, d)
+    if x.op in ("select", "if_then_else"):
+        return min(a, c), max(b, d)
+    if x.op == "abs":
+        return (0 if a <= 0 <= b else min(abs(a), abs(b))), max(abs(a), abs(b))
+    c = max(c, 1)  # divisors are positive
+    if d < c:
+        return EVERYTHING
+    if x.op == "mod":
+        return (0, min(b, d - 1)) if a >= 0 else (0, d - 1)
+    ends = [_floor_div(n, m) for n in (a, b) for m in (c, d)]
+    return min(ends), max(ends)
+
+
+def _floor_div(n: float, m: float) -> float:
+    if abs(n) == math.inf:
+        return n
+    if m == math.inf:
+        return 0 if n >= 0 else -1
+    return int(n) // int(m)
