@@ -1,0 +1,157 @@
+"""Arrays of other libraries as NumPy arrays on the same memory, and back; the address of an array; aligned memory.
+
+Anything that offers DLPack on the CPU is understood. The DLPack structures are read here rather than by
+`numpy.from_dlpack`, which knows no bfloat16 and makes the arrays of many libraries read-only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+ALIGNMENT = 64
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_CPU = 1  # kDLCPU
+_READ_ONLY = 1  # DLPACK_FLAG_BITMASK_READ_ONLY
+_CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 6: "bool"}
+
+_capsule_is = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_IsValid", ctypes.pythonapi),
+)
+_capsule_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi),
+)
+
+
+class Unusable(Exception):
+    """An object that cannot be read as an array; the text says why, in a form that follows "got"."""
+
+
+class _Tensor(ctypes.Structure):
+    """DLTensor of dlpack.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Versioned(ctypes.Structure):
+    """DLManagedTensorVersioned of dlpack.h."""
+
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("manager", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
+class _Memory:
+    """Lends memory to NumPy by its array interface, and keeps the capsule that owns it alive as long as needed."""
+
+    def __init__(self, capsule: object, interface: dict[str, Any]):
+        self.capsule, self.__array_interface__ = capsule, interface
+
+
+def as_numpy(array: Any) -> np.ndarray:
+    """`array` itself if it is a NumPy array, else a NumPy array on the same memory.
+
+    Raises Unusable if it is no array, not in CPU memory, or of an element type that NumPy has not.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise Unusable("a masked array, whose mask would be lost (use its .data or .filled())")
+    if isinstance(array, np.ndarray):
+        return array
+    if not hasattr(array, "__dlpack__"):
+        raise Unusable(f"a {type(array).__name__}, which is neither a NumPy array nor offers DLPack")
+    device, _ = array.__dlpack_device__()
+    if device != _CPU:
+        raise Unusable(f"a {type(array).__name__} in the memory of another device (DLPack device type {int(device)})")
+    capsule = _export(array)
+    if _capsule_is(capsule, b"dltensor_versioned"):
+        versioned = _Versioned.from_address(_capsule_pointer(capsule, b"dltensor_versioned"))
+        return _from_tensor(capsule, versioned.tensor, bool(versioned.flags & _READ_ONLY))
+    return _from_tensor(capsule, _Tensor.from_address(_capsule_pointer(capsule, b"dltensor")), False)
+
+
+def _export(array: Any) -> object:
+    """The DLPack capsule of `array`. It is not consumed, so its own destructor gives the memory back."""
+    try:
+        try:
+            return array.__dlpack__(max_version=(1, 0))
+        except TypeError:  # a library from before DLPack 1.0
+            return array.__dlpack__()
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise Unusable(f"a {type(array).__name__} that does not give its memory away: {error}") from error
+
+
+def _from_tensor(capsule: object, tensor: _Tensor, read_only: bool) -> np.ndarray:
+    dtype = _dtype(tensor)
+    shape = tuple(tensor.shape[: tensor.ndim])
+    strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None
+    if 0 in shape:  # such an array may have no memory at all
+        return np.empty(shape, dtype)
+    interface = {
+        "version": 3,
+        "shape": shape,
+        "strides": strides,
+        "typestr": f"|V{dtype.itemsize}",
+        "data": ((tensor.data or 0) + tensor.byte_offset, read_only),
+    }
+    return np.asarray(_Memory(capsule, interface)).view(dtype)
+
+
+def _dtype(tensor: _Tensor) -> np.dtype:
+    kind = _CODES.get(tensor.code)
+    if kind is None or tensor.lanes != 1:
+        raise Unusable(f"elements of a type that NumPy has not (DLPack type {tensor.code}, {tensor.bits} bits)")
+    if kind == "bfloat":
+        return BFLOAT16
+    return np.dtype(kind if kind == "bool" else f"{kind}{tensor.bits}")
+
+
+def like(example: Any, array: np.ndarray) -> Any:
+    """`array` as an array of the library that `example` is of, on the same memory."""
+    if isinstance(example, np.ndarray):
+        return array
+    if hasattr(example, "__array_namespace__"):
+        library = example.__array_namespace__()
+    else:
+        library = sys.modules[type(example).__module__.partition(".")[0]]
+    if array.dtype == BFLOAT16:  # NumPy does not export it
+        return library.from_dlpack(array.view(np.int16)).view(library.bfloat16)
+    return library.from_dlpack(array)
+
+
+# ------------------------------------------------------------------------------------------------ memory
+_DATA = 40 if ctypes.sizeof(ctypes.c_void_p) == 8 else 28  # offset of `data` in PyArrayInterface
+
+
+def address(array: np.ndarray) -> int:
+    """The address of the first element (three times as quick as array.ctypes.data)."""
+    interface = _capsule_pointer(array.__array_struct__, None)
+    return ctypes.c_void_p.from_address(interface + _DATA).value or 0
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array with unspecified contents whose address is a multiple of ALIGNMENT."""
+    size = dtype.itemsize
+    for extent in shape:
+        size *= extent
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    return np.ndarray(shape, dtype, memory, -address(memory) % ALIGNMENT)

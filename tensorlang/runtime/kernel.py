@@ -1,0 +1,277 @@
+"""A compiled function over arrays: argument checks, allocation of outputs, the native call, timing."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensorlang.errors import ArgumentError
+from tensorlang.ir import dtypes
+from tensorlang.ir.nodes import Buffer, Size
+from tensorlang.ir.printer import text
+from tensorlang.runtime import arrays
+from tensorlang.runtime.shapes import Shape, Shapes
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call, from several runs of many calls each; `spread` is the interquartile range of `runs`."""
+
+    median: float
+    spread: float
+    minimum: float
+    runs: tuple[float, ...]
+
+
+class _Call(NamedTuple):
+    """A checked call: the arrays, which must live until it is over; the native arguments; what the caller gets."""
+
+    arrays: list[np.ndarray]
+    native: list[int]
+    results: list[Any]
+
+
+class Kernel:
+    """A compiled function over arrays. `tensorlang.build` makes it.
+
+    Call it with arrays in the order that `signature` shows, or by name: NumPy arrays, or anything that offers DLPack
+    in CPU memory. Outputs that are not given are allocated, and come back as arrays of the library that the first
+    input is of. Any thread may call it, several at a time; the GIL is released meanwhile.
+
+    >>> c = f(a, b)                # allocates c
+    >>> f(a, b, out=c) is c        # writes to c; several outputs: out=(c, d), with None for those to allocate
+    True
+    >>> f(A=a, B=b)                # by the names of the parameters
+    >>> f.time(a, b).median        # seconds a call
+
+    Raises ArgumentError, before anything is written, if an argument does not fit.
+
+    entry: address of `void(void *param..., int64 size..., void *workspace)`; repeat: the same behind an `int64 times`;
+    workspace(*sizes): bytes of scratch memory that a call needs; keepalive: what owns the machine code.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        params: Sequence[Buffer],
+        outputs: Sequence[Buffer],
+        sizes: Sequence[Size],
+        entry: int,
+        repeat: int,
+        workspace: Callable[..., int],
+        source: Callable[[], str],
+        asm: Callable[[], str],
+        keepalive: object = None,
+    ):
+        self.name, self.source, self.asm = name, source, asm
+        self.params, self.outputs, self.sizes = tuple(params), tuple(outputs), tuple(sizes)
+        self._keepalive = keepalive
+        self._shapes = Shapes(self.params, self.sizes)
+        self._dtypes = [dtypes.to_numpy(p.dtype) for p in self.params]
+        self._numbers = {p.name: number for number, p in enumerate(self.params)}
+        written = {id(p) for p in self.outputs}
+        self._inputs = [n for n, p in enumerate(self.params) if id(p) not in written]
+        self._outputs = [next(n for n, p in enumerate(self.params) if p is output) for output in self.outputs]
+        arguments = [*[ctypes.c_void_p] * len(self.params), *[ctypes.c_int64] * len(self.sizes), ctypes.c_void_p]
+        self._entry = ctypes.CFUNCTYPE(None, *arguments)(entry)
+        self._repeat = ctypes.CFUNCTYPE(None, ctypes.c_int64, *arguments)(repeat)
+        self._workspace = workspace
+        self._workspace_bytes = None if self.sizes else workspace()
+        self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
+
+    @property
+    def signature(self) -> str:
+        """The parameters in call order and the outputs: `matmul(A: float32[n, 8], B: float32[8]) -> C: float32[n]`."""
+        params, outputs = (
+            ", ".join(f"{p.name}: {_type(p)}" for p in (self.params[n] for n in numbers))
+            for numbers in (self._inputs if self._in_order() else range(len(self.params)), self._outputs)
+        )
+        return f"{self.name}({params}) -> {outputs}"
+
+    def __repr__(self) -> str:
+        return f"Kernel {self.signature}"
+
+    def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
+        call = self._prepare(args, out, named)
+        self._run(self._entry, call.native)
+        return call.results[0] if len(call.results) == 1 else tuple(call.results)
+
+    def time(self, *args: Any, out: Any = None, repeat: int = 5, min_seconds: float = 0.05, **named: Any) -> Timing:
+        """Time calls with these arguments: `repeat` runs of at least `min_seconds` each, in a native loop.
+
+        Results are in seconds a call, without Python's part of it. One call warms up. Outputs are as by a call.
+        """
+        call = self._prepare(args, out, named)
+        self._run(self._entry, call.native)
+        calls = 1
+        seconds = self._seconds(calls, call.native)
+        while seconds < min_seconds:
+            # A short run says little about a long one, so approach the wanted length in steps.
+            calls *= min(max(math.ceil(1.1 * min_seconds / max(seconds, 1e-9)), 2), 100)
+            seconds = self._seconds(calls, call.native)
+        runs = tuple(self._seconds(calls, call.native) / calls for _ in range(repeat))
+        low, _, high = statistics.quantiles(runs, n=4, method="inclusive") if repeat > 1 else (0.0, 0.0, 0.0)
+        return Timing(statistics.median(runs), high - low, min(runs), runs)
+
+    # ------------------------------------------------------------------------------------------ the native call
+    def _run(self, function: Callable[..., None], native: Sequence[int], *first: int) -> None:
+        """Call `function` with a workspace of its own."""
+        size = self._workspace_bytes
+        if size is None:
+            size = self._workspace(*native[len(self.params) :])
+        if not size:
+            function(*first, *native, None)
+            return
+        workspace = self._free_workspaces.pop() if self._free_workspaces else None
+        if workspace is None or workspace.size < size:
+            workspace = arrays.empty((size,), np.dtype(np.uint8))
+        function(*first, *native, arrays.address(workspace))
+        self._free_workspaces.append(workspace)
+
+    def _seconds(self, calls: int, native: Sequence[int]) -> float:
+        start = time.perf_counter()
+        self._run(self._repeat, native, calls)
+        return time.perf_counter() - start
+
+    # ------------------------------------------------------------------------------------------ arguments
+    def _prepare(self, args: tuple[Any, ...], out: Any, named: dict[str, Any]) -> _Call:
+        """Check the arguments and allocate what is missing."""
+        passed = self._arrange(args, out, named)
+        views: list[Any] = [
+            array if array is None or type(array) is np.ndarray else self._view(number, array)
+            for number, array in enumerate(passed)
+        ]
+        for number, view in enumerate(views):
+            if view is not None and (view.dtype != self._dtypes[number] or view.ndim != len(self.params[number].shape)):
+                raise self._misfit(number, view)
+        values, shapes = self._solve(views)
+        addresses = []
+        for number, view in enumerate(views):
+            if view is None:
+                views[number] = view = arrays.empty(shapes[number], self._dtypes[number])
+            elif view.shape != shapes[number] or not view.flags.c_contiguous or not view.flags.aligned:
+                raise self._misfit(number, view, values)
+            addresses.append(arrays.address(view))
+        for number in self._outputs:
+            if passed[number] is not None:
+                self._check_output(number, views, addresses)
+        example = passed[self._inputs[0]] if self._inputs else None
+        results = [self._result(passed[number], views[number], example) for number in self._outputs]
+        return _Call(views, [*addresses, *values], results)
+
+    def _arrange(self, args: tuple[Any, ...], out: Any, named: dict[str, Any]) -> list[Any]:
+        """The arguments in the order of the parameters; None for the outputs to allocate."""
+        passed: list[Any] = [None] * len(self.params)
+        if len(args) == len(self.params):
+            passed[:] = args
+        elif len(args) <= len(self._inputs):
+            for number, array in zip(self._inputs, args, strict=False):
+                passed[number] = array
+        else:
+            raise ArgumentError(
+                f"{self.name}: expected {len(self._inputs)} inputs or all {len(self.params)} arrays, "
+                f"got {len(args)}; signature: {self.signature}"
+            )
+        if out is not None:
+            self._arrange_outputs(passed, out)
+        for name, array in named.items():
+            number = self._numbers.get(name)
+            if number is None:
+                raise ArgumentError(f"{self.name}: no parameter is called {name}; signature: {self.signature}")
+            if passed[number] is not None:
+                raise ArgumentError(f"{self.name}: argument {name} was given twice")
+            passed[number] = array
+        for number in self._inputs:
+            if passed[number] is None:
+                param = self.params[number]
+                raise ArgumentError(
+                    f"{self.name}: argument {param.name} is missing: expected {_type(param)}; "
+                    f"signature: {self.signature}"
+                )
+        return passed
+
+    def _arrange_outputs(self, passed: list[Any], out: Any) -> None:
+        outputs = out if isinstance(out, tuple | list) else (out,)
+        if len(outputs) != len(self._outputs):
+            expected = f"{len(self._outputs)} output" + ("s" if len(self._outputs) > 1 else "")
+            raise ArgumentError(f"{self.name}: out: expected {expected}, got {len(outputs)}")
+        for number, array in zip(self._outputs, outputs, strict=True):
+            if array is not None and passed[number] is not None:
+                raise ArgumentError(f"{self.name}: argument {self.params[number].name} was given twice")
+            passed[number] = array if array is not None else passed[number]
+
+    def _view(self, number: int, array: Any) -> np.ndarray:
+        try:
+            return arrays.as_numpy(array)
+        except arrays.Unusable as error:
+            raise ArgumentError(f"{self._expected(number)}, got {error}") from None
+
+    def _solve(self, views: list[np.ndarray | None]) -> tuple[tuple[int, ...], tuple[Shape, ...]]:
+        if self._shapes.constant is not None:
+            return (), self._shapes.constant
+        try:
+            values = self._shapes.solve([None if view is None else view.shape for view in views])
+        except ArgumentError as error:
+            raise ArgumentError(f"{self.name}: {error}; signature: {self.signature}") from None
+        return values, self._shapes.of(values)
+
+    def _check_output(self, number: int, views: list[np.ndarray], addresses: list[int]) -> None:
+        """An output must be writable and share no memory with another argument."""
+        name = self.params[number].name
+        if not views[number].flags.writeable:
+            raise ArgumentError(f"{self._expected(number)}, writable; got a read-only array")
+        begin, end = addresses[number], addresses[number] + views[number].nbytes
+        for other, view in enumerate(views):
+            if begin < end and other != number and addresses[other] < end and begin < addresses[other] + view.nbytes:
+                raise ArgumentError(
+                    f"{self.name}: argument {name}: expected an output with memory of its own, "
+                    f"got one that overlaps argument {self.params[other].name}"
+                )
+
+    def _result(self, passed: Any, view: np.ndarray, example: Any) -> Any:
+        if passed is not None:
+            return passed
+        return view if example is None else arrays.like(example, view)
+
+    # ------------------------------------------------------------------------------------------ messages
+    def _in_order(self) -> bool:
+        """Whether the outputs come last, so that the inputs alone show the order of the call."""
+        return [*self._inputs, *self._outputs] == list(range(len(self.params)))
+
+    def _expected(self, number: int) -> str:
+        param = self.params[number]
+        return f"{self.name}: argument {param.name}: expected {_type(param)}"
+
+    def _misfit(self, number: int, view: np.ndarray, values: Sequence[int] = ()) -> ArgumentError:
+        """The error for an array of the wrong dtype, shape or layout."""
+        param, known = self.params[number], ""
+        if values:
+            known = f" with {', '.join(f'{s.name} = {v}' for s, v in zip(self.sizes, values, strict=True))}"
+        came = f"{view.dtype.name}[{', '.join(map(str, view.shape))}]"
+        hint = ""
+        if view.dtype != self._dtypes[number]:
+            name = param.dtype if param.dtype != "bfloat16" else "ml_dtypes.bfloat16"
+            hint = (
+                f" (convert it: {param.name}.astype({name!r}))" if name == param.dtype else f" (convert it to {name})"
+            )
+        elif values or not self.sizes:
+            shape = self._shapes.of(values)[number]
+            if view.shape == shape and not view.flags.c_contiguous:
+                came += f" with strides {view.strides}"
+                hint = " (row-major, compact memory is needed: numpy.ascontiguousarray)"
+            elif view.shape == shape:
+                came += " at an address that is no multiple of its element size"
+                hint = " (copy it)"
+        return ArgumentError(f"{self._expected(number)}{known}, got {came}{hint}")
+
+
+def _type(param: Buffer) -> str:
+    return f"{param.dtype}[{', '.join(text(extent) for extent in param.shape)}]"

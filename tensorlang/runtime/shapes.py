@@ -1,0 +1,96 @@
+"""Shape variables at a call: their values told from the shapes of the arrays, and what every shape must then be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tensorlang.errors import ArgumentError, BuildError
+from tensorlang.ir import walk
+from tensorlang.ir.evaluate import numpy_function
+from tensorlang.ir.nodes import Buffer, Const, Size
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Clue:
+    """A dimension that tells about sizes: number `dim` of parameter number `param` is `value(sizes)`."""
+
+    param: int
+    dim: int
+    sizes: tuple[int, ...]  # numbers of the sizes in it
+    value: Callable[..., list]
+
+
+class Shapes:
+    """The shapes of `params` over `sizes`. Without sizes they are `constant`, else that is None.
+
+    Raises BuildError if no dimension tells a size: n * m alone tells neither n nor m.
+    """
+
+    def __init__(self, params: Sequence[Buffer], sizes: Sequence[Size]):
+        self.params, self.sizes = tuple(params), tuple(sizes)
+        self._shapes = [numpy_function(p.shape, self.sizes) for p in self.params]
+        self.constant = None if self.sizes else self.of(())
+        self._clues = self._find_clues()
+        everything = self._solvable(set(range(len(self.params))))
+        for number, size in enumerate(self.sizes):
+            if number not in everything:
+                raise BuildError(f"the size {size.name} cannot be told from the shapes of the parameters")
+
+    def of(self, values: Sequence[int]) -> tuple[Shape, ...]:
+        """The shapes of all parameters for these values of the sizes."""
+        return tuple(tuple(int(d) for d in shape(*values)) for shape in self._shapes)
+
+    def solve(self, given: Sequence[Shape | None]) -> tuple[int, ...]:
+        """The values of the sizes, told from the shapes of those arrays that are given.
+
+        The dimensions that are not needed for it are not checked: compare with `of` afterwards.
+        """
+        known: dict[int, int] = {}
+        progress = True
+        while progress and len(known) < len(self.sizes):
+            progress = False
+            for clue in self._clues:
+                unknown = [s for s in clue.sizes if s not in known]
+                shape = given[clue.param]
+                if len(unknown) == 1 and shape is not None:
+                    value = self._tell(clue, unknown[0], known, shape[clue.dim])
+                    if value is not None:
+                        known[unknown[0]] = value
+                        progress = True
+        for number, size in enumerate(self.sizes):
+            if number not in known:
+                raise ArgumentError(f"the size {size.name} cannot be told from the inputs: pass the outputs too")
+        return tuple(known[number] for number in range(len(self.sizes)))
+
+    def _tell(self, clue: _Clue, unknown: int, known: dict[int, int], extent: int) -> int | None:
+        """The value of the unknown size that makes the dimension `extent`, if the dimension is linear in it."""
+        values = [known.get(number, 0) for number in range(len(self.sizes))]
+        at_zero = int(clue.value(*values)[0])
+        values[unknown] = 1
+        slope = int(clue.value(*values)[0]) - at_zero
+        if slope == 0:
+            return None
+        return max((extent - at_zero) // slope, 0)
+
+    def _find_clues(self) -> list[_Clue]:
+        """All dimensions with sizes; those that are a size and nothing else come first."""
+        clues = []
+        for number, param in enumerate(self.params):
+            for dim, extent in enumerate(param.shape):
+                if not isinstance(extent, Const):
+                    free = walk.free_vars(extent)
+                    inside = tuple(n for n, size in enumerate(self.sizes) if size in free)
+                    clues.append(_Clue(number, dim, inside, numpy_function([extent], self.sizes)))
+        return sorted(clues, key=lambda c: not isinstance(self.params[c.param].shape[c.dim], Size))
+
+    def _solvable(self, given: set[int]) -> set[int]:
+        known: set[int] = set()
+        for _ in self.sizes:
+            for clue in self._clues:
+                unknown = [s for s in clue.sizes if s not in known]
+                if clue.param in given and len(unknown) == 1:
+                    known.add(unknown[0])
+        return known
