@@ -1,0 +1,137 @@
+"""Affine forms of index expressions, and proofs that a map of loop points is injective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tensorlang.arith import poly as P
+from tensorlang.arith.bounds import bounds
+from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.inequality import nonneg
+from tensorlang.arith.poly import Poly
+from tensorlang.arith.simplify import simplify
+from tensorlang.ir import ops
+from tensorlang.ir.nodes import Expr, Op, Var
+from tensorlang.ir.walk import free_vars
+
+
+def linear(expr: Expr, variables: Iterable[Var]) -> tuple[dict[Var, Expr], Expr] | None:
+    """(coefficients, rest) with expr = sum of coefficient * var + rest, all free of `variables`; None if there is none.
+
+    Variables that do not occur have no coefficient. Only + - * are looked through: simplify first, so that
+    `(i*32 + j) // 32` is `i`. Example: linear(i*T + j + 3, [i, j]) is ({i: T, j: 1}, 3).
+    """
+    coefficients: dict[Var, Expr] = {}
+    rest = P.poly(expr)
+    wanted = list(variables)
+    for var in wanted:
+        parts = P.split(rest, var)
+        if parts is None:
+            return None
+        c, rest = parts
+        if c:
+            coefficients[var] = P.to_expr(c)
+    result = P.to_expr(rest)
+    every = set(wanted)
+    if any(every & free_vars(e) for e in (result, *coefficients.values())):
+        return None
+    return coefficients, result
+
+
+def injective(
+    exprs: Sequence[Expr], loops: Sequence[tuple[Var, Expr | int]], ctx: Context = EMPTY
+) -> bool:
+    """True only if any two distinct points of the loops (var, extent) give distinct tuples of `exprs`.
+
+    Variables that are not in `loops` have the same value for both points. Proved: mixed-radix sums (i0*T + i1 with
+    i1 < T, any order of digits, gaps allowed), f // N together with f % N, and combinations of those.
+    """
+    for var, extent in loops:
+        ctx = ctx.bind(var, extent)
+    variables = frozenset(v for v, _ in loops)
+    polys = [P.poly(simplify(e, ctx)) for e in exprs]
+    return _Decoder(variables, ctx).decodes(polys)
+
+
+class _Decoder:
+    """Finds what is determined by known values: `known` holds atoms that two points with equal values share."""
+
+    def __init__(self, variables: frozenset[Var], ctx: Context):
+        self.variables, self.ctx = variables, ctx
+        self.known: set[Expr] = set()
+
+    def decodes(self, polys: list[Poly]) -> bool:
+        self.known = {v for v in self.variables if isinstance(simplify(v, self.ctx), Expr) and self._fixed(v)}
+        pending = list(polys)
+        while not self.variables <= self.known:
+            before = len(self.known)
+            pending = [p for p in pending if not self._read(p)]
+            for p in self._joined():
+                if not self._read(p):
+                    pending.append(p)
+            if len(self.known) == before:
+                return False
+        return True
+
+    def _fixed(self, v: Var) -> bool:
+        return not self._varies(simplify(v, self.ctx))
+
+    def _varies(self, e: Expr) -> bool:
+        """May e differ between two points that agree on what is known?"""
+        if e in self.known:
+            return False
+        if isinstance(e, Op):
+            return any(self._varies(a) for a in e.args)
+        return bool(free_vars(e) & (self.variables - self.known))
+
+    def _read(self, p: Poly) -> bool:
+        """Add the atoms of p, whose value is known, if they are the digits of a mixed-radix number."""
+        digits: list[tuple[Expr, Poly]] = []
+        for x in sorted((x for x in P.atoms(p) if self._varies(x)), key=P.order):
+            parts = P.split(p, x)
+            if parts is None or any(self._varies(y) for y in P.atoms(parts[0])):
+                return False
+            digits.append((x, parts[0]))
+        if not self._mixed_radix(digits):
+            return False
+        self.known.update(x for x, _ in digits)
+        return True
+
+    def _mixed_radix(self, digits: list[tuple[Expr, Poly]]) -> bool:
+        sized = []
+        for x, c in digits:
+            low, high = bounds(x, self.ctx, self.variables)
+            if not nonneg(c, self.ctx):
+                c = P.scale(c, -1)
+            if len(digits) == 1:
+                return nonneg(P.sub(c, P.constant(1)), self.ctx)
+            span = None if low is None or high is None else P.sub(P.poly(high), P.poly(low))
+            sized.append((c, span))
+        return self._ordered(sized, {})
+
+    def _ordered(self, digits: list[tuple[Poly, Poly | None]], below: Poly) -> bool:
+        """Each weight exceeds what all lesser digits together can add up to (`below`)."""
+        if not digits:
+            return True
+        for n, (weight, span) in enumerate(digits):
+            if span is None and len(digits) > 1:
+                continue
+            if nonneg(P.sub(P.sub(weight, below), P.constant(1)), self.ctx):
+                rest = digits[:n] + digits[n + 1 :]
+                if self._ordered(rest, P.add(below, P.mul(weight, span or {}))):
+                    return True
+        return False
+
+    def _joined(self) -> list[Poly]:
+        """What follows from known quotients and remainders: x itself, if both x // d and x % d are known."""
+        out = []
+        for y in list(self.known):
+            if isinstance(y, Op) and y.op == "mod":
+                x, d = y.args
+                if not self._varies(d) and not self._varies(simplify(ops.make("floordiv", x, d), self.ctx)):
+                    out.append(P.poly(x))
+            elif isinstance(y, Op) and y.op == "floordiv":
+                x, d = y.args
+                if not self._varies(d) and not self._varies(simplify(ops.make("mod", x, d), self.ctx)):
+                    out.append(P.poly(x))
+        return out

@@ -1,0 +1,212 @@
+"""Which part of each buffer a statement reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tensorlang.arith import poly as P
+from tensorlang.arith.bounds import bounds
+from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.inequality import nonneg
+from tensorlang.arith.prove import proves
+from tensorlang.arith.simplify import negation, simplify
+from tensorlang.ir import ops
+from tensorlang.ir.nodes import (
+    ONE,
+    SPATIAL,
+    TRUE,
+    ZERO,
+    Alloc,
+    Block,
+    Buffer,
+    Expr,
+    For,
+    If,
+    Let,
+    LetStmt,
+    Load,
+    Node,
+    Op,
+    Reduce,
+    Store,
+    Var,
+    const,
+)
+from tensorlang.ir.walk import children, free_vars, substitute
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The box buffer[mins[d] .. mins[d] + extents[d] - 1] in each dimension d."""
+
+    buffer: Buffer
+    mins: tuple[Expr, ...]
+    extents: tuple[Expr, ...]
+
+
+Regions = dict[Buffer, Region]
+
+
+def accesses(stmt: Node, ctx: Context = EMPTY, clip: bool = False) -> tuple[Regions, Regions]:
+    """(reads, writes): for each buffer the smallest box found that holds every access `stmt` makes to it.
+
+    `ctx` knows the variables around `stmt`; mins and extents are in terms of these, for everything bound inside
+    `stmt`. Exact for affine subscripts over rectangular loops. Guards (predicates, if, if_then_else) tighten the box
+    where the bound they give is provably tighter than the loops'; with `clip` always, by min and max, and the box is
+    then also cut to the buffer's shape. A dimension without a bound is taken whole. Buffers allocated inside `stmt`
+    are left out. `stmt` may be an Expr.
+    """
+    walk = _Walk(ctx, clip)
+    walk.visit(stmt, _Scope(ctx))
+    return walk.result(walk.reads), walk.result(walk.writes)
+
+
+def covers(region: Region, other: Region, ctx: Context = EMPTY) -> bool:
+    """True only if `region` holds all elements of `other` (a region of the same buffer), for all values in context."""
+    return all(
+        proves(a <= b, ctx) and proves(b + y <= a + x, ctx)
+        for a, x, b, y in zip(region.mins, region.extents, other.mins, other.extents, strict=True)
+    )
+
+
+class _Scope:
+    """What holds at one place: loops and conditions around it, and the values that variables stand for."""
+
+    def __init__(self, ctx: Context, steps: tuple = (), values: Mapping[Var, Expr] = {}):
+        self.ctx, self.steps, self.values = ctx, steps, values
+
+    def bind(self, var: Var, extent: Expr) -> _Scope:
+        extent = self.of(extent)
+        return _Scope(self.ctx.bind(var, extent), (*self.steps, (var, extent)), self.values)
+
+    def assume(self, cond: Expr) -> _Scope:
+        cond = self.of(cond)
+        return _Scope(self.ctx.assume(cond), (*self.steps, (None, cond)), self.values)
+
+    def let(self, values: Mapping[Var, Expr]) -> _Scope:
+        return _Scope(self.ctx, self.steps, {**self.values, **{v: self.of(e) for v, e in values.items()}})
+
+    def of(self, expr: Expr) -> Expr:
+        return substitute(expr, self.values) if self.values else expr
+
+    @property
+    def inner(self) -> frozenset[Var]:
+        return frozenset(var for var, _ in self.steps if var is not None)
+
+
+class _Walk:
+    def __init__(self, ctx: Context, clip: bool):
+        self.ctx, self.clip = ctx, clip
+        self.reads: dict[Buffer, list[tuple[Expr | None, Expr | None]]] = {}
+        self.writes: dict[Buffer, list[tuple[Expr | None, Expr | None]]] = {}
+        self.inside: set[Buffer] = set()
+
+    def visit(self, node: Node, scope: _Scope) -> None:
+        if isinstance(node, For):
+            self.visit(node.extent, scope)
+            self.visit(node.body, scope.bind(node.var, node.extent))
+        elif isinstance(node, Block):
+            self._block(node, scope)
+        elif isinstance(node, If) or (isinstance(node, Op) and node.op == "if_then_else"):
+            cond, then, orelse = children_of_branch(node)
+            self.visit(cond, scope)
+            self.visit(then, scope.assume(cond))
+            if orelse is not None:
+                self.visit(orelse, scope.assume(negation(scope.of(cond))))
+        elif isinstance(node, Let | LetStmt):
+            self.visit(node.value, scope)
+            self.visit(node.body, scope.let({node.var: node.value}))
+        elif isinstance(node, Reduce):
+            for axis in node.axes:
+                scope = scope.bind(axis.var, axis.extent)
+            for source in node.sources:
+                self.visit(source, scope)
+        else:
+            if isinstance(node, Alloc):
+                self.inside.add(node.buffer)
+            if isinstance(node, Load):
+                self._access(self.reads, node, scope)
+            elif isinstance(node, Store):
+                self._access(self.writes, node, scope)
+            for child in children(node):
+                self.visit(child, scope)
+
+    def _block(self, block: Block, scope: _Scope) -> None:
+        for e in (*block.bindings, block.predicate):
+            self.visit(e, scope)
+        values = {it.var: b for it, b in zip(block.iters, block.bindings, strict=True)}
+        inside = scope if block.predicate is TRUE else scope.assume(block.predicate)
+        self.visit(block.body, inside.let(values))
+        if block.init is not None:
+            self.visit(block.init, self._init_scope(block, scope).let(values))
+
+    def _init_scope(self, block: Block, scope: _Scope) -> _Scope:
+        """Init runs also where a reduction is empty: loops that drive only reduce iterators bind nothing for it."""
+        reducing = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind != SPATIAL]
+        driving = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
+        spatial = frozenset[Var]().union(*(free_vars(scope.of(b)) for b in driving))
+        summed = frozenset[Var]().union(*(free_vars(scope.of(b)) for b in reducing)) - spatial
+        for var, extent in reversed(scope.steps):
+            if var is not None and var not in summed:
+                summed -= free_vars(extent)
+        out = _Scope(self.ctx, (), scope.values)
+        for var, what in scope.steps:
+            if var is None:
+                if not free_vars(what) & summed:
+                    out = out.assume(what)
+            elif var not in summed:
+                out = out.bind(var, what)
+        for cond in conjuncts(scope.of(block.predicate)):
+            if not free_vars(cond) & summed:
+                out = out.assume(cond)
+        return out
+
+    def _access(self, found: dict, node: Load | Store, scope: _Scope) -> None:
+        ends = found.setdefault(node.buffer, [])
+        for n, index in enumerate(node.indices):
+            low, high = bounds(scope.of(index), scope.ctx, scope.inner, self.clip)
+            if n == len(ends):
+                ends.append((low, high))
+            else:
+                a, b = ends[n]
+                ends[n] = (self._hull("min", a, low), self._hull("max", b, high))
+
+    def _hull(self, op: str, a: Expr | None, b: Expr | None) -> Expr | None:
+        return None if a is None or b is None else simplify(ops.make(op, a, b), self.ctx)
+
+    def result(self, found: dict) -> Regions:
+        return {buffer: self._region(buffer, ends) for buffer, ends in found.items() if buffer not in self.inside}
+
+    def _region(self, buffer: Buffer, ends: list[tuple[Expr | None, Expr | None]]) -> Region:
+        mins, extents = [], []
+        for (low, high), size in zip(ends, buffer.shape, strict=True):
+            low, high = self._within(low, high, simplify(size - ONE, self.ctx))
+            mins.append(low)
+            extents.append(simplify(high - low + ONE, self.ctx))
+        return Region(buffer, tuple(mins), tuple(extents))
+
+    def _within(self, low: Expr | None, high: Expr | None, last: Expr) -> tuple[Expr, Expr]:
+        """The range cut to 0 .. last, inside which every access is: where that is decided, or always with `clip`."""
+        if low is None or (low is not ZERO and nonneg(P.scale(P.poly(low), -1), self.ctx)):
+            low = ZERO
+        if high is None or nonneg(P.sub(P.poly(high), P.poly(last)), self.ctx):
+            high = last
+        if self.clip:
+            low = simplify(ops.make("max", low, const(0)), self.ctx)
+            high = simplify(ops.make("min", high, last), self.ctx)
+        return low, high
+
+
+def conjuncts(cond: Expr) -> list[Expr]:
+    """The conditions that `and` connects in `cond`."""
+    if isinstance(cond, Op) and cond.op == "and":
+        return [c for a in cond.args for c in conjuncts(a)]
+    return [cond]
+
+
+def children_of_branch(node: If | Op) -> tuple[Expr, Node, Node | None]:
+    """(condition, then, else) of an If or an if_then_else."""
+    if isinstance(node, If):
+        return node.cond, node.then, node.orelse
+    return node.args[0], node.args[1], node.args[2]
