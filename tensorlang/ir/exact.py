@@ -12,7 +12,7 @@ import math
 import struct
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -207,10 +207,10 @@ def rounding(function: Callable[[float], int]) -> Callable[[float], float]:
     return apply
 
 
-floor, ceil, trunc, nearest = map(rounding, (math.floor, math.ceil, math.trunc, round))
+floor, ceil, trunc, nearest = rounding(math.floor), rounding(math.ceil), rounding(math.trunc), rounding(round)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _limits(dtype: str) -> tuple[int, int]:
     info = np.iinfo(dtypes.to_numpy(dtype))
     return int(info.min), int(info.max)

@@ -194,7 +194,7 @@ def _intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: in
     found = _interned.get(key)
     if found is not None:
         return found
-    node = object.__new__(cls)
+    node: Any = object.__new__(cls)
     for name, value in fields.items():
         _set(node, name, value)
     _set(node, "dtype", dtype)
@@ -260,7 +260,7 @@ class Op(Expr):
 
 
 class Load(Expr):
-    """`buffer[indices]`; at the flat level one index, possibly a vector, and possibly a bool `mask` of as many lanes."""
+    """`buffer[indices]`; at the flat level one index, maybe a vector, and maybe a bool `mask` of as many lanes."""
 
     __slots__ = ("buffer", "indices", "mask")
     fields = ("buffer", "indices", "mask")
@@ -402,7 +402,8 @@ class Stmt(Node):
 
     def replace(self, **changes: Any) -> Any:
         """A copy with some fields changed."""
-        return type(self)(*(changes.pop(f) if f in changes else getattr(self, f) for f in self.fields), **changes)
+        values = [changes.pop(f) if f in changes else getattr(self, f) for f in self.fields]
+        return type(self)(*values, **changes)
 
 
 class For(Stmt):

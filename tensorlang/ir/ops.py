@@ -248,7 +248,7 @@ def _fold(op: str, args: tuple[Expr, ...]) -> Expr | None:
         return b
     if (op == "and" and y is True) or (op == "floordiv" and y == 1):
         return a
-    if op == "mul" and (x == 0 or y == 0) or (op == "mod" and y == 1):
+    if (op == "mul" and (x == 0 or y == 0)) or (op == "mod" and y == 1):
         return Const(0, "index")
     if op in ("and", "or") and (x is (op == "or") or y is (op == "or")):
         return Const(op == "or", "bool")

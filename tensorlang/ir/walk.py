@@ -35,7 +35,7 @@ def children(node: Node) -> Iterator[Node]:
     for field in node.fields:
         value = getattr(node, field)
         if isinstance(value, Node):
-            if not isinstance(value, Buffer) and not (field == "var"):
+            if not isinstance(value, Buffer) and field != "var":
                 yield value
         elif type(value) is tuple:
             for item in value:
