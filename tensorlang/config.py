@@ -26,10 +26,11 @@ def dump() -> Path | None:
 
 def num_threads() -> int:
     """How many threads run a parallel loop, the caller included."""
-    return _integer("TENSORLANG_NUM_THREADS", _cores(), least=1)
+    return _integer("TENSORLANG_NUM_THREADS", cores(), least=1)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many CPUs this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

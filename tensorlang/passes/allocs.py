@@ -1,0 +1,61 @@
+"""allocs: where each allocation lives, said by the scope of its buffer.
+
+*stack* for small buffers of constant size; *workspace* for the rest, memory that the caller of the kernel provides
+once; *thread* for those of them inside a parallel loop, of which each thread has its own.
+
+    alloc P: f32[64, 1024] @ global  ->  alloc P: f32[65536] @ workspace
+"""
+
+from __future__ import annotations
+
+from tensorlang.errors import BuildError
+from tensorlang.ir import dtypes, walk
+from tensorlang.ir.nodes import PARALLEL, Alloc, Buffer, Const, Expr, For, Func, Size, Stmt, const
+from tensorlang.target.target import Target
+
+STACK, WORKSPACE, THREAD = "stack", "workspace", "thread"
+ALIGNMENT = 64
+_STACK_BYTES = 16 << 10  # of one buffer, and of one function; more goes to the workspace
+
+
+def allocs(func: Func, target: Target) -> Func:
+    """Every Alloc of the result has one of the three scopes."""
+    used = {STACK: 0}
+
+    def go(stmt: Stmt, parallel: bool) -> Stmt:
+        if isinstance(stmt, Alloc):
+            fresh = _place(stmt.buffer, parallel, used)
+            body = walk.substitute(stmt.body, buffers={stmt.buffer: fresh})
+            return Alloc(fresh, go(body, parallel))
+        inside = parallel or (isinstance(stmt, For) and stmt.kind == PARALLEL)
+        return walk.map_children(stmt, lambda n: go(n, inside) if isinstance(n, Stmt) else n)
+
+    return func.with_body(go(func.body, False))
+
+
+def _place(buffer: Buffer, parallel: bool, used: dict[str, int]) -> Buffer:
+    size = size_bytes(buffer)
+    scope = THREAD if parallel else WORKSPACE
+    if isinstance(size, Const) and used[STACK] + size.value <= _STACK_BYTES:
+        used[STACK] += int(size.value)
+        scope = STACK
+    elif any(not isinstance(v, Size) for v in walk.free_vars(size)):
+        raise BuildError(f"the size of {buffer.name}, {size!r} bytes, is known only inside a loop")
+    return Buffer(buffer.name, buffer.shape, buffer.dtype, scope)
+
+
+def size_bytes(buffer: Buffer) -> Expr:
+    """Bytes of a flat buffer, rounded up to whole cache lines."""
+    size = buffer.shape[0] * dtypes.bytes_of(buffer.dtype)
+    return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+def workspace_layout(func: Func) -> tuple[dict[Buffer, Expr], Expr, Expr]:
+    """Byte offsets of the workspace and thread buffers in their regions, and the bytes of the two regions."""
+    offsets: dict[Buffer, Expr] = {}
+    total: dict[str, Expr] = {WORKSPACE: const(0), THREAD: const(0)}
+    for alloc in walk.find(func.body, Alloc):
+        if alloc.buffer.scope in total:
+            offsets[alloc.buffer] = total[alloc.buffer.scope]
+            total[alloc.buffer.scope] = total[alloc.buffer.scope] + size_bytes(alloc.buffer)
+    return offsets, total[WORKSPACE], total[THREAD]

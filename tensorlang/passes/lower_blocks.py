@@ -1,0 +1,24 @@
+"""lower_blocks: blocks become their bodies, iterators their bindings, predicates Ifs.
+
+    block C(i = i0 * 12 + i1) where i0 * 12 + i1 < 100:  ->  if i0 * 12 + i1 < 100:
+      C[i] = A[i]                                              C[i0 * 12 + i1] = A[i0 * 12 + i1]
+"""
+
+from __future__ import annotations
+
+from tensorlang.ir import walk
+from tensorlang.ir.nodes import TRUE, Block, Func, If, Node
+from tensorlang.target.target import Target
+
+
+def lower_blocks(func: Func, target: Target) -> Func:
+    """No Block remains. Needs lower_init before it."""
+
+    def lower(node: Node) -> Node:
+        if not isinstance(node, Block):
+            return node
+        values = {it.var: b for it, b in zip(node.iters, node.bindings, strict=True)}
+        body = walk.substitute(node.body, values)
+        return body if node.predicate is TRUE else If(node.predicate, body)
+
+    return func.with_body(walk.transform(func.body, lower))

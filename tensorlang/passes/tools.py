@@ -1,0 +1,71 @@
+"""What several passes need to say about expressions and statements."""
+
+from __future__ import annotations
+
+from tensorlang.ir import walk
+from tensorlang.ir.nodes import ZERO, Const, Expr, For, Load, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var
+
+
+def conjuncts(cond: Expr) -> list[Expr]:
+    """The conditions whose conjunction is `cond`."""
+    if isinstance(cond, Op) and cond.op == "and":
+        return [c for arg in cond.args for c in conjuncts(arg)]
+    return [] if isinstance(cond, Const) and cond.value else [cond]
+
+
+def has_load(expr: Expr) -> bool:
+    """Whether evaluating `expr` reads memory."""
+    key = has_load
+    if key not in expr.memo:
+        expr.memo[key] = isinstance(expr, Load) or any(has_load(c) for c in walk.children(expr) if isinstance(c, Expr))
+    return expr.memo[key]
+
+
+def statements(stmt: Stmt) -> tuple[Stmt, ...]:
+    """`stmt` as the sequence that it is."""
+    return stmt.stmts if isinstance(stmt, Seq) else (stmt,)
+
+
+def stores(node: Node) -> int:
+    """How many Store statements `node` holds: the measure of code size."""
+    if isinstance(node, Store):
+        return 1
+    return sum(stores(c) for c in walk.children(node) if isinstance(c, Stmt))
+
+
+def loops_in(node: Node) -> list[For]:
+    """The loops below `node`, outermost first."""
+    return [n for n in walk.visit(node) if isinstance(n, For)]
+
+
+def nonnegative(expr: Expr) -> bool:
+    """Whether an index expression is obviously >= 0, loop variables and sizes being so."""
+    if isinstance(expr, Const):
+        return expr.value >= 0
+    if isinstance(expr, Var):
+        return True
+    if isinstance(expr, Ramp):
+        return nonnegative(expr.base) and nonnegative(expr.stride)
+    if isinstance(expr, Splat):
+        return nonnegative(expr.value)
+    if isinstance(expr, Op) and expr.op == "mod":
+        return True
+    if isinstance(expr, Op) and expr.op in ("add", "mul", "floordiv", "min"):
+        return all(map(nonnegative, expr.args))
+    return isinstance(expr, Op) and expr.op == "max" and any(map(nonnegative, expr.args))
+
+
+def add_const(expr: Expr) -> tuple[Expr, int]:
+    """An index expression as a sum: (what is left, its constant term)."""
+    if isinstance(expr, Const):
+        return ZERO, int(expr.value)
+    if isinstance(expr, Op) and expr.op == "add":
+        (a, m), (b, n) = map(add_const, expr.args)
+        return (a + b, m + n) if m or n else (expr, 0)
+    if isinstance(expr, Op) and expr.op == "sub":
+        (a, m), (b, n) = map(add_const, expr.args)
+        return (a - b, m - n) if m or n else (expr, 0)
+    if isinstance(expr, Op) and expr.op == "mul" and isinstance(expr.args[1], Const):
+        a, m = add_const(expr.args[0])
+        return (a * expr.args[1], m * int(expr.args[1].value)) if m else (expr, 0)
+    return expr, 0

@@ -1,0 +1,87 @@
+"""What passes and schedules may know about the machine that code is made for: a value of facts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import llvmlite.binding as llvm
+
+from tensorlang import config
+from tensorlang.errors import BuildError
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The machine that a kernel is compiled for. `Target("llvm")` describes the host; name a fact to set it.
+
+    cpu and features are LLVM's names (`features` as "+avx2,-sse4a"); vector_bytes is the size of a vector register
+    and registers how many there are; cores counts usable CPUs; l1, l2 and l3 are bytes of data cache of a core, a
+    core, and the chip. Raises BuildError for an unknown kind.
+
+        Target("llvm")                                      # this machine
+        Target("llvm", cpu="x86-64-v3")                     # AVX2: 32-byte vectors, 16 registers
+    """
+
+    kind: str = "llvm"
+    cpu: str = ""
+    features: str = ""
+    vector_bytes: int = 0
+    registers: int = 0
+    cores: int = 0
+    l1: int = 0
+    l2: int = 0
+    l3: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind != "llvm":
+            raise BuildError(f"unknown target {self.kind!r}: there is 'llvm'")
+        host = not self.cpu
+        if host:
+            self._default("cpu", llvm.get_host_cpu_name)
+            self._default("features", lambda: llvm.get_host_cpu_features().flatten())
+        wide, vectors = self.has("avx512f"), self.has("avx")
+        self._default("vector_bytes", lambda: 64 if wide else 32 if vectors else 16)
+        self._default("registers", lambda: 32 if wide or not _is_x86() else 16)
+        self._default("cores", config.cores)
+        for level, typical in ((1, 32 << 10), (2, 512 << 10), (3, 8 << 20)):
+            self._default(f"l{level}", functools.partial(_cache_bytes, level, typical))
+
+    def _default(self, fact: str, value: Callable[[], object]) -> None:
+        if not getattr(self, fact):
+            object.__setattr__(self, fact, value())
+
+    def has(self, feature: str) -> bool:
+        """Whether the CPU has an instruction set, by LLVM's name: `target.has("f16c")`."""
+        stated = dict((f[1:], f[0] == "+") for f in self.features.split(",") if f)
+        return stated[feature] if feature in stated else feature in _LEVELS.get(self.cpu, ())
+
+
+# Instruction sets of the generic x86-64 levels, for targets named by cpu alone.
+_V2 = ("sse4.1", "ssse3")
+_V3 = (*_V2, "avx", "avx2", "fma", "f16c")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
+_LEVELS = {"x86-64-v2": _V2, "x86-64-v3": _V3, "haswell": _V3, "znver3": _V3, "x86-64-v4": _V4, "znver4": _V4}
+
+
+def of(target: Target | str) -> Target:
+    """A Target from itself or from its kind."""
+    return target if isinstance(target, Target) else Target(target)
+
+
+def _is_x86() -> bool:
+    return llvm.get_process_triple().startswith(("x86_64", "i686", "amd64"))
+
+
+@functools.lru_cache
+def _cache_bytes(level: int, typical: int) -> int:
+    """Bytes of data cache at a level of this machine; `typical` where the system does not tell."""
+    for index in _CACHES.glob("index*") if _CACHES.is_dir() else ():
+        if (index / "level").read_text().strip() == str(level) and (index / "type").read_text().strip() != "Instruction":
+            size = (index / "size").read_text().strip()
+            return int(size.rstrip("KMG")) << {"K": 10, "M": 20, "G": 30}.get(size[-1], 0)
+    return typical
