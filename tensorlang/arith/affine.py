@@ -38,9 +38,7 @@ def linear(expr: Expr, variables: Iterable[Var]) -> tuple[dict[Var, Expr], Expr]
     return coefficients, result
 
 
-def injective(
-    exprs: Sequence[Expr], loops: Sequence[tuple[Var, Expr | int]], ctx: Context = EMPTY
-) -> bool:
+def injective(exprs: Sequence[Expr], loops: Sequence[tuple[Var, Expr | int]], ctx: Context = EMPTY) -> bool:
     """True only if any two distinct points of the loops (var, extent) give distinct tuples of `exprs`.
 
     Variables that are not in `loops` have the same value for both points. Proved: mixed-radix sums (i0*T + i1 with

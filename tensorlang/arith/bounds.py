@@ -61,7 +61,16 @@ class _Bounds:
 
     def greatest(self, p: Poly, used: frozenset[int] = frozenset()) -> Poly | None:
         low = self.least(P.scale(p, -1), used)
-        return None if low is None else P.scale(low, -1)
+        return None if low is None else self._turned(P.scale(low, -1))
+
+    def _turned(self, p: Poly) -> Poly:
+        """p with -max(a, b) written as min(-a, -b)."""
+        for m, c in p.items():
+            if c == -1 and len(m) == 1 and isinstance(m[0], Op) and m[0].op in ("min", "max"):
+                ends = [P.scale(P.poly(y), -1) for y in m[0].args]
+                turned = self._extremum("max" if m[0].op == "min" else "min", ends)
+                return P.add(P.sub(p, {m: c}), turned)
+        return p
 
     def least(self, p: Poly, used: frozenset[int] = frozenset()) -> Poly | None:
         """A polynomial <= p, free of `over`; None if there is none to be found."""
@@ -96,17 +105,22 @@ class _Bounds:
             cases = [self.least(P.add(P.mul(c, P.poly(y)), r), used) for y in x.args[-2:]]
             return None if any(y is None for y in cases) else self._extremum("min", [y for y in cases if y is not None])
         best: Poly | None = None
-        for a, b, fact in self._known(x, sign):
+        for a, b, fact in self._known(p, x, sign):
             if fact in used:
                 continue
             found = self._substituted(c, r, a, b, used | {fact} if fact >= 0 else used)
             best = found if best is None else best if found is None else self._better(best, found)
         return best
 
-    def _known(self, x: Expr, sign: int) -> list[tuple[Poly, Poly, int]]:
+    def _known(self, p: Poly, x: Expr, sign: int) -> list[tuple[Poly, Poly, int]]:
+        """What is known of x, the likely tightest first: the relation of x to the rest of p, if there is a rest."""
         known = list(knowledge(x, sign, self.ctx))
         end = self._monotone(x, sign)
-        return known if end is None else [(P.constant(1), end, -1), *known]
+        if end is None:
+            return known
+        alone = not any(self.over & free_vars(y) for y in P.atoms(p) if y is not x)
+        own = (P.constant(1), end, -1)
+        return [own, *known] if alone else [*known, own]
 
     def _substituted(self, c: Poly, r: Poly, a: Poly, b: Poly, used: frozenset[int]) -> Poly | None:
         k = P.exact(c, a)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.poly import Poly
-from tensorlang.ir.nodes import Const, Expr, Op, Var, const
+from tensorlang.ir.nodes import Const, Expr, Knob, Op, Size, Var, const
 
 NEGATED = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
 
@@ -106,13 +106,27 @@ class Context:
         return self
 
     def _plus(self, *facts: Poly) -> tuple[Poly, ...]:
-        fresh = tuple(f for f in facts if P.value_of(f) is None and all(f != g for g in self.facts))
-        return self.facts + fresh
+        out = self.facts
+        for fact in facts:
+            for f in (fact, *_factors_positive(fact)):
+                if P.value_of(f) is None and all(f != g for g in out):
+                    out = (*out, f)
+        return out
 
     def _poly(self, expr: Expr) -> Poly:
         from tensorlang.arith.simplify import simplify  # simplify works in contexts
 
         return P.poly(simplify(expr, self))
+
+
+def _factors_positive(fact: Poly) -> list[Poly]:
+    """n*m >= 1 for sizes and knobs says that n >= 1 and m >= 1."""
+    terms = [m for m in fact if m]
+    if len(terms) != 1 or len(terms[0]) < 2 or fact[terms[0]] < 0 or fact.get((), 0) >= 0:
+        return []
+    if not all(isinstance(x, Size | Knob) for x in terms[0]):
+        return []
+    return [{(x,): 1, (): -1} for x in dict.fromkeys(terms[0])]
 
 
 EMPTY = Context()

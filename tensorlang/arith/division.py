@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from tensorlang.arith import poly as P
@@ -64,15 +65,10 @@ def quotient_in_range(x: Poly, d: Poly, ctx: Context) -> int | None:
     """The integer that x // d provably is, else None."""
     value = P.value_of(d)
     low, high = interval(x, ctx)
-    if value is not None and abs(low) < float("inf") and abs(high) < float("inf"):
-        if int(low) // value == int(high) // value:
-            return int(low) // value
-    candidates = (0, -1)
-    if value is not None and abs(low) < float("inf"):
-        candidates = (int(low) // value,)
-    elif value is not None and abs(high) < float("inf"):
-        candidates = (int(high) // value,)
-    for m in candidates:
+    ends = [int(end) // value for end in (low, high) if value is not None and abs(end) < math.inf]
+    if len(ends) == 2 and ends[0] == ends[1]:
+        return ends[0]
+    for m in ends[:1] or (0, -1):
         rest = P.sub(x, P.scale(d, m))
         if nonneg(rest, ctx) and nonneg(P.sub(P.sub(d, ONE), rest), ctx):
             return m
@@ -110,7 +106,7 @@ def _factored(x: Poly, d: Poly) -> Iterator[tuple[Poly, Poly, Poly]]:
     factors: dict[tuple[Monomial, int], None] = {}
     for m, c in x.items():
         if m:
-            g = (P.common(m, in_d), P.content({(): c, m: number})[1])
+            g = (P.common(m, in_d), math.gcd(c, number))
             if g[0] or g[1] > 1:
                 factors[g] = None
     for m, c in sorted(factors, key=lambda g: (len(g[0]), g[1]), reverse=True):

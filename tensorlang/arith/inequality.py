@@ -163,12 +163,12 @@ def knowledge(x: Expr, sign: int, ctx: Context) -> Iterator[tuple[Poly, Poly, in
             yield P.constant(abs(c)), P.scale(r, -sign), n
     for n, d, r in _scaled_facts_about(x, ctx, sign):
         yield d, P.scale(r, -sign), n
-    end = interval_of(x, ctx)[0 if sign > 0 else 1]
-    if abs(end) != math.inf:
-        yield one, P.constant(int(end)), -1
+    extreme = interval_of(x, ctx)[0 if sign > 0 else 1]
+    if abs(extreme) != math.inf:
+        yield one, P.constant(int(extreme)), -1
     if isinstance(x, Op) and x.op == "mod":
-        a, d = x.args
-        yield one, P.sub(P.poly(a), P.mul(P.poly(d), P.atom(ops.make("floordiv", a, d)))), -1
+        a, d = map(P.poly, x.args)
+        yield one, P.sub(a, P.mul(d, P.poly(ops.make("floordiv", *x.args)))), -1
 
 
 def _index_of_facts(ctx: Context) -> tuple[dict, dict]:

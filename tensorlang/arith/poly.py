@@ -70,11 +70,6 @@ def constant(value: int) -> Poly:
     return {(): value} if value else {}
 
 
-def atom(expr: Expr) -> Poly:
-    """The polynomial of an operation that is no + - *, or of a constant."""
-    return poly(expr)
-
-
 def add(a: Poly, b: Poly) -> Poly:
     out = dict(a)
     for m, c in b.items():
