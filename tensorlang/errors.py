@@ -58,6 +58,11 @@ class ScheduleError(TensorlangError):
         self.excerpt, self.hint = excerpt, hint
         super().__init__(self.oneline)
 
+    def but(self, **changes: str) -> ScheduleError:
+        """The same error with some of its texts changed: `error.but(message=...)`."""
+        names = ("message", "primitive", "argument", "excerpt", "hint")
+        return ScheduleError(self.reason, **{n: changes.get(n, getattr(self, n)) for n in names})
+
     @property
     def oneline(self) -> str:
         where = f"{self.primitive}({self.argument})" if self.argument else self.primitive

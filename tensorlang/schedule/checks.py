@@ -6,10 +6,11 @@ what would be legal instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tensorlang.ir.nodes import SERIAL, Block, Expr, For, Knob, Stmt, const
+from tensorlang.ir.nodes import ORDERED, SERIAL, Alloc, Block, Expr, For, Knob, Stmt, Store, const
 from tensorlang.ir.walk import find, free_vars
 
 if TYPE_CHECKING:
@@ -75,3 +76,199 @@ def known_tail(s: Schedule, tail: Any) -> None:
     """How iterations beyond the extent are kept from running. Reason: unknown_tail."""
     if tail != "guard":
         s.refuse("unknown_tail", f"there is no tail {tail!r}", hint='"guard"')
+
+
+def distinct_loops(s: Schedule, loops: Any, least: int = 2) -> list[For]:
+    """The nodes of at least `least` different loops. Reasons: too_few_loops, duplicate_loop."""
+    nodes = [s.loop_node(loop) for loop in loops]
+    if len(nodes) < least:
+        s.refuse("too_few_loops", f"takes at least {least} loops, got {len(nodes)}")
+    for n, node in enumerate(nodes):
+        if any(node is other for other in nodes[:n]):
+            s.refuse("duplicate_loop", f"loop {node.var.name} is given twice")
+    return nodes
+
+
+def perfect_chain(s: Schedule, nodes: Sequence[For]) -> list[For]:
+    """The loops from the outermost of `nodes` to the innermost, each the whole body of the one before.
+
+    Reason: not_perfectly_nested.
+    """
+    outermost = min(nodes, key=lambda n: len(s.path(n)))
+    chain: list[For] = []
+    missing = list(nodes)
+    current: Stmt = outermost
+    while isinstance(current, For):
+        chain.append(current)
+        missing = [n for n in missing if n is not current]
+        if not missing:
+            return chain
+        current = current.body
+    inside = " > ".join(n.var.name for n in chain)
+    s.refuse(
+        "not_perfectly_nested",
+        f"loop {missing[0].var.name} is not in the chain of perfectly nested loops below {outermost.var.name}",
+        at=[missing[0], current],
+        hint=f"loops of the chain {inside}",
+    )
+
+
+def adjacent(s: Schedule, nodes: Sequence[For]) -> None:
+    """Each loop is the whole body of the one before. Reason: not_adjacent."""
+    for outer, inner in pairwise(nodes):
+        if outer.body is not inner:
+            directly = f"directly inside {outer.var.name} is loop {outer.body.var.name}; reorder first" if isinstance(
+                outer.body, For
+            ) else f"{outer.var.name} has no single loop directly inside"
+            s.refuse(
+                "not_adjacent",
+                f"loop {inner.var.name} is not directly inside loop {outer.var.name}",
+                at=[outer, inner],
+                hint=directly,
+            )
+
+
+def extents_in_order(s: Schedule, nodes: Sequence[For]) -> None:
+    """No extent depends on the variable of a loop that would be further in. Reason: extent_depends."""
+    for n, node in enumerate(nodes):
+        for inner in nodes[n + 1 :]:
+            if inner.var in free_vars(node.extent):
+                s.refuse(
+                    "extent_depends",
+                    f"the extent of loop {node.var.name}, {node.extent!r}, depends on loop {inner.var.name}",
+                    at=[node, inner],
+                    hint=f"{node.var.name} inside {inner.var.name}",
+                )
+
+
+def driven(loop: For, block: Block) -> set[str]:
+    """The kinds of the iterators of `block` whose values depend on `loop`."""
+    bound = zip(block.iters, block.bindings, strict=True)
+    return {it.kind for it, binding in bound if loop.var in free_vars(binding)}
+
+
+def one_iterator_kind(s: Schedule, nodes: Sequence[For]) -> None:
+    """In every block below, the loops drive iterators of one kind. Reason: mixed_iterators."""
+    for block in blocks_below(nodes[-1]):
+        kinds = set().union(*(driven(n, block) for n in nodes))
+        if len(kinds) > 1:
+            says = ", ".join(f"{n.var.name} {'/'.join(sorted(driven(n, block))) or 'none'}" for n in nodes)
+            s.refuse(
+                "mixed_iterators",
+                f"the loops drive iterators of different kinds in block {block.name}: {says}",
+                at=[*nodes, block],
+                hint="spatial loops with spatial ones, reduction loops with reduction ones",
+            )
+
+
+def ordered_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:
+    """Loops that drive ordered iterators of a block keep their order. Reason: ordered_iterators."""
+    for block in blocks_below(before[-1]):
+        old = [n for n in before if ORDERED in driven(n, block)]
+        new = [n for n in after if ORDERED in driven(n, block)]
+        if any(a is not b for a, b in zip(old, new, strict=True)):
+            s.refuse(
+                "ordered_iterators",
+                f"block {block.name} combines in a fixed order, in which {old[0].var.name} comes outside "
+                f"{', '.join(n.var.name for n in old[1:])}",
+                at=[*old, block],
+                hint="declare the reducer commutative if it is",
+            )
+
+
+def extents_not_negative(s: Schedule, nodes: Sequence[For]) -> None:
+    """Extents whose product is taken are proved >= 0. Reason: extent_negative."""
+    for node in nodes:
+        s.require(
+            node.extent >= 0,
+            s.context(node),
+            "extent_negative",
+            f"the extent of loop {node.var.name}, {node.extent!r}, may be negative",
+            at=[node],
+        )
+
+
+def one_factor_each(s: Schedule, loops: Sequence[Any], factors: Sequence[Any]) -> None:
+    """As many factors as loops. Reason: factor_count."""
+    if len(loops) != len(factors):
+        s.refuse("factor_count", f"takes one factor for each loop, got {len(loops)} loops and {len(factors)} factors")
+
+
+def extent_is_fixed(s: Schedule, loop: For, kind: str) -> None:
+    """The number of iterations is known when the schedule is. Reason: extent_not_fixed."""
+    if any(not isinstance(v, Knob) for v in free_vars(loop.extent)):
+        s.refuse(
+            "extent_not_fixed",
+            f"{kind} needs an extent that is known when the schedule is, loop {loop.var.name} has {loop.extent!r}",
+            at=[loop],
+            hint=f"split({loop.var.name}, [None, 8]), then {kind} the inner loop",
+        )
+
+
+def loop_or_block(s: Schedule, name: str) -> For | Block:
+    """The one loop or block of that name. Reasons: ambiguous_name, and those of an unknown block."""
+    is_loop, is_block = s.has_loop(name), s.has_block(name)
+    if is_loop and is_block:
+        s.refuse("ambiguous_name", f"{name} is a loop and a block", at=[s.loop_node(name), s.block_node(name)])
+    if is_block or "." not in name:
+        return s.block_node(name)
+    return s.loop_node(name)
+
+
+def plain_annotation(s: Schedule, key: Any, value: Any) -> None:
+    """An annotation that can be stored as JSON. Reason: bad_annotation."""
+    if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
+        s.refuse("bad_annotation", f"takes a string and a bool, int, float or string, got {key!r}: {value!r}")
+
+
+def has_init(s: Schedule, block: Block) -> None:
+    """The block is a reduction that still has its init. Reason: no_init."""
+    if block.init is None:
+        having = ", ".join(b.name for b in blocks_below(s.func.body) if b.init is not None)
+        s.refuse("no_init", f"block {block.name} has no init", at=[block], hint=having or "no block has one")
+
+
+def encloses(s: Schedule, loop: For, block: Block) -> None:
+    """The loop is around the block. Reason: not_around."""
+    if not any(n is loop for n in s.path(block)):
+        around = ", ".join(n.name for n in s.loops(block.name))
+        s.refuse("not_around", f"loop {loop.var.name} is not around block {block.name}", at=[loop, block], hint=around)
+
+
+def not_allocated_inside(s: Schedule, loop: For, block: Block) -> None:
+    """What the init of the block writes exists outside the loop too. Reason: allocated_inside."""
+    buffers = {n.buffer for n in find(block.init, Store)} if block.init is not None else set()
+    for alloc in find(loop, Alloc, lambda n: n.buffer in buffers):
+        legal = [n.name for n in s.loops(block.name) if any(p is alloc for p in s.path(s.loop_node(n)))]
+        s.refuse(
+            "allocated_inside",
+            f"{alloc.buffer.name}, which block {block.name} writes, is allocated inside loop {loop.var.name}",
+            at=[loop, alloc],
+            hint=", ".join(legal) or "no loop: none is inside the allocation",
+        )
+
+
+def runs_at_least_once(s: Schedule, loops: Sequence[For], block: Block) -> None:
+    """Reduction loops outside the init are not empty. Reason: reduction_may_be_empty."""
+    for loop in loops:
+        s.require(
+            loop.extent >= 1,
+            s.context(loop),
+            "reduction_may_be_empty",
+            f"the init of block {block.name} would run in the first iteration of loop {loop.var.name}, whose extent "
+            f"{loop.extent!r} may be 0",
+            at=[loop, block],
+            hint=f"loop {loop.var.name}, or one outside it",
+        )
+
+
+def extents_free_of(s: Schedule, loops: Sequence[For], others: Sequence[For]) -> None:
+    """The extents of `loops` do not depend on `others`. Reason: extent_depends."""
+    for loop in loops:
+        for other in others:
+            if other.var in free_vars(loop.extent):
+                s.refuse(
+                    "extent_depends",
+                    f"the extent of loop {loop.var.name}, {loop.extent!r}, depends on loop {other.var.name}",
+                    at=[loop, other],
+                )

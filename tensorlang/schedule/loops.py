@@ -11,9 +11,9 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import map_children, substitute
-from tensorlang.schedule import checks
+from tensorlang.schedule import checks, dependence
 from tensorlang.schedule.handles import Loop, LoopLike
-from tensorlang.schedule.primitive import primitive
+from tensorlang.schedule.primitive import composition, primitive
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -99,3 +99,97 @@ def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = T
     return map_children(
         stmt, lambda n: rebind(n, values, ctx, guard) if isinstance(n, Stmt) else simplify(substitute(n, values), ctx)
     )
+
+
+@primitive
+def fuse(s: Schedule, *loops: LoopLike) -> Loop:
+    """Make one loop of several, outermost first, that iterates in the same order; returns it.
+
+    requires:
+      1. two or more different loops, each directly inside the one before
+      2. the loops are serial and have no annotations
+      3. no extent depends on another of the loops, and none is negative
+      4. in every block below, they drive iterators of one kind only
+
+    rewrite:
+      for i in n:                    for i_j in n * 8:
+        for j in 8:            ->      block B(x = i_j // 8, y = i_j % 8)
+          block B(x = i, y = j)
+    """
+    nodes = checks.distinct_loops(s, loops)
+    checks.adjacent(s, nodes)
+    for node in nodes:
+        checks.is_serial(s, node)
+        checks.has_no_annotations(s, node)
+    checks.extents_free_of(s, nodes, nodes)
+    checks.extents_not_negative(s, nodes)
+    checks.one_iterator_kind(s, nodes)
+    ctx = s.context(nodes[0])
+    block = nodes[0].var.name.split(".")[0]
+    name = "_".join([nodes[0].var.name, *(relative(n.var.name, block) for n in nodes[1:])])
+    var, values, size = Var(s.fresh(name)), {}, ONE
+    for node in reversed(nodes):
+        values[node.var] = var // size if node is nodes[0] else var // size % node.extent
+        size = simplify(size * node.extent, ctx)
+    body = rebind(nodes[-1].body, values, ctx.bind(var, size))
+    s.replace(nodes[0], For(var, size, SERIAL, body))
+    return Loop(s, var.name)
+
+
+def relative(name: str, block: str) -> str:
+    """A loop's name without its block: `C.j` in block `C` is `j`."""
+    return name.removeprefix(block + ".")
+
+
+@primitive
+def reorder(s: Schedule, *loops: LoopLike) -> None:
+    """Put loops into the given order, outermost first; loops of the nest that are not named keep their places.
+
+    Changes the order of a reduction if reduction loops change places: with floats, that may change rounding.
+
+    requires:
+      1. two or more different loops of one chain of perfectly nested loops
+      2. no extent depends on a loop that would be further in
+      3. loops that drive ordered iterators (of a reducer that is not commutative) keep their order
+      4. where several blocks below share a buffer that outlives an iteration, loops whose iterations are not
+         proved to touch different parts of it keep their order
+
+    rewrite:
+      for i in n:                    for j in m:
+        for j in m:            ->      for i in n:
+          block B(x = i, y = j)          block B(x = i, y = j)
+    """
+    nodes = checks.distinct_loops(s, loops)
+    chain = checks.perfect_chain(s, nodes)
+    supply = iter(nodes)
+    order = [next(supply) if any(n is listed for listed in nodes) else n for n in chain]
+    checks.extents_in_order(s, order)
+    checks.ordered_kept(s, chain, order)
+    dependence.carried_kept(s, chain, order)
+    body = chain[-1].body
+    for node in reversed(order):
+        body = node.replace(body=body)
+    s.replace(chain[0], body)
+
+
+@composition
+def tile(s: Schedule, loops: Sequence[LoopLike], factors: Sequence[int | Expr]) -> tuple[Loop, ...]:
+    """Split each loop by its factor and move the inner loops inside all outer ones.
+
+    Returns the outer loops, then the inner loops. Requires what split and reorder do.
+
+    rewrite:
+      for i in n:                    for i.0 in n // 4:
+        for j in m:                    for j.0 in m // 8:
+          block B(x = i, y = j)   ->     for i.1 in 4:
+                                           for j.1 in 8:
+                                             block B(x = i.0 * 4 + i.1, y = j.0 * 8 + j.1)
+
+    >>> i0, j0, i1, j1 = s.tile([i, j], [4, 8])
+    """
+    checks.one_factor_each(s, loops, factors)
+    pairs = [s.split(loop, [None, factor]) for loop, factor in zip(loops, factors, strict=True)]
+    order = (*(outer for outer, _ in pairs), *(inner for _, inner in pairs))
+    if len(pairs) > 1:
+        s.reorder(*order)
+    return order

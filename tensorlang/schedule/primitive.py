@@ -103,11 +103,4 @@ def plain(s: Schedule, value: Any) -> Any:
 
 def _located(error: ScheduleError, op: str, values: dict[str, Any]) -> ScheduleError:
     """The error with the primitive and its arguments, unless an inner step has filled them in."""
-    return ScheduleError(
-        error.reason,
-        error.message,
-        primitive=error.primitive or op,
-        argument=error.argument or call_text(values),
-        excerpt=error.excerpt,
-        hint=error.hint,
-    )
+    return error.but(primitive=error.primitive or op, argument=error.argument or call_text(values))

@@ -14,13 +14,17 @@ from typing import Any, NoReturn
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove
 from tensorlang.errors import ScheduleError
-from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Stmt
+from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, seq
 from tensorlang.ir.ops import all_of
 from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import children, free_vars, replace_node
+from tensorlang.schedule import dependence
+from tensorlang.schedule import kinds as _kinds
 from tensorlang.schedule import loops as _loops
+from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
+from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
 
 LOOP, BLOCK, BUFFER = "loop", "block", "buffer"
@@ -52,6 +56,7 @@ class Schedule:
         self.trace = Trace(())
         self.constraints: tuple[Expr, ...] = ()
         self._index: _Index = _Index(func)
+        self._before = self._index  # as it was when the step in progress began
         self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
         self._made: list[str] = []
         self._planned: Iterator[str] | None = None
@@ -60,6 +65,14 @@ class Schedule:
 
     # ------------------------------------------------------------------------------------------- primitives
     split = _loops.split
+    fuse = _loops.fuse
+    reorder = _loops.reorder
+    tile = _loops.tile
+    parallel = _kinds.parallel
+    vectorize = _kinds.vectorize
+    unroll = _kinds.unroll
+    annotate = _kinds.annotate
+    decompose_reduction = _reduction.decompose_reduction
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:
@@ -81,6 +94,19 @@ class Schedule:
     def buffers(self) -> dict[str, Buffer]:
         """All buffers by name, parameters included."""
         return {name: node for (space, name), node in self._nodes.named.items() if space == BUFFER}  # type: ignore[misc]
+
+    def apply(self, trace: Trace) -> Schedule:
+        """Do all steps of `trace`, with the names it records, or none; returns this schedule.
+
+        Raises ScheduleError for the first step that is not legal here; its message gives the number of the step.
+        """
+        with self.transaction():
+            for number, step in enumerate(trace.steps, 1):
+                try:
+                    perform(self, step)
+                except ScheduleError as error:
+                    raise error.but(message=f"step {number} of the trace: {error.message}") from None
+        return self
 
     def copy(self) -> Schedule:
         """An independent schedule in the same state. Handles stay with this one; names fit both."""
@@ -106,6 +132,12 @@ class Schedule:
         """The Block of that name."""
         return self._lookup(BLOCK, block)
 
+    def has_loop(self, name: str) -> bool:
+        return (LOOP, name) in self._nodes.named
+
+    def has_block(self, name: str) -> bool:
+        return (BLOCK, name) in self._nodes.named
+
     def buffer(self, buffer: Buffer | str) -> Buffer:
         """The Buffer of that name."""
         return self._lookup(BUFFER, buffer)
@@ -121,6 +153,9 @@ class Schedule:
 
     def replace(self, old: Stmt, new: Stmt) -> None:
         """Put `new` where the statement `old` stands."""
+        parent = self.path(old)[-1]
+        if isinstance(parent, Seq) and isinstance(new, Seq):  # sequences do not nest
+            old, new = parent, seq(*(new if stmt is old else stmt for stmt in parent.stmts))
         self.func = self.func.with_body(replace_node(self.func.body, old, new))
 
     def fresh(self, base: str, space: str = LOOP) -> str:
@@ -184,31 +219,34 @@ class Schedule:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing: whatever error leaves this context, the schedule is as it was before."""
-        before = dict(self.__dict__, _consumed=dict(self._consumed))
+        saved = dict(self.__dict__, _consumed=dict(self._consumed))
         self._made = []
+        self._before = self._nodes
         done = False
         try:
             yield
             done = True
         finally:
             if not done:
-                self.__dict__.update(before)
+                self.__dict__.update(saved)
 
     @contextmanager
     def naming(self, names: Iterable[str]) -> Iterator[None]:
-        """Within this context, `fresh` gives out `names`."""
-        self._planned = iter(names)
+        """Within this context, `fresh` gives out `names`, all of which must be needed."""
+        planned = self._planned = iter(names)
         try:
             yield
         finally:
             self._planned = None
+        for name in planned:
+            raise ScheduleError("trace_mismatch", f"the trace does not fit: nothing gets the name {name!r}")
 
     def finish(self, op: str, args: dict[str, Any]) -> None:
-        """Verify the program that a step has made and add the step to the trace."""
+        """Verify the program that a step has made, loop kinds included, and add the step to the trace."""
         step = Step(op, args, tuple(self._made))
-        before = self._index.named
         verify(self.func, "loop")
-        for key in before:
+        dependence.kinds_hold(self, self._before.parents.keys())
+        for key in self._before.named:
             if key not in self._nodes.named:
                 self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
         self.trace = Trace((*self.trace.steps, step))

@@ -2,12 +2,29 @@
 
 A step records its arguments in full and, in order, the names of all loops, blocks and buffers that it made. Replay
 gives out the same names again, so a stored trace does not depend on how names are chosen.
+
+In JSON, an expression (a knob, say) is `{"expr": ...}` and an index map `{"indices": [names], "map": [...]}`, both in
+the form of ir.serial; all else stands for itself. Loading a trace evaluates nothing.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tensorlang.errors import ScheduleError
+from tensorlang.ir.nodes import Expr, Knob, Var, const
+from tensorlang.ir.serial import expr_from_json, expr_to_json
+from tensorlang.ir.walk import free_vars, substitute
+from tensorlang.schedule.index_map import IndexMap
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -23,7 +40,87 @@ class Step:
         return f"{self.op}({call_text(self.args)}){made}"
 
 
-def call_text(args: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class Trace:
+    """The steps of a schedule, in order.
+
+    >>> Trace.from_json(s.trace.to_json()).apply(C)
+    """
+
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> str:
+        """One line of JSON: `{"version": 1, "steps": [{"op": ..., "args": {...}, "out": [...]}, ...]}`."""
+        steps = [{"op": t.op, "args": _encode(t.args), "out": list(t.out)} for t in self.steps]
+        return json.dumps({"version": VERSION, "steps": steps})
+
+    @classmethod
+    def from_json(cls, text: str) -> Trace:
+        """The trace that `to_json` wrote; knobs of one name become one knob.
+
+        Raises ScheduleError (bad_trace) for anything else.
+        """
+        try:
+            data = json.loads(text)
+            if data["version"] != VERSION:
+                raise ScheduleError("bad_trace", f"trace version {data['version']!r}, this is version {VERSION}")
+            variables: dict[str, Var] = {}
+            steps = [Step(t["op"], _decode(t["args"], variables), tuple(t["out"])) for t in data["steps"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ScheduleError("bad_trace", f"this is not a trace: {error!r}") from error
+        return cls(tuple(steps))
+
+    def apply(self, computed: Any, args: Any = None, target: Any = None) -> Schedule:
+        """A new Schedule of `computed` (see Schedule) with all steps done, every name as recorded.
+
+        Raises ScheduleError for the first step that is not legal there; its message gives the number of the step.
+        """
+        from tensorlang.schedule.schedule import Schedule  # a Schedule has a trace: the modules need each other
+
+        return Schedule(computed, args, target).apply(self)
+
+    @property
+    def knobs(self) -> dict[str, Knob]:
+        """The open knobs by name, in order of first use."""
+        exprs = [e for t in self.steps for e in _exprs(t.args)]
+        found = {v.name: v for e in exprs for v in sorted(free_vars(e), key=lambda v: v.name) if isinstance(v, Knob)}
+        return found
+
+    def instantiate(self, values: Mapping[str, int]) -> Trace:
+        """The trace with the knobs in `values` replaced by numbers; factors that become constant turn into ints."""
+        by_knob = {knob: const(values[name]) for name, knob in self.knobs.items() if name in values}
+        if not by_knob:
+            return self
+
+        def close(value: Any) -> Any:
+            if isinstance(value, Expr):
+                expr = substitute(value, by_knob)
+                return getattr(expr, "value", expr)
+            if isinstance(value, IndexMap):
+                return IndexMap(value.vars, [substitute(e, by_knob) for e in value.exprs])
+            return value
+
+        return Trace(tuple(Step(t.op, _map(t.args, close), t.out) for t in self.steps))
+
+    def as_python(self, name: str = "s") -> str:
+        """The steps as Python source that does the same to the schedule `name`, with the names they made as comments.
+
+        Knobs are declared first: `t = tl.knob("t", (1, 2, 4))`.
+        """
+        from tensorlang.schedule.schedule import Schedule  # see apply
+
+        lines = [f"{_identifier(k.name)} = tl.knob({k.name!r}, {k.choices!r})" for k in self.knobs.values()]
+        for t in self.steps:
+            made = f"  # {', '.join(t.out)}" if t.out else ""
+            signature = getattr(Schedule, t.op).signature
+            lines.append(f"{name}.{t.op}({_python_args(t, signature)}){made}")
+        return "".join(line + "\n" for line in lines)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{n}. {step}" for n, step in enumerate(self.steps, 1))
+
+
+def call_text(args: Mapping[str, Any]) -> str:
     """Arguments as a reader would write them, names without quotes: `C.i, [None, 32]`."""
     return ", ".join(_argument(v) for v in args.values())
 
@@ -32,3 +129,77 @@ def _argument(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_argument, value))}]"
     return value if isinstance(value, str) else repr(value)
+
+
+def _python_args(step: Step, signature: inspect.Signature) -> str:
+    """Arguments in Python: those of `*loops` spread, defaults left out, what differs from its default by name."""
+    written = []
+    for name, value in step.args.items():
+        parameter = signature.parameters[name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            written += map(_python, value)
+        elif parameter.default is parameter.empty:
+            written.append(_python(value))
+        elif isinstance(value, Expr | IndexMap) or value != parameter.default:
+            written.append(f"{name}={_python(value)}")
+    return ", ".join(written)
+
+
+def _python(value: Any) -> str:
+    if isinstance(value, Expr):
+        return repr(substitute(value, {v: Var(_identifier(v.name)) for v in free_vars(value)}))
+    if isinstance(value, IndexMap):
+        return f"lambda {', '.join(v.name for v in value.vars)}: ({', '.join(map(repr, value.exprs))},)"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_python, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {_python(v)}" for k, v in value.items()) + "}"
+    return repr(value)
+
+
+def _identifier(name: str) -> str:
+    """A knob's name as a Python identifier."""
+    plain = "".join(c if c.isalnum() else "_" for c in name)
+    return plain if plain.isidentifier() else f"knob_{plain}"
+
+
+def _encode(value: Any) -> Any:
+    """An argument as JSON."""
+    if isinstance(value, Expr):
+        return {"expr": expr_to_json(value)}
+    if isinstance(value, IndexMap):
+        return {"indices": [v.name for v in value.vars], "map": [expr_to_json(e) for e in value.exprs]}
+    if isinstance(value, list):
+        return [_encode(v) for v in value]
+    return {k: _encode(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _decode(value: Any, knobs: dict[str, Var]) -> Any:
+    """The argument that `_encode` wrote; `knobs` holds those met so far."""
+    if isinstance(value, list):
+        return [_decode(v, knobs) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"expr"}:
+        return expr_from_json(value["expr"], knobs)
+    if value.keys() == {"indices", "map"}:
+        indices = {name: Var(name) for name in value["indices"]}
+        return IndexMap(list(indices.values()), [expr_from_json(e, knobs | indices) for e in value["map"]])
+    return {k: _decode(v, knobs) for k, v in value.items()}
+
+
+def _map(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {k: _map(v, leaf) for k, v in value.items()}
+    return [_map(v, leaf) for v in value] if isinstance(value, list) else leaf(value)
+
+
+def _exprs(value: Any) -> list[Expr]:
+    """All expressions in an argument."""
+    found: list[Expr] = []
+
+    def leaf(v: Any) -> Any:
+        found.extend([v] if isinstance(v, Expr) else v.exprs if isinstance(v, IndexMap) else [])
+
+    _map(value, leaf)
+    return found

@@ -1,0 +1,93 @@
+"""Primitives for reductions: decompose_reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.regions import conjuncts
+from tensorlang.ir.nodes import SPATIAL, Block, For, Iter, Stmt, Var, seq
+from tensorlang.ir.ops import all_of, make
+from tensorlang.ir.walk import free_vars, substitute
+from tensorlang.schedule import checks, dependence
+from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike
+from tensorlang.schedule.loops import rebind, relative
+from tensorlang.schedule.primitive import primitive
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+
+@primitive
+def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockRef:
+    """Turn the init of a reduction into a block of its own, right before `loop`; returns that block.
+
+    The loops from `loop` inwards that the init needs are copied, with their kinds. Where reduction loops remain
+    outside, the init runs in their first iteration.
+
+    requires:
+      1. the block has an init
+      2. `loop` is around the block
+      3. the reduction loops outside `loop` run at least once
+      4. the other loops from `loop` inwards visit no spatial point of the block twice
+      5. the extents of the copied loops do not depend on reduction loops
+      6. the buffers that the init writes are not allocated inside `loop`
+
+    rewrite:
+      for i in n:                                for i in n:
+        for k in m:                                block C.init(x = i):
+          block C(x = i, k: reduce = k):     ->      C[x] = 0
+            init: C[x] = 0                         for k in m:
+            C[x] = C[x] + A[x, k]                    block C(x = i, k: reduce = k):
+                                                       C[x] = C[x] + A[x, k]
+    """
+    node, at = s.block_node(block), s.loop_node(loop)
+    checks.has_init(s, node)
+    checks.encloses(s, at, node)
+    checks.not_allocated_inside(s, at, node)
+    around = [n for n in s.path(node) if isinstance(n, For)]
+    reducing = [n for n in around if checks.driven(n, node) - {SPATIAL}]
+    depth = around.index(at)
+    outer = [n for n in reducing if n in around[:depth]]
+    checks.runs_at_least_once(s, outer, node)
+    inner = [n for n in around[depth:] if n not in reducing]
+    dependence.visits_once(s, node, at, inner, reducing)
+    init = _init_block(s, node, outer, reducing)
+    nest = _copied_loops(init, inner)
+    checks.extents_free_of(s, nest, reducing)
+    fresh = {n.var: Var(s.fresh(f"{init.name}.{relative(n.var.name, node.name)}")) for n in nest}
+    body: Stmt = rebind(init, fresh, Context())
+    for n in reversed(nest):
+        body = For(fresh[n.var], substitute(n.extent, fresh), n.kind, body)
+    s.replace(node, node.replace(init=None))
+    at = s.loop_node(loop)
+    s.replace(at, seq(body, at))
+    return BlockRef(s, init.name)
+
+
+def _init_block(s: Schedule, node: Block, outer: Sequence[For], reducing: Sequence[For]) -> Block:
+    """The init as a block over the spatial iterators, still bound to the loops of the reduction itself.
+
+    It runs in the first iteration of `outer`, under the conjuncts of the predicate that are free of reductions.
+    """
+    first = [make("eq", n.var, 0) for n in outer]
+    loop_vars = {n.var for n in reducing}
+    kept = [c for c in conjuncts(node.predicate) if not free_vars(c) & loop_vars]
+    pairs = [(it, b) for it, b in zip(node.iters, node.bindings, strict=True) if it.kind == SPATIAL]
+    iters = {it.var: Iter(Var(it.var.name), it.extent) for it, _ in pairs}
+    body = substitute(node.init, {old: it.var for old, it in iters.items()})
+    bindings = tuple(b for _, b in pairs)
+    name = s.fresh(f"{node.name}.init", "block")
+    return Block(name, tuple(iters.values()), bindings, all_of([*first, *kept]), None, None, body)
+
+
+def _copied_loops(init: Block, inner: Sequence[For]) -> list[For]:
+    """The loops of `inner` (outermost first) that the init depends on, directly or through extents."""
+    needed: list[For] = []
+    used = set(free_vars(init))
+    for loop in reversed(inner):
+        if loop.var in used:
+            needed.append(loop)
+            used |= free_vars(loop.extent)
+    return needed[::-1]
