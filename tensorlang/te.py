@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorlang.access import check_accesses, clamp
 from tensorlang.errors import ExprError
 from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import (
@@ -143,6 +144,7 @@ def compute(shape: Dim | Sequence[Dim], body: Callable[..., Any], name: str | Se
         raise ExprError(f"{names[0]}: the body returns an empty tuple")
     _check_reduction(names[0], bodies)
     _check_axes(names[0], axes, bodies)
+    check_accesses(names[0], axes, bodies)
     if len(names) != len(bodies):
         if len(names) != 1:
             raise ExprError(f"{names[0]}: got {len(names)} names for {len(bodies)} tensors")
@@ -199,11 +201,6 @@ def as_data(value: Any) -> Expr:
     if not isinstance(value, Expr):
         value = ops.literal(value, "float32" if isinstance(value, float | np.floating) else "int64")
     return ops.cast(value, "int64") if value.dtype == "index" else value
-
-
-def clamp(index: Expr, extent: Expr) -> Expr:
-    """`index` forced into 0 .. extent - 1."""
-    return ops.make("min", ops.make("max", index, 0), extent - 1)
 
 
 def _value(name: str, value: Any) -> Expr:

@@ -9,7 +9,7 @@ from tensorlang.ir.nodes import ORDERED, REDUCE, Knob, Load, Op, Size
 from tensorlang.ir.ops import MATH
 
 A = tl.placeholder((8, 5), "float32", name="A")
-I = tl.placeholder((8,), "int32", name="I")  # noqa: E741
+AT = tl.placeholder((8,), "int32", name="AT")
 P = tl.placeholder((8,), "bool", name="P")
 
 
@@ -104,16 +104,16 @@ def test_an_index_becomes_int64_data():
 
 def test_bodies_that_are_no_expressions_are_refused():
     refused("returns None", tl.compute, (3,), lambda i: None)
-    refused("name one of its elements", tl.compute, (8,), lambda i: I)
+    refused("name one of its elements", tl.compute, (8,), lambda i: AT)
     refused("empty tuple", tl.compute, (8,), lambda i: ())
 
 
 def test_wrong_subscripts_are_refused():
     refused("A has 2 dimensions, got 1 indices", tl.compute, (8,), lambda i: A[i])
-    refused("I has 1 dimensions, got 2", tl.compute, (8,), lambda i: I[i, i])
+    refused("AT has 1 dimensions, got 2", tl.compute, (8,), lambda i: AT[i, i])
     refused("must be an integer, got slice", tl.compute, (8,), lambda i: A[i, :])
     refused("must be an integer, got 1.0", tl.compute, (8,), lambda i: A[i, 1.0])
-    refused(r'float32 .*astype\("int64"\)', tl.compute, (8,), lambda i: I[A[i, 0]])
+    refused(r'float32 .*astype\("int64"\)', tl.compute, (8,), lambda i: AT[A[i, 0]])
     with pytest.raises(TypeError, match="cannot be iterated"):
         list(A)
 
@@ -128,10 +128,10 @@ def test_an_index_that_depends_on_data_is_clamped(dtype):
 
 
 def test_several_outputs():
-    c, d = tl.compute((8,), lambda i: (A[i, 0] + 1.0, I[i]), name="C")
+    c, d = tl.compute((8,), lambda i: (A[i, 0] + 1.0, AT[i]), name="C")
     assert (c.name, c.dtype, d.name, d.dtype) == ("C_0", "float32", "C_1", "int32")
     assert c.producer is d.producer and c.producer.name == "C"
-    e, f = tl.compute((8,), lambda i: (A[i, 0], I[i]), name=("value", "position"))
+    e, f = tl.compute((8,), lambda i: (A[i, 0], AT[i]), name=("value", "position"))
     assert (e.name, f.name, e.producer.name) == ("value", "position", "value")
     refused("got 2 names for 3", tl.compute, (8,), lambda i: (1, 2, 3), name=("a", "b"))
 
@@ -147,7 +147,7 @@ def test_reductions_keep_the_dtype():
 
 def test_equal_reductions_are_identical():
     k = tl.reduce_axis(5, "k")
-    assert tl.sum(I[k], axis=k) is tl.sum(I[k], axis=(k,))
+    assert tl.sum(AT[k], axis=k) is tl.sum(AT[k], axis=(k,))
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ def test_identities_of_max_and_min(dtype, low, high):
 def test_reductions_of_the_wrong_kind_are_refused():
     k = tl.reduce_axis(5, "k")
     refused("sum needs numbers, got bool", tl.sum, P[k], axis=k)
-    refused("any needs bool, got int32", tl.any, I[k], axis=k)
-    refused("use tl.reducer for tuples", tl.max, (I[k], I[k]), axis=k)
-    refused("an axis is given twice", tl.sum, I[k], axis=(k, k))
-    refused("axis is empty", tl.sum, I[k], axis=())
-    refused("axis takes what reduce_axis returns", tl.sum, I[k], axis=0)
-    refused("is an axis of the compute", tl.compute, (8,), lambda i: tl.sum(I[i], axis=i))
-    refused("inside a reduction", tl.sum, tl.sum(I[k], axis=k), axis=k)
-    refused("may depend on sizes only", tl.compute, (8,), lambda i: tl.sum(I[i], axis=tl.reduce_axis(i)))
+    refused("any needs bool, got int32", tl.any, AT[k], axis=k)
+    refused("use tl.reducer for tuples", tl.max, (AT[k], AT[k]), axis=k)
+    refused("an axis is given twice", tl.sum, AT[k], axis=(k, k))
+    refused("axis is empty", tl.sum, AT[k], axis=())
+    refused("axis takes what reduce_axis returns", tl.sum, AT[k], axis=0)
+    refused("is an axis of the compute", tl.compute, (8,), lambda i: tl.sum(AT[i], axis=i))
+    refused("inside a reduction", tl.sum, tl.sum(AT[k], axis=k), axis=k)
+    refused("may depend on sizes only", tl.compute, (8,), lambda i: tl.sum(AT[i], axis=tl.reduce_axis(i)))
 
 
 def test_a_reduction_is_the_whole_body():
@@ -184,8 +184,8 @@ def test_a_reduction_is_the_whole_body():
 def test_axes_that_do_not_belong_here_are_refused():
     k = tl.reduce_axis(5, "k")
     refused("k is used outside a reduction", tl.compute, (8,), lambda i: A[i, k])
-    other = tl.compute((8,), lambda i: I[i]).producer.axes[0].var
-    refused("i is an axis of another compute", tl.compute, (8,), lambda j: I[other])
+    other = tl.compute((8,), lambda i: AT[i]).producer.axes[0].var
+    refused("i is an axis of another compute", tl.compute, (8,), lambda j: AT[other])
 
 
 def argmax(commutative=True):
@@ -213,11 +213,11 @@ def test_non_commutative_reducers_are_ordered():
 
 def test_bad_reducers_are_refused_when_used():
     k = tl.reduce_axis(5, "k")
-    refused(r'write .astype\("int32"\)', tl.reducer(lambda x, y: x.astype("int64"), 0), I[k], axis=k)
-    refused("combine gives 2 values for 1", tl.reducer(lambda x, y: (x, y), 0), I[k], axis=k)
-    refused("identity gives 1 values for 2", tl.reducer(lambda x, y: x, 0), (I[k], I[k]), axis=k)
-    refused("its two arguments only", tl.reducer(lambda x, y: x + y + I[0], 0), I[k], axis=k)
-    refused("must be made of numbers", tl.reducer(lambda x, y: x + y, lambda d: I[0]), I[k], axis=k)
+    refused(r'write .astype\("int32"\)', tl.reducer(lambda x, y: x.astype("int64"), 0), AT[k], axis=k)
+    refused("combine gives 2 values for 1", tl.reducer(lambda x, y: (x, y), 0), AT[k], axis=k)
+    refused("identity gives 1 values for 2", tl.reducer(lambda x, y: x, 0), (AT[k], AT[k]), axis=k)
+    refused("its two arguments only", tl.reducer(lambda x, y: x + y + AT[0], 0), AT[k], axis=k)
+    refused("must be made of numbers", tl.reducer(lambda x, y: x + y, lambda d: AT[0]), AT[k], axis=k)
 
 
 @pytest.mark.parametrize("name", [*MATH, "sqrt", "floor", "ceil", "trunc", "round", "isnan", "isinf", "isfinite"])
@@ -226,11 +226,11 @@ def test_every_function_of_the_table_is_there(name):
     node = getattr(tl, "power" if name == "pow" else name)(*args)
     assert isinstance(node, Op) and node.op == name
     if name != "pow":
-        refused("needs float operands, got int32", getattr(tl, name), I[0])
+        refused("needs float operands, got int32", getattr(tl, name), AT[0])
 
 
 def test_operators_take_python_scalars_on_both_sides():
-    x = I[0]
+    x = AT[0]
     for e in (
         x + 1,
         1 + x,
@@ -257,18 +257,18 @@ def test_operators_take_python_scalars_on_both_sides():
 
 
 def test_mixed_dtypes_are_refused_with_the_cast_to_write():
-    refused(r'\+ mixes float32 and int32: write I\[0\].astype\("float32"\)', lambda: A[0, 0] + I[0])
+    refused(r'\+ mixes float32 and int32: write AT\[0\].astype\("float32"\)', lambda: A[0, 0] + AT[0])
     refused(r"\* mixes float32 and index", tl.compute, (8,), lambda i: A[i, 0] * i)
-    refused("/ needs floats, got int32: write //", lambda: I[0] / 2)
+    refused("/ needs floats, got int32: write //", lambda: AT[0] / 2)
     refused("needs integers, got float32", lambda: A[0, 0] // 2)
     refused("300 does not fit in int8", lambda: tl.placeholder((1,), "int8")[0] + 300)
-    refused("is not a int32 value", lambda: I[0] + 0.5)
-    refused("the condition of select must be bool", tl.select, I[0], 1, 2)
+    refused("is not a int32 value", lambda: AT[0] + 0.5)
+    refused("the condition of select must be bool", tl.select, AT[0], 1, 2)
 
 
 def test_conditions_have_no_truth():
     with pytest.raises(TypeError, match="use select, if_then_else"):
-        tl.compute((8,), lambda i: A[i, 0] if I[i] > 0 else 0.0)
+        tl.compute((8,), lambda i: A[i, 0] if AT[i] > 0 else 0.0)
 
 
 def test_casts():
