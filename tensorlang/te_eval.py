@@ -49,7 +49,9 @@ def evaluate(
     """
     known = dict(sizes)
     for tensor, array in inputs.items():
-        known.update(_match(tensor, array, known))
+        _learn_sizes(tensor, array, known)
+    for tensor, array in inputs.items():
+        _check_shape(tensor, array, known)
     values: dict[Buffer, np.ndarray] = {tensor: np.asarray(array) for tensor, array in inputs.items()}
     results = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     with np.errstate(all="ignore"):
@@ -58,22 +60,20 @@ def evaluate(
     return [values[tensor] for tensor in results]
 
 
-def _match(tensor: Tensor, array: np.ndarray, known: Mapping[Var, int]) -> dict[Var, int]:
-    """The shape variables that `array` fixes as the value of `tensor`."""
-    array = np.asarray(array)
-    if array.dtype != dtypes.to_numpy(tensor.dtype) or array.ndim != tensor.ndim:
-        raise ArgumentError(
-            f"{tensor.name} is {tensor.dtype} of {tensor.ndim} dimensions, got {array.dtype} of shape {array.shape}"
-        )
-    found: dict[Var, int] = {}
-    for dim, extent in zip(tensor.shape, array.shape, strict=True):
-        if isinstance(dim, Var) and dim not in known:
-            found.setdefault(dim, extent)
-    for dim, extent in zip(tensor.shape, array.shape, strict=True):
-        wanted = _extent(dim, {**known, **found})
-        if wanted != extent:
-            raise ArgumentError(f"{tensor.name} has shape {tensor.shape}, got {array.shape}: {dim!r} is {wanted}")
-    return found
+def _learn_sizes(tensor: Tensor, array: np.ndarray, known: dict[Var, int]) -> None:
+    """Add the shape variables that stand alone as an extent of `tensor` to `known`."""
+    kind, shape = np.asarray(array).dtype, np.shape(array)
+    if kind != dtypes.to_numpy(tensor.dtype) or len(shape) != tensor.ndim:
+        raise ArgumentError(f"{tensor.name} is {tensor.dtype} of {tensor.ndim} dimensions, got {kind} of shape {shape}")
+    for dim, extent in zip(tensor.shape, shape, strict=True):
+        if isinstance(dim, Var):
+            known.setdefault(dim, extent)
+
+
+def _check_shape(tensor: Tensor, array: np.ndarray, known: Mapping[Var, int]) -> None:
+    expected = tuple(_extent(dim, known) for dim in tensor.shape)
+    if np.shape(array) != expected:
+        raise ArgumentError(f"{tensor.name} has shape {expected}, got {np.shape(array)}")
 
 
 def _evaluate_tensor(tensor: Tensor, values: dict[Buffer, np.ndarray], sizes: Mapping[Var, int]) -> None:
