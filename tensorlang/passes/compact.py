@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorlang.arith.context import Context
-from tensorlang.arith.footprint import Box, footprint
+from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.footprint import written_box
+from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, Load, Node, Stmt, Store
 from tensorlang.ir.walk import map_children
 
 
-def compact(func: Func, ctx: Context = Context()) -> Func:
+def compact(func: Func, ctx: Context = EMPTY) -> Func:
     """`func` with every Alloc inside loops as small as the elements that are written allow; same results.
 
     Works at the loop level, also with open knobs (`ctx` holds what is known of them), and after lower_blocks.
@@ -40,14 +41,14 @@ def compact(func: Func, ctx: Context = Context()) -> Func:
 def _shrink(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:
     """`alloc`, which stands inside the loops `outer`, for the box that its body writes."""
     buffer = alloc.buffer
-    box = footprint(alloc.body, buffer, outer, ctx, Store)
+    box = written_box(alloc.body, buffer, outer, ctx)
     if box is None or all(m is ZERO and e is d for m, e, d in zip(box.mins, box.extents, buffer.shape, strict=True)):
         return alloc
     small = Buffer(buffer.name, box.extents, buffer.dtype, buffer.scope)
     return Alloc(small, _rebase(alloc.body, buffer, small, box))
 
 
-def _rebase(body: Stmt, buffer: Buffer, small: Buffer, box: Box) -> Stmt:
+def _rebase(body: Stmt, buffer: Buffer, small: Buffer, box: Region) -> Stmt:
     """`body` with the accesses to `buffer` going to `small`, which starts at the mins of `box`."""
 
     def go(node: Any) -> Any:

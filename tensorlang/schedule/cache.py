@@ -1,0 +1,167 @@
+"""Primitives that put a copy between a block and a buffer: cache_read, cache_write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorlang.ir.nodes import SPATIAL, TRUE, Alloc, Block, Buffer, Iter, Load, Seq, Stmt, Store, Var
+from tensorlang.ir.walk import substitute
+from tensorlang.schedule import dataflow as flow
+from tensorlang.schedule.handles import BlockLike, BlockRef
+from tensorlang.schedule.loops import nest
+from tensorlang.schedule.primitive import primitive
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+
+@primitive
+def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) -> BlockRef:
+    """Make `block` read `buffer` through a copy in memory `scope`; returns the block that copies.
+
+    Block and copy are named `<buffer>.<scope>`. The whole buffer is copied, before everything that leads to `block`;
+    compute_at moves the copy to where it is needed, on the part that is needed there.
+
+    requires:
+      1. `block` reads `buffer`
+      2. `block` does not write `buffer`
+      3. every block that writes `buffer` stands before `block`
+      4. `scope` is the name of a memory
+
+    rewrite:
+      for i in 64:                       for A.local.i in 64:
+        block C(i = i): C[i] = A[i]  ->    block A.local(i = A.local.i): A.local[i] = A[i]
+                                         for i in 64:
+                                           block C(i = i): C[i] = A.local[i]
+    """
+    node, source = s.block_node(block), s.buffer(buffer)
+    _is_memory(s, scope)
+    if source in flow.stored(node):
+        hint = f"cache_write({node.name}, scope)"
+        s.refuse("writes_buffer", f"{node.name} writes {source.name}", at=[node], hint=hint)
+    if source not in flow.loaded(node):
+        read = ", ".join(b.name for b in flow.loaded(node)) or "no buffer"
+        s.refuse("not_read", f"{node.name} does not read {source.name}", at=[node], hint=read)
+    root = s.func.body
+    made = flow.writers(root, source)
+    late = [w for w in made if not flow.precedes(root, w, node)]
+    if late:
+        s.refuse("producer_not_before", f"{late[0].name} writes {source.name} later", at=[late[0], node])
+    shared = flow.common(root, [*made, node])
+    anchor = flow.child_towards(root, shared, node) if made else _outermost(root, node)
+    target = Buffer(s.fresh(f"{source.name}.{scope}", "buffer"), source.shape, source.dtype, scope)
+    fresh = node.replace(body=substitute(node.body, {}, {source: target}))
+    indices = [load.indices for load in flow.loads(node, source)]
+    copy, name = _copy(s, source, target, target.name, _axis_names(node, indices[0]))
+    body = flow.splice(root, node, fresh)
+    anchor = fresh if anchor is node else _same_place(body, root, anchor)
+    body = flow.splice(body, anchor, copy, anchor)
+    s.replace(root, flow.place_alloc(body, target))
+    return BlockRef(s, name)
+
+
+@primitive
+def cache_write(s: Schedule, block: BlockLike, scope: str, tensor: Buffer | str | None = None) -> BlockRef:
+    """Make `block` write a buffer in memory `scope`, which another block then copies; returns the block that copies.
+
+    The new buffer is named `<buffer>.<scope>`; `block` keeps its name, the block that copies is `<buffer>.write`.
+    The whole buffer is copied, after everything around `block`; reverse_compute_at moves the copy to where a part is
+    complete. tensor: which of the buffers that `block` writes, if there are several.
+
+    requires:
+      1. `block` writes one buffer, or `tensor` is one of those that it writes
+      2. no block reads the buffer inside the outermost loop around `block`, or before
+      3. `scope` is the name of a memory
+
+    rewrite:
+      for i in 64: for k in 8:                    for i in 64: for k in 8:
+        block C(i = i, k: reduce = k):              block C(i = i, k: reduce = k):
+          C[i] = C[i] + A[i, k]              ->       C.local[i] = C.local[i] + A[i, k]
+                                                  for C.write.i in 64:
+                                                    block C.write(i = C.write.i): C[i] = C.local[i]
+    """
+    node = s.block_node(block)
+    _is_memory(s, scope)
+    target = _written(s, node, tensor)
+    root = s.func.body
+    made = flow.writers(root, target)
+    anchor = _outermost(root, made[-1])
+    inside = set(flow.blocks(anchor))
+    early = [r for r in flow.readers(root, target) if r in inside or flow.precedes(root, r, anchor)]
+    if early or not all(w in inside or flow.precedes(root, w, anchor) for w in made):
+        s.refuse(
+            "consumer_inside",
+            f"{target.name} is read before it is written in full",
+            at=[*early, node],
+            hint="cache_write first, then the step that moved its consumer",
+        )
+    local = Buffer(s.fresh(f"{target.name}.{scope}", "buffer"), target.shape, target.dtype, scope)
+    body = root
+    for writer in made:
+        init = None if writer.init is None else substitute(writer.init, {}, {target: local})
+        fresh = writer.replace(init=init, body=substitute(writer.body, {}, {target: local}))
+        body = flow.splice(body, writer, fresh)
+    store = next(flow.stores(node, target))
+    copy, name = _copy(s, local, target, f"{target.name}.write", _axis_names(node, store.indices))
+    anchor = _same_place(body, root, anchor)
+    body = flow.splice(body, anchor, anchor, copy)
+    if flow.is_private(root, target):
+        body = flow.place_alloc(body, target)
+    s.replace(root, flow.place_alloc(body, local))
+    return BlockRef(s, name)
+
+
+# ------------------------------------------------------------------------------------------------ requirements
+def _is_memory(s: Schedule, scope: str) -> None:
+    """Reason: bad_scope."""
+    if not isinstance(scope, str) or not scope.isidentifier():
+        s.refuse("bad_scope", f"{scope!r} does not name a memory", hint='"local", "global"')
+
+
+def _written(s: Schedule, node: Block, tensor: Buffer | str | None) -> Buffer:
+    """The buffer that is meant. Reasons: several_outputs, not_written."""
+    own = flow.stored(node)
+    names = ", ".join(b.name for b in own)
+    if tensor is None:
+        if len(own) > 1:
+            hint = f"tensor={own[0].name}"
+            s.refuse("several_outputs", f"{node.name} writes {names}: say which", at=[node], hint=hint)
+        return own[0]
+    target = s.buffer(tensor)
+    if target not in own:
+        s.refuse("not_written", f"{node.name} does not write {target.name}", at=[node], hint=names)
+    return target
+
+
+# ----------------------------------------------------------------------------------------------------- rewrite
+def _copy(s: Schedule, source: Buffer, target: Buffer, name: str, axes: list[str]) -> tuple[Stmt, str]:
+    """Loops around a block that copies all of `source` to `target`, and the name of the block."""
+    name = s.fresh(name, "block")
+    loops = [Var(s.fresh(f"{name}.{axis}")) for axis in axes]
+    iters = tuple(Iter(Var(axis), dim, SPATIAL) for axis, dim in zip(axes, source.shape, strict=True))
+    point = tuple(it.var for it in iters)
+    block = Block(name, iters, tuple(loops), TRUE, None, None, Store(target, point, Load(source, point)))
+    return nest(loops, source.shape, block), name
+
+
+def _axis_names(node: Block, indices: tuple) -> list[str]:
+    """Names for the dimensions of a buffer: those of the iterators that `node` indexes it with, else ax0, ax1 ..."""
+    own = {it.var for it in node.iters}
+    names: list[str] = []
+    for dim, index in enumerate(indices):
+        plain = isinstance(index, Var) and index in own and index.name not in names
+        names.append(index.name if plain else f"ax{dim}")
+    return names
+
+
+def _outermost(root: Stmt, node: Block) -> Stmt:
+    """The part of the program's outermost sequence that contains `node`."""
+    return next(n for n in flow.path(root, node) if not isinstance(n, Alloc) and not isinstance(n, Seq))  # type: ignore[return-value]
+
+
+def _same_place(body: Stmt, root: Stmt, anchor: Stmt) -> Stmt:
+    """The statement that stands in `body` where `anchor` stands in `root`: the one around the same first block."""
+    name = flow.blocks(anchor)[0].name
+    depth = len(flow.path(root, anchor))
+    block = next(b for b in flow.blocks(body) if b.name == name)
+    return flow.path(body, block)[depth - 1]  # type: ignore[return-value]

@@ -1,0 +1,263 @@
+"""Primitives that move a block under a loop of another: compute_at, reverse_compute_at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.footprint import bind_all, read_box
+from tensorlang.arith.prove import proves
+from tensorlang.arith.simplify import simplify
+from tensorlang.ir import ops
+from tensorlang.ir.nodes import (
+    SERIAL,
+    SPATIAL,
+    TRUE,
+    VECTORIZE,
+    ZERO,
+    Block,
+    For,
+    Stmt,
+    Var,
+)
+from tensorlang.ir.walk import find, free_vars
+from tensorlang.schedule import dataflow as flow
+from tensorlang.schedule.handles import BlockLike, LoopLike
+from tensorlang.schedule.loops import nest
+from tensorlang.schedule.primitive import primitive
+from tensorlang.schedule.tiles import Range, needed_ranges, produced_ranges
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+
+@primitive
+def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
+    """Compute `block` inside `loop`, in each iteration just what its consumers need there.
+
+    The block gets new loops, named after it, over the box of its iterators that the consumers under `loop` read;
+    reductions run in full. Their extents do not depend on outer loops; a guard keeps the box inside the domain. The
+    buffer is then allocated inside `loop` (lowering makes it as small as the box).
+
+    requires:
+      1. what the block writes is not a parameter, and no other block writes it
+      2. some block reads it, and all blocks that do are inside `loop`
+      3. all blocks that write what the block reads stand before those consumers
+      4. neither `loop` nor a loop around it is vectorised
+      5. the block's own loops are serial, and have no annotations
+
+    rewrite:
+      for i in 64:                             for j0 in 8:
+        block P(i = i)                           for P.i in 10:
+      for j0 in 8:                      ->         block P(i = j0 * 8 + P.i) where j0 * 8 + P.i < 64
+        for j1 in 8:                             for j1 in 8:
+          block C(j = j0 * 8 + j1)                 block C(j = j0 * 8 + j1)    # reads P[j .. j + 2]
+    """
+    node, target = s.block_node(block), s.loop_node(loop)
+    buffers = flow.stored(node)
+    _is_sole_writer(s, node)
+    _is_remakeable(s, node)
+    consumers = [b for buffer in buffers for b in flow.readers(s.func.body, buffer)]
+    if not consumers:
+        s.refuse("no_consumer", f"no block reads what {node.name} computes", at=[node])
+    rest = flow.splice(s.func.body, node)
+    hint = _names(_loops_for_producer(rest, node, consumers))
+    place = _find_loop(rest, target)
+    outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
+    if place is None or outside:
+        names = ", ".join(dict.fromkeys(c.name for c in outside))
+        s.refuse(
+            "consumer_outside_loop",
+            f"{names} reads what {node.name} computes, outside loop {target.var.name}",
+            at=[*outside, target],
+            hint=hint,
+        )
+    anchor = flow.child_towards(rest, place, _first(rest, consumers))
+    late = [w for b in flow.loaded(node) for w in flow.writers(rest, b) if not flow.precedes(rest, w, anchor)]
+    late += [w for b in flow.loaded(node) for w in flow.writers(anchor, b)]
+    if late:
+        s.refuse(
+            "producer_not_before",
+            f"{late[0].name} writes what {node.name} reads, and is not complete before loop {target.var.name} needs it",
+            at=[late[0], target],
+            hint=hint,
+        )
+    outer = (*flow.loops_above(rest, place), place)
+    _is_scalar(s, outer, hint)
+    ctx = s.context(s.func.body)
+    boxes = {b: read_box(place.body, b, outer, ctx) for b in buffers}
+    ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
+    fresh = _regenerate(s, node, ranges, outer, ctx)
+    _put(s, node, flow.splice(rest, anchor, fresh, anchor))
+
+
+@primitive
+def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
+    """Compute `block` inside `loop`, after its producers there, in each iteration on just what they produce.
+
+    requires:
+      1. under `loop`, some block writes what `block` reads; the last one that does is its producer there
+      2. the producer is complete there: its reductions run inside `loop`
+      3. in each iteration the producer fills a gapless box, and `block` reads it with one of its spatial iterators
+         (plus a constant) in each dimension that is not produced in full
+      4. whatever else the block reads is complete before
+      5. no other block writes what the block writes
+      6. neither `loop` nor a loop around it is vectorised
+      7. the block's own loops are serial, and have no annotations
+
+    rewrite:
+      for i0 in 4:                             for i0 in 4:
+        for i1 in 8:                             for i1 in 8:
+          block C(i = i0 * 8 + i1)      ->         block C(i = i0 * 8 + i1)
+      for i in 32:                               for E.i in 8:
+        block E(i = i)                             block E(i = i0 * 8 + E.i)    # reads C[i]
+    """
+    node, target = s.block_node(block), s.loop_node(loop)
+    if any(flow.writers(s.func.body, b) != [node] for b in flow.stored(node)):
+        s.refuse("several_writers", f"another block writes what {node.name} writes", at=[node])
+    _is_remakeable(s, node)
+    rest = flow.splice(s.func.body, node)
+    place = _find_loop(rest, target)
+    inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
+    hint = _names(_loops_for_consumer(rest, node))
+    if place is None or not inside:
+        s.refuse(
+            "no_producer_in_loop",
+            f"no block under loop {target.var.name} writes what {node.name} reads",
+            at=[target, node],
+            hint=hint,
+        )
+    anchor = flow.child_towards(rest, place, _last(rest, inside))
+    for other in (w for b in flow.loaded(node) for w in flow.writers(rest, b)):
+        if not flow.precedes(rest, other, anchor) and other not in flow.blocks(anchor):
+            message = f"{other.name} writes what {node.name} reads, and stands later"
+            s.refuse("producer_not_before", message, at=[other, target], hint=hint)
+    outer = (*flow.loops_above(rest, place), place)
+    _is_scalar(s, outer, hint)
+    ctx = s.context(s.func.body)
+    ranges = produced_ranges(s, node, rest, place, outer, ctx, hint)
+    fresh = _regenerate(s, node, ranges, outer, ctx)
+    _put(s, node, flow.splice(rest, anchor, anchor, fresh))
+
+
+# ------------------------------------------------------------------------------------------------ requirements
+def _is_sole_writer(s: Schedule, node: Block) -> None:
+    """Reasons: writes_parameter, several_writers."""
+    for buffer in flow.stored(node):
+        if not flow.is_private(s.func.body, buffer):
+            s.refuse(
+                "writes_parameter",
+                f"{node.name} writes {buffer.name}, a parameter, which must be written in full",
+                at=[node],
+                hint=f"cache_write({node.name}, scope) first, or reverse_compute_at of another block",
+            )
+        others = [w for w in flow.writers(s.func.body, buffer) if w is not node]
+        if others:
+            names = ", ".join(w.name for w in others)
+            s.refuse(
+                "several_writers",
+                f"{buffer.name} is written by {names} too",
+                at=[node, *others],
+                hint="do this step before decompose_reduction",
+            )
+
+
+def _is_remakeable(s: Schedule, node: Block) -> None:
+    """The loops that vanish with the block say nothing that would be lost. Reasons: loop_kind, loop_annotated."""
+    for loop in flow.loops_above(s.func.body, node):
+        if len(flow.blocks(loop)) > 1:
+            continue
+        if loop.kind != SERIAL:
+            s.refuse(
+                "loop_kind",
+                f"loop {loop.var.name} of {node.name} is already {loop.kind}, which its new loops could not keep",
+                at=[loop],
+                hint=f"do this step before {loop.kind}({loop.var.name})",
+            )
+        if loop.annotations:
+            s.refuse(
+                "loop_annotated",
+                f"loop {loop.var.name} of {node.name} has annotations, which its new loops would lose",
+                at=[loop],
+                hint="annotate the loops that this step makes",
+            )
+
+
+def _is_scalar(s: Schedule, outer: tuple[For, ...], hint: str) -> None:
+    """Reason: vector_loop."""
+    for loop in outer:
+        if loop.kind == VECTORIZE:
+            message = f"loop {loop.var.name} is vectorised: it takes no other loops"
+            s.refuse("vector_loop", message, at=[loop], hint=hint)
+
+
+# ------------------------------------------------------------------------------------------------- legal loops
+def _loops_for_producer(rest: Stmt, node: Block, consumers: list[Block]) -> list[For]:
+    """The loops around all consumers which start after everything that `node` reads is complete."""
+    shared = flow.common(rest, consumers)
+    around = [n for n in (*flow.path(rest, shared),) if isinstance(n, For)]
+    inputs = [w for b in flow.loaded(node) for w in flow.writers(rest, b)]
+    legal = []
+    for loop in around:
+        anchor = flow.child_towards(rest, loop, _first(rest, consumers))
+        below = set(flow.blocks(anchor))
+        if loop.kind != VECTORIZE and all(flow.precedes(rest, w, anchor) and w not in below for w in inputs):
+            legal.append(loop)
+    return legal
+
+
+def _loops_for_consumer(rest: Stmt, node: Block) -> list[For]:
+    """The loops around the last producer inside which it is complete."""
+    inputs = [w for b in flow.loaded(node) for w in flow.writers(rest, b)]
+    if not inputs:
+        return []
+    last = _last(rest, inputs)
+    reducing = {v for it, b in zip(last.iters, last.bindings, strict=True) if it.kind != SPATIAL for v in free_vars(b)}
+    legal: list[For] = []
+    for loop in flow.loops_above(rest, last):
+        if loop.var in reducing or loop.kind == VECTORIZE:
+            break
+        legal.append(loop)
+    return legal
+
+
+def _names(loops: list[For]) -> str:
+    return ", ".join(loop.var.name for loop in loops) or "no loop"
+
+
+# ------------------------------------------------------------------------------------------------------ rewrite
+def _regenerate(s: Schedule, node: Block, ranges: list[Range], outer: tuple[For, ...], ctx: Context) -> Stmt:
+    """`node` in new loops over `ranges`, one for each iterator, guarded against leaving the iterators' domains."""
+    variables = [Var(s.fresh(f"{node.name}.{it.var.name}")) for it in node.iters]
+    inner = bind_all(ctx, outer)
+    for var, (_, extent) in zip(variables, ranges, strict=True):
+        inner = inner.bind(var, extent)
+    bindings, guard = [], TRUE
+    for it, var, (low, _) in zip(node.iters, variables, ranges, strict=True):
+        value = simplify(low + var, inner)
+        for cond in (value >= ZERO, value < it.extent):
+            if not proves(cond, inner):
+                guard = ops.make("and", guard, simplify(cond, inner))
+        bindings.append(value)
+    body = node.replace(bindings=tuple(bindings), predicate=guard)
+    return nest(variables, [extent for _, extent in ranges], body)
+
+
+def _put(s: Schedule, node: Block, body: Stmt) -> None:
+    """Make `body` the program, with the buffers that the moved block touches allocated where they are used."""
+    for buffer in (*flow.stored(node), *flow.loaded(node)):
+        if flow.is_private(s.func.body, buffer):
+            body = flow.place_alloc(body, buffer)
+    s.replace(s.func.body, body)
+
+
+def _find_loop(root: Stmt, loop: For) -> For | None:
+    return next(find(root, For, lambda n: n.var is loop.var), None)
+
+
+def _first(root: Stmt, blocks: list[Block]) -> Block:
+    return next(b for b in flow.blocks(root) if b in blocks)
+
+
+def _last(root: Stmt, blocks: list[Block]) -> Block:
+    return [b for b in flow.blocks(root) if b in blocks][-1]

@@ -1,0 +1,220 @@
+"""Which part of its domain a block must run on: what its consumers need, or what its producers have made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from tensorlang.arith.affine import linear
+from tensorlang.arith.context import Context
+from tensorlang.arith.footprint import bind_all
+from tensorlang.arith.prove import proves
+from tensorlang.arith.regions import Region, conjuncts
+from tensorlang.arith.simplify import simplify
+from tensorlang.ir import ops
+from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Block, Buffer, Expr, For, Load, Op, Stmt, Store, Var
+from tensorlang.ir.walk import find, free_vars, substitute
+from tensorlang.schedule import dataflow as flow
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+
+class Range(NamedTuple):
+    """low <= value < low + extent."""
+
+    low: Expr
+    extent: Expr
+
+
+# ----------------------------------------------------------------------------------------- what consumers need
+def needed_ranges(node: Block, boxes: Mapping[Buffer, Region], ctx: Context) -> list[Range]:
+    """For each iterator of `node`, the range over which it writes at least `boxes`.
+
+    Iterators that reduce, or that no index of a store determines, run in full.
+    """
+    found: dict[Var, Range] = {}
+    spatial = {it.var for it in node.iters if it.kind == SPATIAL}
+    for store in find(node.body, Store):
+        if store.buffer not in boxes:
+            continue
+        box = boxes[store.buffer]
+        own: dict[Var, Range] = {}
+        for index, low, extent in zip(store.indices, box.mins, box.extents, strict=True):
+            solved = _solve(index, Range(low, extent), spatial)
+            if solved is not None:
+                own.setdefault(*solved)
+        for var, part in own.items():
+            found[var] = _hull(found[var], part, ctx) if var in found else part
+    return [_inside(found.get(it.var), it.extent, ctx) for it in node.iters]
+
+
+def _solve(index: Expr, part: Range, spatial: set[Var]) -> tuple[Var, Range] | None:
+    """The iterator that `index` depends on, and its range when `index` covers `part`: v + c, or (v + c) // f."""
+    low, extent = part
+    if isinstance(index, Op) and index.op == "floordiv" and not free_vars(index.args[1]) & spatial:
+        index, factor = index.args
+        low, extent = low * factor, extent * factor
+    plain = shifted(index, spatial)
+    return None if plain is None else (plain[0], Range(low - plain[1], extent))
+
+
+def shifted(index: Expr, variables: set[Var]) -> tuple[Var, Expr] | None:
+    """(v, c) if `index` is v + c for one v of `variables` and a c free of them."""
+    own = [v for v in free_vars(index) if v in variables]
+    if len(own) != 1:
+        return None
+    form = linear(index, own)
+    if form is None or simplify(form[0].get(own[0], ZERO)) is not ONE:
+        return None
+    return own[0], form[1]
+
+
+def _hull(a: Range, b: Range, ctx: Context) -> Range:
+    low = simplify(ops.make("min", a.low, b.low), ctx)
+    high = simplify(ops.make("max", a.low + a.extent, b.low + b.extent), ctx)
+    return Range(low, simplify(high - low, ctx))
+
+
+def _inside(part: Range | None, extent: Expr, ctx: Context) -> Range:
+    """`part`, or the whole domain if that is known to be no larger."""
+    if part is None:
+        return Range(ZERO, extent)
+    low, size = simplify(part.low, ctx), simplify(part.extent, ctx)
+    return Range(ZERO, extent) if proves(size >= extent, ctx) else Range(low, size)
+
+
+# -------------------------------------------------------------------------------------- what producers have made
+def produced_ranges(
+    s: Schedule, node: Block, root: Stmt, place: For, outer: tuple[For, ...], ctx: Context, hint: str
+) -> list[Range]:
+    """For each iterator of `node`, the range for which all that it reads is complete at the end of `place`'s body.
+
+    root: the program without `node`; outer: the loops around that place. Producers in `place` determine the range;
+    those that only share a loop further out must cover it. Reasons: producer_incomplete, not_gapless,
+    not_elementwise, reduction_split.
+    """
+    found: dict[Var, Range] = {}
+    owed: list[tuple[Block, Var, Expr, Range]] = []
+    around = bind_all(ctx, outer)
+    inside = flow.blocks(place)
+    for buffer in flow.loaded(node):
+        made = flow.writers(root, buffer)
+        if not made or not any(loop in flow.loops_above(root, made[-1]) for loop in outer):
+            continue
+        for dim, part in enumerate(_made_box(s, root, made, buffer, outer, around, hint)):
+            for load in find(node.body, Load, lambda n, b=buffer: n.buffer is b):  # type: ignore[misc]
+                if part is None or (part.low is ZERO and proves(part.extent >= buffer.shape[dim], around)):
+                    continue
+                var, offset = _reads_plainly(s, node, load, dim, made[-1], hint)
+                mine = Range(simplify(part.low - offset, around), part.extent)
+                if made[-1] in inside and var not in found:
+                    found[var] = mine
+                else:
+                    owed.append((made[-1], var, offset, mine))
+    for producer, var, _, part in owed:
+        extent = next(it.extent for it in node.iters if it.var is var)
+        wanted = found.get(var, Range(ZERO, extent))
+        fits = (wanted.low >= part.low) & (wanted.low + wanted.extent <= part.low + part.extent)
+        if not proves(fits, around):
+            s.refuse(
+                "not_elementwise",
+                f"{producer.name} does not produce all that {node.name} reads in one iteration of {place.var.name}",
+                at=[producer, place],
+                hint=hint,
+            )
+    return [_inside(found.get(it.var), it.extent, around) for it in node.iters]
+
+
+def _made_box(
+    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], around: Context, hint: str
+) -> list[Range | None]:
+    """The elements of `buffer` that are complete after an iteration of those loops in `outer` that hold its producer.
+
+    made: the blocks that write the buffer, of which the last one completes it. None: the whole dimension.
+    """
+    producer = made[-1]
+    above = flow.loops_above(root, producer)
+    inner = above[len([loop for loop in above if loop in outer]) :]
+    shared = {loop.var for loop in above} - {loop.var for loop in inner}
+    reduced = [b for it, b in zip(producer.iters, producer.bindings, strict=True) if it.kind != SPATIAL]
+    if any(free_vars(b) & shared for b in reduced) or (len(made) > 1 and not _updates(producer, buffer)):
+        s.refuse(
+            "producer_incomplete",
+            f"{producer.name} goes on reducing after this iteration: {buffer.name} is not complete there",
+            at=[producer],
+            hint=hint,
+        )
+    values = dict(zip((it.var for it in producer.iters), producer.bindings, strict=True))
+    store = next(find(producer.body, Store, lambda n: n.buffer is buffer))
+    guards = [c for c in conjuncts(producer.predicate) if free_vars(c)]
+    full = bind_all(around, inner)
+    parts, used = [], set()
+    for index in store.indices:
+        part, took = gapless(simplify(substitute(index, values), full), inner, guards, full)
+        parts.append(part)
+        used |= took
+    domain = full
+    for it, binding in zip(producer.iters, producer.bindings, strict=True):
+        domain = domain.assume((binding >= ZERO) & (binding < it.extent))
+    if any(part is None for part in parts) or not all(c in used or proves(c, domain) for c in guards):
+        s.refuse(
+            "not_gapless",
+            f"the elements of {buffer.name} that one iteration produces are not known to form a gapless box",
+            at=[producer],
+            hint=hint,
+        )
+    return parts
+
+
+def gapless(index: Expr, loops: tuple[For, ...], guards: list[Expr], ctx: Context) -> tuple[Range | None, set[Expr]]:
+    """The range that `index` fills without gaps as `loops` run, and the guards that bound it; None if unknown.
+
+    i0 * 32 + i1 * 8 + i2, loops i1 in 4 and i2 in 8: range (i0 * 32, 32). From the innermost digit on, each
+    coefficient must be the number of values that the digits before it take.
+    """
+    form = linear(index, [loop.var for loop in loops])
+    if form is None:
+        return None, set()
+    coefficients, low = form
+    digits = [loop for loop in loops if simplify(coefficients.get(loop.var, ZERO)) is not ZERO]
+    size, value, used = ONE, ZERO, set[Expr]()
+    while digits:
+        fits = [d for d in digits if d.extent is ONE or proves(ops.make("eq", coefficients[d.var], size), ctx)]
+        if not fits:
+            return None, set()
+        digit = fits[0]
+        digits = [d for d in digits if d is not digit]
+        if digit.extent is not ONE:
+            value, size = value + digit.var * size, simplify(size * digit.extent, ctx)
+        for guard in guards:
+            if isinstance(guard, Op) and guard.op == "lt" and simplify(guard.args[0] - value, ctx) is ZERO:
+                size = guard.args[1]
+                used.add(guard)
+    return Range(low, size), used
+
+
+def _updates(block: Block, buffer: Buffer) -> bool:
+    return any(True for _ in find(block.body, Load, lambda n: n.buffer is buffer))
+
+
+def _reads_plainly(s: Schedule, node: Block, load: Load, dim: int, producer: Block, hint: str) -> tuple[Var, Expr]:
+    """The iterator that indexes `load` in `dim`, and what is added. Reasons: not_elementwise, reduction_split."""
+    kinds = {it.var: it.kind for it in node.iters}
+    plain = shifted(load.indices[dim], set(kinds))
+    if plain is None:
+        s.refuse(
+            "not_elementwise",
+            f"{node.name} reads {load!r}: one iteration of the loop produces only a part of dimension {dim}, which one "
+            "iterator must index",
+            at=[producer, node],
+            hint=hint,
+        )
+    if kinds[plain[0]] != SPATIAL:
+        s.refuse(
+            "reduction_split",
+            f"{node.name} reduces over dimension {dim} of {load.buffer.name}, of which one iteration produces a part",
+            at=[producer, node],
+            hint=hint,
+        )
+    return plain
