@@ -12,8 +12,20 @@ from tensorlang.errors import ExprError
 from tensorlang.ir.nodes import Const, Expr, Op, Var
 
 _INFIX = {
-    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%"},
-    **{"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "&", "or": "|"},
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "eq": "==",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "and": "&",
+    "or": "|",
 }
 
 
@@ -50,8 +62,9 @@ def numpy_function(exprs: Sequence[Expr], variables: Sequence[Var]) -> Callable[
     >>> numpy_function([(n + 3) // 4, n % 4], [n])(10)
     [3, 2]
     """
-    lines, names = [], {v: f"v{i}" for i, v in enumerate(variables)}
-    done: dict[Expr, str] = dict(names)
+    lines: list[str] = []
+    names: dict[Expr, str] = {v: f"v{i}" for i, v in enumerate(variables)}
+    done = dict(names)
     for expr in _in_order(exprs):
         if expr not in done:
             code = _code(expr, done)

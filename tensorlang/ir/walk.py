@@ -160,7 +160,8 @@ def substitute(node: N, values: Mapping[Var, Expr] = {}, buffers: Mapping[Buffer
             return fresh
         n = map_children(n, go)
         if isinstance(n, For | LetStmt | Iter) and n.var in values:
-            n = type(n)(values[n.var], *(getattr(n, f) for f in n.fields[1:]))
+            renamed: Any = values[n.var]
+            n = type(n)(renamed, *(getattr(n, f) for f in n.fields[1:]))
         if isinstance(n, Store | Alloc) and n.buffer in buffers:
             n = n.replace(buffer=buffers[n.buffer])
         return n
