@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
-from tensorlang.arith.prove import proves
+from tensorlang.arith.prove import prove, proves
 from tensorlang.errors import ExprError
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import ZERO, Const, Expr, Iter, Load, Node, Op, Reduce
+from tensorlang.ir.nodes import FALSE, ZERO, Const, Expr, Iter, Load, Node, Op, Reduce
 
 
 def check_accesses(name: str, axes: Iterable[Iter], bodies: Iterable[Expr]) -> None:
@@ -39,8 +39,9 @@ class _Checker:
         elif isinstance(node, Op) and node.op == "if_then_else":
             condition, value, otherwise = node.args
             self.check_all((condition,), ctx, done)
-            self.check_all((value,), ctx.assume(condition), {})
-            self.check_all((otherwise,), ctx.assume(ops.invert(condition)), {})
+            for fact, branch in ((condition, value), (ops.invert(condition), otherwise)):
+                if prove(fact, ctx) is not FALSE:  # else the branch is never taken
+                    self.check_all((branch,), ctx.assume(fact), {})
         else:
             self.check_all(walk.children(node), ctx, done)
             if isinstance(node, Load):

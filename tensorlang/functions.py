@@ -23,8 +23,11 @@ def select(condition: Any, value: Any, otherwise: Any) -> Expr:
 
 
 def cast(value: Any, dtype: Any) -> Expr:
-    """`value` converted to `dtype` as NumPy's astype; floats truncate and saturate on the way to integers, NaN is 0."""
-    return ops.cast(_expr(value), check_dtype(dtype))
+    """`value` converted to `dtype` as NumPy's astype; floats truncate and saturate on the way to integers, NaN is 0.
+
+    `dtype` may also be "index", for arithmetic on subscripts that depend on data.
+    """
+    return ops.cast(_expr(value), dtype if dtype == "index" else check_dtype(dtype))
 
 
 def reinterpret(value: Any, dtype: Any) -> Expr:

@@ -26,6 +26,7 @@ K, R = tl.reduce_axis(3, "k"), tl.reduce_axis(M, "r")
         (10, lambda i: tl.if_then_else((i < 1) | (i >= 9), 0.0, A[i - 1])),
         (10, lambda i: tl.if_then_else(~(i >= 8), A[i], 0.0)),
         (10, lambda i: tl.if_then_else(i < 8, tl.if_then_else(i > 0, A[i - 1], 1.0), A[i - 8])),
+        (1, lambda i: tl.if_then_else((i * 2 - 1 >= 0) & (i * 2 - 1 < 1), A[i * 2 - 1], 0.0)),
         (10, lambda i: A[tl.minimum(i, 7)]),
         (10, lambda i: A[tl.maximum(i - 2, 0)]),
         (10, lambda i: A[tl.select(i < 8, i, 0)]),
