@@ -47,6 +47,10 @@ from tensorlang.functions import (
 from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Buffer, Expr, Func
 from tensorlang.reducers import all, any, max, max_value, min, min_value, prod, reducer, sum
+from tensorlang.runtime.kernel import Kernel
+from tensorlang.schedule.schedule import Schedule
+from tensorlang.schedule.trace import Trace
+from tensorlang.target.target import Target
 from tensorlang.te import Tensor, compute, knob, placeholder, reduce_axis, var
 
 __all__ = [
@@ -56,9 +60,13 @@ __all__ = [
     "Expr",
     "ExprError",
     "Func",
+    "Kernel",
+    "Schedule",
     "ScheduleError",
+    "Target",
     "Tensor",
     "TensorlangError",
+    "Trace",
     "VerifyError",
     "abs",
     "all",

@@ -44,7 +44,7 @@ def main(read_fd: int, write_fd: int, parent: int) -> None:
     except Exception as error:  # a boundary between processes: whatever went wrong is told to the parent
         answer({"failed": _describe(error)})
         return
-    _limit_memory(setup["memory_bytes"])
+    _limit(setup["memory_bytes"])
     answer({"ready": True})
     while True:
         answer(_serve(run, json.loads(lines.get()), answer))
@@ -79,10 +79,11 @@ def _die_with(parent: int) -> None:
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit(extra_bytes: int) -> None:
+    """Bound what candidates may take; the setup, which is ours, is past."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
-
-
-def _limit_memory(extra_bytes: int) -> None:
     with open("/proc/self/statm") as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + extra_bytes, now + extra_bytes))

@@ -9,7 +9,7 @@ from autotune.database import Database, Record, best, parse, rank, read, write
 
 
 def record(seconds=1e-3, knobs={"a": 1}, status="OK", **more):
-    values = {"key": "k", "task": "matmul", "target": {"kind": "llvm"}, "sketch": "tile", "trace": [["split", 4]]}
+    values = {"key": "k", "task": "matmul", "target": {"kind": "llvm"}, "sketch": "tile", "trace": {"steps": []}}
     return Record(knobs=knobs, status=status, seconds=seconds if status == "OK" else None, **{**values, **more})
 
 
@@ -52,7 +52,7 @@ def test_a_log_torn_at_any_byte_of_its_last_record_loads_and_goes_on(tmp_path):
         ({"seconds": True}, "seconds: expected float"),
         ({"knobs": {"a": 0.5}}, "knobs: expected dict"),
         ({"knobs": {"a": 1 << 80}}, "knobs: expected dict"),
-        ({"trace": "__import__('os')"}, "trace: expected list"),
+        ({"trace": "__import__('os')"}, "trace: expected dict"),
         ({"key": None}, "key: expected str"),
     ],
 )

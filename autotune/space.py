@@ -1,0 +1,84 @@
+"""Sketches and the spaces they open.
+
+A sketch is a function that writes a schedule and asks for a knob wherever a number is open:
+
+    def write(s, knob):
+        i, j, k = s.loops("C")
+        i0, i1 = s.split(i, [None, knob("tile_i", [2, 4, 8])])
+        s.reorder(i0, j, k, i1)
+
+It is replayed once with symbolic knobs: constraints and features are then expressions, evaluated for many knob
+vectors at once. A candidate is its trace with the knobs replaced by numbers, so only literal steps reach a log.
+Whatever changes the structure of a schedule (loop order, packing or not) is a sketch of its own, never a knob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autotune.features import Features
+from autotune.task import Expr, Schedule, Task, knob, numpy_function, trace_json
+
+AskKnob = Callable[[str, Sequence[int]], Any]
+Write = Callable[[Schedule, AskKnob], Iterable[Any] | None]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """name: for the log; write(s, knob): writes the schedule and may return further conditions over its knobs."""
+
+    name: str
+    write: Write
+
+
+class Space:
+    """All schedules of one sketch for one task.
+
+    names: of the knobs; choices: the values of each, ascending; schedule: with symbolic knobs; conditions: over knobs.
+    Raises ScheduleError if the sketch does not fit the task. Knob vectors are rows of int64, one column a knob.
+    """
+
+    def __init__(self, task: Task, sketch: Sketch):
+        self.task, self.sketch = task, sketch
+        self.schedule = task.schedule()
+        knobs: dict[str, Any] = {}
+
+        def ask(name: str, choices: Sequence[int]) -> Any:
+            if name in knobs:
+                raise ValueError(f"sketch {sketch.name} asks twice for knob {name}")
+            knobs[name] = knob(name, tuple(sorted(set(choices))))
+            return knobs[name]
+
+        further = sketch.write(self.schedule, ask) or ()
+        self.names = tuple(knobs)
+        self.choices = tuple(np.array(k.choices, dtype=np.int64) for k in knobs.values())
+        self.conditions: tuple[Expr, ...] = (*self.schedule.constraints, *(c for c in further if isinstance(c, Expr)))
+        self._holds = numpy_function(self.conditions, tuple(knobs.values()))
+        self._features = Features(task, self.schedule.func, tuple(knobs.values()))
+
+    def valid(self, values: np.ndarray) -> np.ndarray:
+        """Which knob vectors meet the conditions: bool[n]."""
+        result = np.ones(len(values), bool)
+        for holds in self._holds(*values.T):
+            result &= holds
+        return result
+
+    def features(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(float32[n, features], estimated seconds[n]) of knob vectors."""
+        return self._features(values)
+
+    def trace(self, values: Mapping[str, int]) -> dict[str, Any]:
+        """The literal steps of the schedule with these knobs, as a JSON value."""
+        return trace_json(self.schedule.trace.instantiate(values))
+
+    def instantiate(self, values: Mapping[str, int]) -> Schedule:
+        """The schedule with these knobs. Raises ScheduleError if it is not legal."""
+        return self.task.replay(self.trace(values))
+
+    def named(self, values: Sequence[int]) -> dict[str, int]:
+        """A knob vector with names."""
+        return dict(zip(self.names, map(int, values), strict=True))

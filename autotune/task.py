@@ -1,0 +1,216 @@
+"""Tasks: what is tuned for what. The only module here that imports tensorlang; the others take its names from here.
+
+A task is named on the command line as `operator:shape` (an operator of tensorlang.topi and its integer arguments) or
+as `file.py:function`, with `:shape` after it if the function takes arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import math
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tensorlang as tl
+from tensorlang import analysis, topi
+
+Expr, Kernel, Schedule, Target, ScheduleError = tl.Expr, tl.Kernel, tl.Schedule, tl.Target, tl.ScheduleError
+knob, nests, numpy_function, Nest = tl.knob, analysis.nests, analysis.numpy_function, analysis.Nest
+KEY_LENGTH = 16
+
+
+class WorkloadError(ValueError):
+    """A task's name on the command line that names nothing, or not something that can be tuned."""
+
+
+class UserCodeError(Exception):
+    """The user's own file raised; the error is the cause."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """A parameter: `numpy` is the NumPy dtype of `dtype`."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    numpy: np.dtype
+
+
+class Task:
+    """A Func to make fast on a target.
+
+    func: loop-level, with known sizes; target: a tl.Target; name: for people.
+    Raises WorkloadError if a size is open. Example: `Task.of(C, "llvm")`.
+    """
+
+    def __init__(self, func: tl.Func, target: tl.Target, name: str = ""):
+        try:
+            self.flops = analysis.flops(func)
+        except ValueError as error:
+            raise WorkloadError(f"{func.name} cannot be tuned with open sizes: {error}") from None
+        self.func, self.target, self.name = func, target, name or describe(func)
+
+    @classmethod
+    def of(cls, computed: Any, target: str | tl.Target = "llvm", name: str = "") -> Task:
+        """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is."""
+        if isinstance(computed, Task):
+            return computed
+        func = computed if isinstance(computed, tl.Func) else tl.create_func(computed)
+        return cls(func, tl.Target(target) if isinstance(target, str) else target, name)
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the Func, whatever its names, and of the target's facts."""
+        text = json.dumps([analysis.structural_hash(self.func), self.target_facts], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+    @property
+    def target_facts(self) -> dict[str, Any]:
+        """The target as a JSON value."""
+        return dataclasses.asdict(self.target)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which another process makes the same task."""
+        return {"func": analysis.to_json(self.func), "target": self.target_facts, "name": self.name}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Task:
+        return cls(analysis.from_json(value["func"]), tl.Target(**value["target"]), value["name"])
+
+    def schedule(self) -> tl.Schedule:
+        """A fresh schedule, with nothing done yet."""
+        return tl.Schedule(self.func, target=self.target)
+
+    def plain(self) -> tl.Schedule:
+        """The reference: the program as stated, but with reductions outside the innermost spatial loop for locality.
+
+        That leaves the order in which each element is reduced as it is.
+        """
+        schedule = self.schedule()
+        for nest in analysis.nests(self.func):
+            spatial = [loop.name for loop in nest.loops if not loop.reduce]
+            reduce = [loop.name for loop in nest.loops if loop.reduce]
+            if spatial and reduce:
+                with contextlib.suppress(tl.ScheduleError):  # an ordered reduction stays where it is
+                    schedule.reorder(*spatial[:-1], *reduce, spatial[-1])
+        return schedule
+
+    @cached_property
+    def reduction_length(self) -> int:
+        """The most values that are reduced into one element."""
+        lengths = (math.prod(int(repr(p.extent)) for p in n.loops if p.reduce) for n in analysis.nests(self.func))
+        return max(lengths, default=1)
+
+    def arrays(self) -> tuple[list[Array], list[Array]]:
+        """(inputs, outputs) as a kernel of this task takes them."""
+        outputs = set(self.func.outputs)
+        specs = [
+            (b, Array(b.name, tuple(int(repr(d)) for d in b.shape), b.dtype, analysis.to_numpy(b.dtype)))
+            for b in self.func.params
+        ]
+        made = dict(specs)
+        return [a for b, a in specs if b not in outputs], [made[b] for b in self.func.outputs]
+
+    def replay(self, trace: dict[str, Any]) -> tl.Schedule:
+        """The schedule that logged steps make."""
+        return tl.Trace.from_json(json.dumps(trace)).apply(self.func, target=self.target)
+
+    def build(self, schedule: tl.Schedule) -> tl.Kernel:
+        """The kernel of a schedule of this task."""
+        return tl.build(schedule, target=self.target)
+
+
+def trace_json(trace: tl.Trace) -> dict[str, Any]:
+    """A trace as a JSON value."""
+    return json.loads(trace.to_json())
+
+
+def describe(func: tl.Func) -> str:
+    """Name and shapes of a Func in one line: C(A: float32[8, 4], B: float32[4, 2])."""
+    params = (f"{p.name}: {p.dtype}[{', '.join(map(repr, p.shape))}]" for p in func.params)
+    return f"{func.name}({', '.join(params)})"
+
+
+# ------------------------------------------------------------------------------------ names on the command line
+def parse(text: str, target: str | tl.Target = "llvm") -> Task:
+    """The task that `text` names.
+
+    Raises WorkloadError, which says what was expected and what came, and UserCodeError if the user's file raises.
+    Example: `parse("matmul:1024,1024,1024")`, `parse("mine.py:blur:512,512")`.
+    """
+    head, _, rest = text.partition(":")
+    if head.endswith(".py"):
+        return Task.of(_from_file(Path(head), rest), target, name=text)
+    found = operators()
+    if head not in found:
+        raise WorkloadError(
+            f"workload: expected operator:shape with one of {', '.join(sorted(found))}, or file.py:function; got {text!r}"
+        )
+    function = found[head]
+    return Task.of(_call(function, _integers(rest, text), text), target, name=text)
+
+
+def operators() -> dict[str, Callable[..., Any]]:
+    """The operators of topi by name."""
+    found: dict[str, Callable[..., Any]] = {}
+    for file in pkgutil.iter_modules(topi.__path__):
+        module = importlib.import_module(f"{topi.__name__}.{file.name}")
+        for name, value in vars(module).items():
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"):
+                found[name] = value
+    return found
+
+
+def _integers(text: str, workload: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise WorkloadError(f"workload: expected integers with commas after the colon, got {workload!r}") from None
+
+
+def _call(function: Callable[..., Any], args: list[int], workload: str) -> Any:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args)
+    except TypeError:
+        takes = ", ".join(n for n, p in signature.parameters.items() if p.default is inspect.Parameter.empty)
+        raise WorkloadError(
+            f"workload: {function.__name__} takes ({takes}), got {len(args)} values in {workload!r}"
+        ) from None
+    return function(*args)
+
+
+def _from_file(path: Path, rest: str) -> Any:
+    name, _, shape = rest.partition(":")
+    if not path.is_file():
+        raise WorkloadError(f"workload: there is no file {str(path)!r}")
+    if not name:
+        raise WorkloadError(f"workload: expected file.py:function, got {str(path)!r} without a function")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    args = _integers(shape, f"{path}:{rest}")
+    try:
+        spec.loader.exec_module(module)
+        function = getattr(module, name, None)
+        if not callable(function):
+            names = [n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == path.stem]
+            raise WorkloadError(f"workload: {path} has no function {name!r}; it has {', '.join(names) or 'none'}")
+        return _call(function, args, f"{path}:{rest}")
+    except WorkloadError:
+        raise
+    except Exception as error:  # whatever the user's own code raises is shown as the user's own traceback
+        raise UserCodeError(str(path)) from error

@@ -1,0 +1,274 @@
+"""The loop: propose, measure, learn, remember."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotune import machine, progress
+from autotune.cost_model import CostModel, Quality, quality
+from autotune.database import Database, Record, best, rank
+from autotune.measure.outcome import Limits, Outcome
+from autotune.measure.runner import LocalRunner, Runner
+from autotune.search import Candidate, EvolutionarySearch, Search
+from autotune.sketches import sketches_for
+from autotune.space import Sketch, Space
+from autotune.task import Kernel, Schedule, ScheduleError, Target, Task
+
+BATCH = 16
+LEADERS = 5  # candidates that are measured again at the end
+PASSES = 3  # measurements that the winner rests on, the first one included
+
+
+@dataclass(frozen=True)
+class Result:
+    """What tuning found. best: None if no candidate worked; history: all records of the task, oldest first."""
+
+    task: Task
+    best: Record | None
+    history: list[Record]
+    interrupted: bool = False
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The best schedule; without one, that of the analytical model."""
+        return suggest(self.task) if self.best is None else self.task.replay(self.best.trace)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The kernel of the best schedule."""
+        return self.task.build(self.schedule)
+
+
+def tune(
+    computed: Any,
+    target: str | Target = "llvm",
+    trials: int = 200,
+    log: str | Path | None = None,
+    seed: int = 0,
+    *,
+    search: Search = EvolutionarySearch(),
+    sketches: Sequence[Sketch] | None = None,
+    runner: Runner | None = None,
+    limits: Limits = Limits(),
+    show: progress.Progress = progress.Quiet(),
+) -> Result:
+    """Search a fast schedule by measuring `trials` candidates on this machine.
+
+    computed: a Tensor, a list of output Tensors, a Func or a Task, of known sizes. log: a file of JSON lines to
+    append to; trials that it holds already are not repeated and count. An interrupt at the keyboard ends the search
+    with what is known; the same call resumes. Equal seed, log and times give equal candidates.
+    Raises WorkerError if the task cannot be run at all, WorkloadError if a size is open.
+
+    >>> r = tune(C, trials=64, log="tuned.jsonl")
+    >>> r.best.gflops, r.kernel(a, b)
+    """
+    task = Task.of(computed, target)
+    session = Session(task, Database(log), trials, seed, search, show, sketches)
+    interrupted = False
+    try:
+        if session.left:
+            own = None if runner is not None else LocalRunner({"task": task.to_json(), "seed": seed}, limits)
+            try:
+                session.run(runner or own)  # type: ignore[arg-type]
+            finally:
+                if own is not None:
+                    own.close()
+    except KeyboardInterrupt:
+        interrupted = True
+        session.state.phase = "interrupted"
+    finally:
+        show.close(session.state)
+    records = session.database.records(task.key)
+    return Result(task, best(records), records, interrupted)
+
+
+def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None = None) -> Kernel:
+    """The fastest kernel that the log knows for the task; without one, that of the analytical model."""
+    task = Task.of(computed, target)
+    known = best(Database(log).records(task.key)) if log is not None else None
+    return task.build(suggest(task) if known is None else task.replay(known.trace))
+
+
+def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
+    """The schedule that the analytical model picks, with no measurement at all."""
+    task = Task.of(computed, target)
+    spaces = open_spaces(task)
+    rng = np.random.default_rng(0)
+    found = EvolutionarySearch(explore=0).propose(spaces, BATCH, lambda n, v: spaces[n].features(v)[1], [], set(), rng)
+    for candidate in found:
+        try:
+            return spaces[candidate.space].instantiate(spaces[candidate.space].named(candidate.values))
+        except ScheduleError:
+            continue
+    return task.schedule()
+
+
+def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:
+    """The spaces of all sketches that fit the task. Raises ScheduleError of the last sketch if none does."""
+    spaces: list[Space] = []
+    refusal: ScheduleError | None = None
+    for sketch in sketches_for(task) if sketches is None else sketches:
+        try:
+            spaces.append(Space(task, sketch))
+        except ScheduleError as error:
+            refusal = error
+            warnings.warn(f"sketch {sketch.name} does not fit {task.name}: {error.oneline}", stacklevel=2)
+    if not spaces and refusal is not None:
+        raise refusal
+    return spaces
+
+
+class Session:
+    """One tuning of one task: what is known, and what to do next."""
+
+    def __init__(
+        self,
+        task: Task,
+        database: Database,
+        trials: int,
+        seed: int,
+        search: Search,
+        show: progress.Progress,
+        sketches: Sequence[Sketch] | None,
+    ):
+        self.task, self.database, self.seed = task, database, seed
+        self._search, self._show, self._sketches = search, show, sketches
+        self._model = CostModel(seed)
+        self._machine: dict[str, Any] = {}
+        known = [r for r in database.records(task.key) if r.run == 0]
+        self.state = progress.Snapshot(task.name, trials, resumed=len(known), done=len(known))
+        for record in known:
+            if not record.ok:
+                self.state.fail(record)
+        self.state.best = best(database.records(task.key))
+
+    @property
+    def left(self) -> int:
+        """Trials still to do."""
+        return max(0, self.state.trials - self.state.done)
+
+    def run(self, runner: Runner) -> None:
+        """All trials that are left, then further passes over the leaders."""
+        self._tell("opening the search space")
+        self._spaces = open_spaces(self.task, self._sketches)
+        self._tell("measuring the machine's peak")
+        self._machine = machine.facts(self.database.records())
+        self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)
+        self._tell("starting a worker")
+        while self.left:
+            candidates, expected = self._propose()
+            if not candidates:
+                self._tell("the search space is used up")
+                break
+            self._batch(runner, candidates, expected)
+        self._tell("measuring the leaders again")
+        self._confirm(runner)
+        self._tell("done")
+
+    def _propose(self) -> tuple[list[Candidate], np.ndarray]:
+        """The next batch and log(seconds) that the model expects of it."""
+        measured = self._measured()
+        if measured:
+            rows = [self._features(c) for c, _ in measured]
+            features, estimate = (np.concatenate([r[n] for r in rows]) for n in range(2))
+            self._model.fit(features, estimate, np.array([t for _, t in measured]))
+        found = self._search.propose(
+            self._spaces,
+            min(BATCH, self.left),
+            lambda space, values: self._model.predict(*self._spaces[space].features(values)),
+            sorted(measured, key=lambda pair: pair[1]),
+            self._seen(),
+            np.random.default_rng((self.seed, self.state.done)),
+        )
+        expected = [self._model.predict(*self._features(c)) for c in found]
+        return found, np.concatenate(expected) if expected else np.zeros(0)
+
+    def _batch(self, runner: Runner, candidates: list[Candidate], expected: np.ndarray) -> None:
+        traces = [self._spaces[c.space].trace(self._spaces[c.space].named(c.values)) for c in candidates]
+        first = self.state.done
+        jobs = [{"trace": t, "number": first + n, "best": self._seconds_to_beat()} for n, t in enumerate(traces)]
+        foreseen, seconds = [], []
+        for at, outcome in runner.measure(jobs):
+            record = self._remember(candidates[at], traces[at], outcome)
+            if at + 1 < len(jobs):
+                jobs[at + 1]["best"] = self._seconds_to_beat()
+            if record.ok and record.seconds is not None:
+                foreseen.append(expected[at])
+                seconds.append(record.seconds)
+            self._tell("measuring")
+        self.state.quality = _pooled(quality(np.array(foreseen), np.array(seconds)), self.state.quality)
+
+    def _remember(self, candidate: Candidate, trace: dict[str, Any], outcome: Outcome, run: int = 0) -> Record:
+        space = self._spaces[candidate.space]
+        record = Record(
+            key=self.task.key,
+            task=self.task.name,
+            target=self.task.target_facts,
+            sketch=space.sketch.name,
+            knobs=space.named(candidate.values),
+            trace=trace,
+            run=run,
+            flops=self.task.flops,
+            seed=self.seed,
+            machine=self._machine,
+            **{**asdict(outcome), "status": outcome.status.value},
+        )
+        self.database.append([record])
+        if run == 0:
+            self.state.done += 1
+            if not record.ok:
+                self.state.fail(record)
+        self.state.best = best(self.database.records(self.task.key))
+        return record
+
+    def _confirm(self, runner: Runner) -> None:
+        """Measure the leaders again in passes of their own: one measurement may owe its time to luck."""
+        for _ in range(2 * PASSES):
+            records = [r for r in self.database.records(self.task.key)]
+            leaders = [r for r in rank(records)[:LEADERS] if r.run + 1 < PASSES]
+            if not leaders:
+                return
+            jobs = [{"trace": r.trace, "number": r.run + 1, "best": None} for r in leaders]
+            for at, outcome in runner.measure(jobs):
+                candidate = self._candidate(leaders[at])
+                if candidate is not None:
+                    self._remember(candidate, leaders[at].trace, outcome, run=leaders[at].run + 1)
+                self._tell("measuring the leaders again")
+
+    def _candidate(self, record: Record) -> Candidate | None:
+        """Where a record lies in today's spaces; None if it lies nowhere."""
+        for index, space in enumerate(self._spaces):
+            if space.sketch.name == record.sketch and set(space.names) == record.knobs.keys():
+                return Candidate(index, tuple(record.knobs[name] for name in space.names))
+        return None
+
+    def _seen(self) -> set[Candidate]:
+        found = (self._candidate(r) for r in self.database.records(self.task.key))
+        return {c for c in found if c is not None}
+
+    def _measured(self) -> list[tuple[Candidate, float]]:
+        """Candidates that worked, with seconds."""
+        pairs = ((self._candidate(r), r.seconds) for r in rank(self.database.records(self.task.key)))
+        return [(c, t) for c, t in pairs if c is not None and t is not None]
+
+    def _features(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
+        return self._spaces[candidate.space].features(np.array([candidate.values], dtype=np.int64))
+
+    def _seconds_to_beat(self) -> float | None:
+        return None if self.state.best is None else self.state.best.seconds
+
+    def _tell(self, phase: str) -> None:
+        self.state.phase = phase
+        self._show.update(self.state)
+
+
+def _pooled(fresh: Quality | None, before: Quality | None) -> Quality | None:
+    """The quality to show: the latest batch that says something."""
+    return before if fresh is None else fresh

@@ -1,0 +1,187 @@
+"""The public view of a Func, for tools that look at programs without taking part in making them.
+
+Loop extents and footprints come as expressions over whatever is open in the Func: sizes and knobs. Evaluate many
+points at once with `numpy_function`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tensorlang.arith.bounds import bounds
+from tensorlang.arith.context import Context
+from tensorlang.arith.regions import accesses
+from tensorlang.ir import dtypes, ops
+from tensorlang.ir.dtypes import to_numpy
+from tensorlang.ir.evaluate import numpy_function
+from tensorlang.ir.nodes import (
+    REDUCE,
+    Alloc,
+    Block,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Func,
+    Iter,
+    Load,
+    Op,
+    Stmt,
+    Store,
+    Var,
+)
+from tensorlang.ir.serial import from_json, structural_hash, to_json
+from tensorlang.ir.walk import children, find, free_vars, visit
+
+__all__ = [
+    "Footprint",
+    "LoopInfo",
+    "Nest",
+    "extents",
+    "flops",
+    "from_json",
+    "nests",
+    "numpy_function",
+    "structural_hash",
+    "to_json",
+    "to_numpy",
+]
+
+
+@dataclass(frozen=True)
+class LoopInfo:
+    """A loop around a block. reduce: whether it drives only reduction iterators of the block."""
+
+    name: str
+    extent: Expr
+    kind: str
+    reduce: bool
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a block touches of one buffer. `extents[n]` is the region's shape for all that runs inside the first n
+    loops around the block: extents[0] for the whole nest, extents[-1] for one instance. `axes[d]` is the loop that
+    alone is the index of dimension d in all accesses, or "" if there is no such loop."""
+
+    buffer: str
+    dtype: str
+    scope: str
+    item_bytes: int
+    written: bool
+    extents: tuple[tuple[Expr, ...], ...]
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A block with the loops around it, outermost first. flops: floating-point operations of one instance."""
+
+    block: str
+    loops: tuple[LoopInfo, ...]
+    flops: int
+    dtype: str
+    reduces: bool
+    footprints: tuple[Footprint, ...]
+
+
+def nests(func: Func) -> list[Nest]:
+    """All blocks of a loop-level Func in program order."""
+    return [_nest(path, block) for path, block in _blocks(func.body, ())]
+
+
+def flops(func: Func) -> int:
+    """Floating-point operations that a Func with known sizes defines: a fused multiply-add counts as two.
+
+    Raises ValueError if an extent is not a constant.
+    """
+    total = 0
+    for _, block in _blocks(func.body, ()):
+        points = 1
+        for it in block.iters:
+            points *= _constant(it)
+        total += points * _flops(block.body)
+    return total
+
+
+def extents(func: Func) -> dict[str, Expr]:
+    """The extent of every loop by name."""
+    return {loop.var.name: loop.extent for loop in find(func.body, For)}
+
+
+def _constant(it: Iter) -> int:
+    if not isinstance(it.extent, Const):
+        raise ValueError(f"the extent of {it.var.name} is not known: {it.extent!r}")
+    return int(it.extent.value)
+
+
+def _blocks(stmt: Stmt, path: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...], Block]]:
+    if isinstance(stmt, Block):
+        yield path, stmt
+        return
+    inner = (*path, stmt) if isinstance(stmt, For) else path
+    for child in children(stmt):
+        if isinstance(child, Stmt):
+            yield from _blocks(child, inner)
+
+
+def _nest(path: tuple[For, ...], block: Block) -> Nest:
+    loops = tuple(LoopInfo(f.var.name, f.extent, f.kind, _drives_reduction(f.var, block)) for f in path)
+    contexts = [Context()]
+    for loop in path:
+        contexts.append(contexts[-1].bind(loop.var, loop.extent))
+    regions: dict[tuple[Buffer, bool], list[tuple[Expr, ...]]] = {}
+    stmt: Stmt = block
+    for level in range(len(path), -1, -1):
+        reads, writes = accesses(stmt, contexts[level])
+        for found, written in ((reads, False), (writes, True)):
+            for buffer, region in found.items():
+                shape = tuple(_closed(e, contexts[level]) for e in region.extents)
+                regions.setdefault((buffer, written), []).insert(0, shape)
+        if level:
+            stmt = path[level - 1].replace(body=stmt)
+    local = {alloc.buffer for alloc in find(block, Alloc)}
+    footprints = tuple(
+        Footprint(b.name, b.dtype, b.scope, dtypes.bytes_of(b.dtype), written, tuple(shapes), _axes(b, block))
+        for (b, written), shapes in regions.items()
+        if b not in local
+    )
+    result = next((f.dtype for f in footprints if f.written), "float32")
+    return Nest(block.name, loops, _flops(block.body), result, block.reducer is not None, footprints)
+
+
+def _axes(buffer: Buffer, block: Block) -> tuple[str, ...]:
+    """For each dimension the loop variable that alone indexes it, by name."""
+    drives = {it.var: b.name for it, b in zip(block.iters, block.bindings, strict=True) if isinstance(b, Var)}
+    found: list[str] | None = None
+    for node in visit(block):
+        if isinstance(node, Load | Store) and node.buffer is buffer:
+            names = [drives.get(i, "") if isinstance(i, Var) else "" for i in node.indices]
+            found = names if found is None else [a if a == b else "" for a, b in zip(found, names, strict=True)]
+    return tuple(found or ())
+
+
+def _closed(extent: Expr, ctx: Context) -> Expr:
+    """The largest value of an extent, in terms of what is open in the whole Func."""
+    if isinstance(extent, Const):
+        return extent
+    upper = bounds(extent, ctx)[1]
+    return extent if upper is None else upper
+
+
+def _drives_reduction(var: Var, block: Block) -> bool:
+    driven = [it.kind for it, b in zip(block.iters, block.bindings, strict=True) if var in free_vars(b)]
+    return bool(driven) and all(kind == REDUCE for kind in driven)
+
+
+def _flops(stmt: Stmt) -> int:
+    """Floating-point operations of one run of a block's body; comparisons, casts and selections are free."""
+    count = 0
+    for node in visit(stmt):
+        if isinstance(node, Op) and dtypes.is_float(node.dtype) and node.op in _COSTS:
+            count += _COSTS[node.op]
+    return count
+
+
+_COSTS = {name: 1 for name in ("add", "sub", "mul", "div", "min", "max", "sqrt", *ops.MATH)} | {"fma": 2}
