@@ -44,7 +44,7 @@ def by_one(x: Poly, d: Poly, ctx: Context) -> Poly | None:
 def _parts(x: Poly, d: Poly) -> tuple[Poly, Poly]:
     """(k, r) with x = k*d + r; a negative constant in r is made up for by one more d, as in (n + d - 1)//d."""
     k, r = P.quotient(x, d)
-    if r.get((), 0) < 0 and P.value_of(d) is None:
+    if r.get((), 0) < 0 and len(d) == 1 and P.value_of(d) is None:
         k, r = P.sub(k, ONE), P.add(r, d)
     return k, r
 
@@ -85,7 +85,7 @@ def known_multiple(x: Poly, d: Poly, ctx: Context) -> Poly | None:
                 q = P.poly(ops.make("floordiv", y, P.to_expr(step)))
                 rest = P.drop(m, (y,)) or ()
                 whole = P.mul(P.mul({rest: c}, e), q)
-                return P.add(whole, floordiv({n: k for n, k in x.items() if n is not m}, d, ctx))
+                return P.add(whole, floordiv(P.without(x, m), d, ctx))
     return None
 
 
@@ -173,11 +173,11 @@ def dropped(x: Poly, d: Poly, ctx: Context) -> Poly | None:
         for y in m:
             step = ctx.multiples.get(y)
             if step is not None and P.exact(step, d):
-                r = {n: k for n, k in r.items() if n != m}
+                r = P.without(r, m)
                 break
             if isinstance(y, Op) and y.op == "mod" and _positive_divisor(y) and P.exact(P.poly(y.args[1]), d):
                 inner = P.mul({P.drop(m, (y,)) or (): c}, P.poly(y.args[0]))
-                r = P.add({n: k for n, k in r.items() if n != m}, inner)
+                r = P.add(P.without(r, m), inner)
                 break
     return mod(r, d, ctx) if r != x else None
 

@@ -111,6 +111,13 @@ def atoms(a: Poly) -> set[Expr]:
     return {x for m in a for x in m}
 
 
+def without(a: Poly, m: Monomial) -> Poly:
+    """a without its term in m."""
+    out = dict(a)
+    del out[m]
+    return out
+
+
 def split(a: Poly, x: Expr) -> tuple[Poly, Poly] | None:
     """(c, r) with a = c*x + r, both free of the atom x; None if x occurs to a higher power."""
     c: Poly = {}
@@ -148,7 +155,7 @@ def quotient(a: Poly, d: Poly) -> tuple[Poly, Poly]:
         step: Poly = {}
         for m, c in r.items():
             rest = drop(m, lead)
-            if rest is not None and (c % d[lead] == 0 or not m):
+            if rest is not None and (c % d[lead] == 0 or not rest):
                 step[rest] = c // d[lead]
         step = {m: c for m, c in step.items() if c}
         if not step:
