@@ -19,9 +19,11 @@ from tensorlang.ir.ops import all_of
 from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import children, free_vars, replace_node
+from tensorlang.schedule import cache as _cache
 from tensorlang.schedule import dependence
 from tensorlang.schedule import kinds as _kinds
 from tensorlang.schedule import loops as _loops
+from tensorlang.schedule import move as _move
 from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
 from tensorlang.schedule.primitive import perform
@@ -73,6 +75,10 @@ class Schedule:
     unroll = _kinds.unroll
     annotate = _kinds.annotate
     decompose_reduction = _reduction.decompose_reduction
+    cache_read = _cache.cache_read
+    cache_write = _cache.cache_write
+    compute_at = _move.compute_at
+    reverse_compute_at = _move.reverse_compute_at
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:
