@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks.<name>` prints a table and appends a JSON line to benchmarks/results/<name>.jsonl."""
+"""`python -m benchmarks.<name>` prints a table and appends a JSON line to benchmarks/results/<name>.jsonl."""

@@ -1,7 +1,7 @@
 """Contenders measured side by side: each in a process of its own, taking turns (A B A B ...), medians compared.
 
-Two thread pools in one process disturb each other for milliseconds, and a machine's speed drifts; so only one process
-runs at a time, each turn starts after a pause in which idle threads fall asleep, and what counts is the ratio of medians.
+Two thread pools in one process disturb each other for milliseconds, and a machine's speed drifts. So only one process
+runs at a time, each turn starts after a pause in which idle threads fall asleep, and the ratio of medians counts.
 
     rows = compare([Contender("NumPy", "benchmarks.matmul:numpy_matmul", {"n": 512}, threads=2), ...])
     show("matmul 512", rows, work=2 * 512**3, unit="GFLOP/s")

@@ -258,10 +258,10 @@ class Kernel:
         came = f"{view.dtype.name}[{', '.join(map(str, view.shape))}]"
         hint = ""
         if view.dtype != self._dtypes[number]:
-            name = param.dtype if param.dtype != "bfloat16" else "ml_dtypes.bfloat16"
-            hint = (
-                f" (convert it: {param.name}.astype({name!r}))" if name == param.dtype else f" (convert it to {name})"
-            )
+            if param.dtype == "bfloat16":
+                hint = " (convert it: astype(ml_dtypes.bfloat16))"
+            else:
+                hint = f" (convert it: astype({param.dtype!r}))"
         elif values or not self.sizes:
             shape = self._shapes.of(values)[number]
             if view.shape == shape and not view.flags.c_contiguous:
