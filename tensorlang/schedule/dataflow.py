@@ -90,6 +90,16 @@ def child_towards(root: Node, ancestor: Node, node: Node) -> Stmt:
     return way[at]  # type: ignore[return-value]
 
 
+def own_nest(root: Stmt, block: Block) -> Stmt:
+    """The outermost statement, a loop or the block itself, that holds no other block."""
+    nest: Stmt = block
+    for node in reversed(path(root, block)[:-1]):
+        if not isinstance(node, For) or len(blocks(node)) > 1:
+            break
+        nest = node
+    return nest
+
+
 def splice(root: Stmt, old: Stmt, *fresh: Stmt) -> Stmt:
     """`root` with `old` replaced by the statements `fresh`; what is left empty vanishes."""
 

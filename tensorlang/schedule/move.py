@@ -16,6 +16,7 @@ from tensorlang.ir.nodes import (
     VECTORIZE,
     ZERO,
     Block,
+    Expr,
     For,
     Stmt,
     Var,
@@ -56,7 +57,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     node, target = s.block_node(block), s.loop_node(loop)
     buffers = flow.stored(node)
     _is_sole_writer(s, node)
-    _is_remakeable(s, node)
+    is_remakeable(s, node)
     consumers = [b for buffer in buffers for b in flow.readers(s.func.body, buffer)]
     if not consumers:
         s.refuse("no_consumer", f"no block reads what {node.name} computes", at=[node])
@@ -87,7 +88,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ctx = s.context(s.func.body)
     boxes = {b: read_box(place.body, b, outer, ctx) for b in buffers}
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
-    fresh = _regenerate(s, node, ranges, outer, ctx)
+    fresh = regenerate(s, node, ranges, outer, ctx)
     _put(s, node, flow.splice(rest, anchor, fresh, anchor))
 
 
@@ -115,7 +116,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     node, target = s.block_node(block), s.loop_node(loop)
     if any(flow.writers(s.func.body, b) != [node] for b in flow.stored(node)):
         s.refuse("several_writers", f"another block writes what {node.name} writes", at=[node])
-    _is_remakeable(s, node)
+    is_remakeable(s, node)
     rest = flow.splice(s.func.body, node)
     place = _find_loop(rest, target)
     inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
@@ -136,7 +137,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     _is_scalar(s, outer, hint)
     ctx = s.context(s.func.body)
     ranges = produced_ranges(s, node, rest, place, outer, ctx, hint)
-    fresh = _regenerate(s, node, ranges, outer, ctx)
+    fresh = regenerate(s, node, ranges, outer, ctx)
     _put(s, node, flow.splice(rest, anchor, anchor, fresh))
 
 
@@ -162,7 +163,7 @@ def _is_sole_writer(s: Schedule, node: Block) -> None:
             )
 
 
-def _is_remakeable(s: Schedule, node: Block) -> None:
+def is_remakeable(s: Schedule, node: Block) -> None:
     """The loops that vanish with the block say nothing that would be lost. Reasons: loop_kind, loop_annotated."""
     for loop in flow.loops_above(s.func.body, node):
         if len(flow.blocks(loop)) > 1:
@@ -226,13 +227,14 @@ def _names(loops: list[For]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------ rewrite
-def _regenerate(s: Schedule, node: Block, ranges: list[Range], outer: tuple[For, ...], ctx: Context) -> Stmt:
+def regenerate(s: Schedule, node: Block, ranges: list[Range], outer: tuple[For, ...], ctx: Context) -> Stmt:
     """`node` in new loops over `ranges`, one for each iterator, guarded against leaving the iterators' domains."""
     variables = [Var(s.fresh(f"{node.name}.{it.var.name}")) for it in node.iters]
     inner = bind_all(ctx, outer)
     for var, (_, extent) in zip(variables, ranges, strict=True):
         inner = inner.bind(var, extent)
-    bindings, guard = [], TRUE
+    bindings: list[Expr] = []
+    guard: Expr = TRUE
     for it, var, (low, _) in zip(node.iters, variables, ranges, strict=True):
         value = simplify(low + var, inner)
         for cond in (value >= ZERO, value < it.extent):

@@ -21,7 +21,9 @@ from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import children, free_vars, replace_node
 from tensorlang.schedule import cache as _cache
 from tensorlang.schedule import dependence
+from tensorlang.schedule import inline as _inline
 from tensorlang.schedule import kinds as _kinds
+from tensorlang.schedule import layout as _layout
 from tensorlang.schedule import loops as _loops
 from tensorlang.schedule import move as _move
 from tensorlang.schedule import reduction as _reduction
@@ -79,6 +81,9 @@ class Schedule:
     cache_write = _cache.cache_write
     compute_at = _move.compute_at
     reverse_compute_at = _move.reverse_compute_at
+    compute_inline = _inline.compute_inline
+    reverse_compute_inline = _inline.reverse_compute_inline
+    transform_layout = _layout.transform_layout
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:

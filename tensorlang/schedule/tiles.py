@@ -178,7 +178,9 @@ def gapless(index: Expr, loops: tuple[For, ...], guards: list[Expr], ctx: Contex
         return None, set()
     coefficients, low = form
     digits = [loop for loop in loops if simplify(coefficients.get(loop.var, ZERO)) is not ZERO]
-    size, value, used = ONE, ZERO, set[Expr]()
+    size: Expr = ONE
+    value: Expr = ZERO
+    used: set[Expr] = set()
     while digits:
         fits = [d for d in digits if d.extent is ONE or proves(ops.make("eq", coefficients[d.var], size), ctx)]
         if not fits:
