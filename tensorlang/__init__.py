@@ -1,5 +1,6 @@
 """tensorlang: tensor expressions, schedules and kernels. `import tensorlang as tl`."""
 
+from tensorlang.build import Module, build, interpret, lower
 from tensorlang.create_func import create_func
 from tensorlang.errors import (
     ArgumentError,
@@ -61,6 +62,7 @@ __all__ = [
     "ExprError",
     "Func",
     "Kernel",
+    "Module",
     "Schedule",
     "ScheduleError",
     "Target",
@@ -72,6 +74,7 @@ __all__ = [
     "all",
     "any",
     "atan",
+    "build",
     "cast",
     "ceil",
     "compute",
@@ -85,6 +88,7 @@ __all__ = [
     "expm1",
     "floor",
     "if_then_else",
+    "interpret",
     "isfinite",
     "isinf",
     "isnan",
@@ -93,6 +97,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "lower",
     "max",
     "max_value",
     "maximum",

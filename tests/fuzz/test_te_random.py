@@ -6,6 +6,7 @@ from random_te import Program, concrete
 
 import tensorlang as tl
 from tensorlang.ir import interp
+from tensorlang.ir.verify import verify
 from tensorlang.te_eval import evaluate
 
 
@@ -20,6 +21,7 @@ def poisoned(buffer, sizes):
 def run_both(program):
     """The outputs of the te evaluator and those of the interpreter."""
     func = tl.create_func(program.outputs, args=[*program.inputs, *program.outputs])
+    verify(func, "loop")
     inputs = {t.name: a for t, a in program.inputs.items()}
     arrays = {p: inputs[p.name] if p.name in inputs else poisoned(p, program.sizes) for p in func.params}
     interp.run(func, arrays, program.sizes)
