@@ -133,6 +133,20 @@ class Task:
         return tl.build(schedule, target=self.target)
 
 
+def micro_matmuls(tiles: int, rows: int, columns: int, depth: int, target: tl.Target) -> tl.Schedule:
+    """float32 matmuls of rows x depth x columns, `tiles` times the same, as fast as the target allows."""
+    a = tl.placeholder((depth, rows), "float32", name="A")
+    b = tl.placeholder((depth, columns), "float32", name="B")
+    k = tl.reduce_axis(depth, name="k")
+    c = tl.compute((tiles, rows, columns), lambda t, i, j: tl.sum(a[k, i] * b[k, j], axis=k), name="C")
+    s = tl.Schedule(c, target=target)
+    s.reorder("C.t", "C.k", "C.i", "C.j")
+    s.parallel("C.t")
+    s.unroll("C.i")
+    s.vectorize("C.j")
+    return s
+
+
 def trace_json(trace: tl.Trace) -> dict[str, Any]:
     """A trace as a JSON value."""
     return json.loads(trace.to_json())
@@ -161,6 +175,14 @@ def parse(text: str, target: str | tl.Target = "llvm") -> Task:
         )
     function = found[head]
     return Task.of(_call(function, _integers(rest, text), text), target, name=text)
+
+
+def check_target(text: str) -> None:
+    """Raise WorkloadError unless `text` names a kind of target."""
+    try:
+        tl.Target(text)
+    except tl.BuildError as error:
+        raise WorkloadError(f"expected a target, got {text!r}: {error}") from None
 
 
 def operators() -> dict[str, Callable[..., Any]]:
