@@ -139,13 +139,14 @@ def like(example: Any, array: np.ndarray) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ memory
-_DATA = 40 if ctypes.sizeof(ctypes.c_void_p) == 8 else 28  # offset of `data` in PyArrayInterface
+# PyArrayObject, the C interface of NumPy arrays: the object's header, then the pointer to the data.
+_DATA = object.__basicsize__
+_pointer_at = ctypes.c_void_p.from_address
 
 
 def address(array: np.ndarray) -> int:
-    """The address of the first element (three times as quick as array.ctypes.data)."""
-    interface = _capsule_pointer(array.__array_struct__, None)
-    return ctypes.c_void_p.from_address(interface + _DATA).value or 0
+    """The address of the first element. (array.ctypes.data says the same, ten times as slowly.)"""
+    return _pointer_at(id(array) + _DATA).value or 0
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

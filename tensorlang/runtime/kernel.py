@@ -76,6 +76,7 @@ class Kernel:
         self._keepalive = keepalive
         self._shapes = Shapes(self.params, self.sizes)
         self._dtypes = [dtypes.to_numpy(p.dtype) for p in self.params]
+        self._ranks = [len(p.shape) for p in self.params]
         self._numbers = {p.name: number for number, p in enumerate(self.params)}
         written = {id(p) for p in self.outputs}
         self._inputs = [n for n, p in enumerate(self.params) if id(p) not in written]
@@ -84,7 +85,7 @@ class Kernel:
         self._entry = ctypes.CFUNCTYPE(None, *arguments)(entry)
         self._repeat = ctypes.CFUNCTYPE(None, ctypes.c_int64, *arguments)(repeat)
         self._workspace = workspace
-        self._workspace_bytes = None if self.sizes else workspace()
+        self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
 
     @property
@@ -125,7 +126,7 @@ class Kernel:
     def _run(self, function: Callable[..., None], native: Sequence[int], *first: int) -> None:
         """Call `function` with a workspace of its own."""
         size = self._workspace_bytes
-        if size is None:
+        if size < 0:
             size = self._workspace(*native[len(self.params) :])
         if not size:
             function(*first, *native, None)
@@ -145,27 +146,30 @@ class Kernel:
     def _prepare(self, args: tuple[Any, ...], out: Any, named: dict[str, Any]) -> _Call:
         """Check the arguments and allocate what is missing."""
         passed = self._arrange(args, out, named)
-        views: list[Any] = [
-            array if array is None or type(array) is np.ndarray else self._view(number, array)
-            for number, array in enumerate(passed)
-        ]
+        views = list(passed)
         for number, view in enumerate(views):
-            if view is not None and (view.dtype != self._dtypes[number] or view.ndim != len(self.params[number].shape)):
+            if view is None:
+                continue
+            if type(view) is not np.ndarray:
+                views[number] = view = self._view(number, view)
+            if view.dtype != self._dtypes[number] or view.ndim != self._ranks[number]:
                 raise self._misfit(number, view)
         values, shapes = self._solve(views)
-        addresses = []
+        native: list[int] = []
         for number, view in enumerate(views):
             if view is None:
                 views[number] = view = arrays.empty(shapes[number], self._dtypes[number])
-            elif view.shape != shapes[number] or not view.flags.c_contiguous or not view.flags.aligned:
-                raise self._misfit(number, view, values)
-            addresses.append(arrays.address(view))
+            else:
+                flags = view.flags
+                if view.shape != shapes[number] or not flags.c_contiguous or not flags.aligned:
+                    raise self._misfit(number, view, values)
+            native.append(arrays.address(view))
         for number in self._outputs:
             if passed[number] is not None:
-                self._check_output(number, views, addresses)
+                self._check_output(number, views, native)
+        native.extend(values)
         example = passed[self._inputs[0]] if self._inputs else None
-        results = [self._result(passed[number], views[number], example) for number in self._outputs]
-        return _Call(views, [*addresses, *values], results)
+        return _Call(views, native, [self._result(passed[n], views[n], example) for n in self._outputs])
 
     def _arrange(self, args: tuple[Any, ...], out: Any, named: dict[str, Any]) -> list[Any]:
         """The arguments in the order of the parameters; None for the outputs to allocate."""
@@ -183,9 +187,9 @@ class Kernel:
         if out is not None:
             self._arrange_outputs(passed, out)
         for name, array in named.items():
-            number = self._numbers.get(name)
-            if number is None:
+            if name not in self._numbers:
                 raise ArgumentError(f"{self.name}: no parameter is called {name}; signature: {self.signature}")
+            number = self._numbers[name]
             if passed[number] is not None:
                 raise ArgumentError(f"{self.name}: argument {name} was given twice")
             passed[number] = array
@@ -199,7 +203,7 @@ class Kernel:
         return passed
 
     def _arrange_outputs(self, passed: list[Any], out: Any) -> None:
-        outputs = out if isinstance(out, tuple | list) else (out,)
+        outputs = out if isinstance(out, (tuple, list)) else (out,)
         if len(outputs) != len(self._outputs):
             expected = f"{len(self._outputs)} output" + ("s" if len(self._outputs) > 1 else "")
             raise ArgumentError(f"{self.name}: out: expected {expected}, got {len(outputs)}")

@@ -170,7 +170,7 @@ def test_dlpack_keeps_strides_and_read_only() -> None:
         adder()(Foreign(ints(1, 2, 3, 4)[::2]), ints(1, 2))
     frozen = ints(0, 0)
     frozen.flags.writeable = False
-    with pytest.raises(ArgumentError, match="argument C: .* writable; got a read-only array"):
+    with pytest.raises(ArgumentError, match=r"argument C: .* writable; got a read-only array"):
         adder()(ints(1, 2), ints(1, 2), out=Foreign(frozen))
 
 
@@ -180,7 +180,7 @@ def test_torch() -> None:
     assert isinstance(c, torch.Tensor) and c.tolist() == [4, 6]
     c, _ = pair("bfloat16")(torch.tensor([1.5], dtype=torch.bfloat16))
     assert c.dtype == torch.bfloat16 and c.item() == 1.5
-    with pytest.raises(ArgumentError, match="argument A: .* that does not give its memory away"):
+    with pytest.raises(ArgumentError, match=r"argument A: .* that does not give its memory away"):
         pair("bfloat16")(torch.tensor([1.5], dtype=torch.bfloat16, requires_grad=True))
 
 
@@ -228,7 +228,7 @@ def test_refuses_misaligned_elements() -> None:
 
 def test_outputs_must_not_overlap_each_other() -> None:
     memory = np.zeros(8, np.int16)
-    with pytest.raises(ArgumentError, match="argument C: .* overlaps argument D"):
+    with pytest.raises(ArgumentError, match=r"argument C: .* overlaps argument D"):
         pair()(np.ones(1, np.int16), out=(memory[1:2], memory[:2].view(np.int32).reshape(())))
 
 
@@ -237,7 +237,7 @@ def test_sizes_from_expressions() -> None:
     assert f(ints(1, 2, 3, 4, 5), ints(1, 1, 1, 1, 1)).tolist() == [2, 3]
     with pytest.raises(ArgumentError, match=r"argument A: expected int8\[.*\] with n = 1, got int8\[4\]"):
         f(ints(1, 2, 3, 4), ints(1, 1, 1, 1))
-    with pytest.raises(ArgumentError, match="argument A: .* with n = 0"):
+    with pytest.raises(ArgumentError, match=r"argument A: .* with n = 0"):
         f(ints(), ints())
 
 
