@@ -259,11 +259,13 @@ def _array_to_odd(s: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 
 def array_maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where((a == 0) & (b == 0), a + b, np.maximum(a, b))
+    with np.errstate(invalid="ignore"):
+        return np.where((a == 0) & (b == 0), a + b, np.maximum(a, b))
 
 
 def array_minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where((a == 0) & (b == 0), -(-a - b), np.minimum(a, b))
+    with np.errstate(invalid="ignore"):
+        return np.where((a == 0) & (b == 0), -(-a - b), np.minimum(a, b))
 
 
 def array_cast(x: np.ndarray, dtype: str) -> np.ndarray:
