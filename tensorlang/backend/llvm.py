@@ -14,6 +14,7 @@ from tensorlang.backend.llvm_stmt import Module
 from tensorlang.errors import BuildError
 from tensorlang.ir.nodes import Func
 from tensorlang.passes.allocs import allocs
+from tensorlang.passes.compact import compact
 from tensorlang.passes.flatten import flatten
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
@@ -23,6 +24,7 @@ from tensorlang.target.target import Target
 PASSES = [
     lower_init,
     lower_blocks,
+    compact,
     flatten,
     allocs,
 ]

@@ -2,8 +2,8 @@
 
     for i0 in 8:                                   for i0 in 8:
       alloc P: f32[64]                               alloc P: f32[8]
-      for i1 in 8: P[i0 * 8 + i1] = ...       ->     for i1 in 8: P[i0 * 8 + i1 - i0 * 8] = ...
-      for i1 in 8: ... = P[i0 * 8 + i1]              for i1 in 8: ... = P[i0 * 8 + i1 - i0 * 8]
+      for i1 in 8: P[i0 * 8 + i1] = ...       ->     for i1 in 8: P[i1] = ...
+      for i1 in 8: ... = P[i0 * 8 + i1]              for i1 in 8: ... = P[i1]
 
 Schedules move Allocs, and leave shapes and indices alone, so that a block can be moved again and layouts speak of
 whole tensors.
@@ -19,45 +19,54 @@ from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, Load, Node, Stmt, Store
 from tensorlang.ir.walk import map_children
+from tensorlang.target.target import Target
 
 
-def compact(func: Func, ctx: Context = EMPTY) -> Func:
-    """`func` with every Alloc inside loops as small as the elements that are written allow; same results.
+def compact(func: Func, target: Target) -> Func:
+    """Every Alloc inside loops is as small as what is written into it allows."""
+    return compacted(func)
 
-    Works at the loop level, also with open knobs (`ctx` holds what is known of them), and after lower_blocks.
+
+def compacted(func: Func, ctx: Context = EMPTY) -> Func:
+    """The same at any level above flat, also with open knobs, of which `ctx` holds what is known.
+
+    Extents of the buffers do not depend on loop variables.
     """
 
     def go(node: Node, outer: tuple[For, ...]) -> Node:
         if isinstance(node, Expr):
             return node
         if isinstance(node, Alloc) and outer:
-            return _shrink(node.replace(body=go(node.body, outer)), outer, ctx)
+            return _shrunk(node.replace(body=go(node.body, outer)), outer, ctx)
         inside = (*outer, node) if isinstance(node, For) else outer
         return map_children(node, lambda child: go(child, inside))
 
     return func.with_body(go(func.body, ()))  # type: ignore[arg-type]
 
 
-def _shrink(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:
+def _shrunk(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:
     """`alloc`, which stands inside the loops `outer`, for the box that its body writes."""
     buffer = alloc.buffer
     box = written_box(alloc.body, buffer, outer, ctx)
     if box is None or all(m is ZERO and e is d for m, e, d in zip(box.mins, box.extents, buffer.shape, strict=True)):
         return alloc
     small = Buffer(buffer.name, box.extents, buffer.dtype, buffer.scope)
-    return Alloc(small, _rebase(alloc.body, buffer, small, box))
+    for loop in outer:
+        ctx = ctx.bind(loop.var, loop.extent)
+    return Alloc(small, _rebased(alloc.body, small, box, ctx))
 
 
-def _rebase(body: Stmt, buffer: Buffer, small: Buffer, box: Region) -> Stmt:
-    """`body` with the accesses to `buffer` going to `small`, which starts at the mins of `box`."""
+def _rebased(stmt: Stmt, small: Buffer, box: Region, ctx: Context) -> Stmt:
+    """`stmt` with the accesses to the buffer of `box` going to `small`, which starts at the mins of `box`."""
 
-    def go(node: Any) -> Any:
-        node = map_children(node, go)
-        if isinstance(node, Load | Store) and node.buffer is buffer:
-            indices = tuple(simplify(i - m) for i, m in zip(node.indices, box.mins, strict=True))
+    def go(node: Any, ctx: Context) -> Any:
+        inside = ctx.bind(node.var, node.extent) if isinstance(node, For) else ctx
+        node = map_children(node, lambda child: go(child, inside))
+        if isinstance(node, Load | Store) and node.buffer is box.buffer:
+            indices = tuple(simplify(i - m, ctx) for i, m in zip(node.indices, box.mins, strict=True))
             if isinstance(node, Load):
                 return Load(small, indices, node.mask)
             return node.replace(buffer=small, indices=indices)
         return node
 
-    return go(body)
+    return go(stmt, ctx)

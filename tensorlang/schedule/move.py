@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all, read_box
 from tensorlang.arith.prove import proves
@@ -19,6 +20,7 @@ from tensorlang.ir.nodes import (
     Expr,
     For,
     Stmt,
+    Store,
     Var,
 )
 from tensorlang.ir.walk import find, free_vars
@@ -46,6 +48,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       3. all blocks that write what the block reads stand before those consumers
       4. neither `loop` nor a loop around it is vectorised
       5. the block's own loops are serial, and have no annotations
+      6. the block writes each element at one spatial point only
 
     rewrite:
       for i in 64:                             for j0 in 8:
@@ -58,6 +61,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     buffers = flow.stored(node)
     _is_sole_writer(s, node)
     is_remakeable(s, node)
+    _overwrites_nothing(s, node)
     consumers = [b for buffer in buffers for b in flow.readers(s.func.body, buffer)]
     if not consumers:
         s.refuse("no_consumer", f"no block reads what {node.name} computes", at=[node])
@@ -105,6 +109,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       5. no other block writes what the block writes
       6. neither `loop` nor a loop around it is vectorised
       7. the block's own loops are serial, and have no annotations
+      8. the block and its producers write each element at one spatial point only
 
     rewrite:
       for i0 in 4:                             for i0 in 4:
@@ -117,6 +122,8 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     if any(flow.writers(s.func.body, b) != [node] for b in flow.stored(node)):
         s.refuse("several_writers", f"another block writes what {node.name} writes", at=[node])
     is_remakeable(s, node)
+    for writer in (node, *(w for b in flow.loaded(node) for w in flow.writers(s.func.body, b))):
+        _overwrites_nothing(s, writer)
     rest = flow.splice(s.func.body, node)
     place = _find_loop(rest, target)
     inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
@@ -161,6 +168,15 @@ def _is_sole_writer(s: Schedule, node: Block) -> None:
                 at=[node, *others],
                 hint="do this step before decompose_reduction",
             )
+
+
+def _overwrites_nothing(s: Schedule, node: Block) -> None:
+    """Different spatial points store to different elements. Reason: overwrites."""
+    spatial = [(it.var, it.extent) for it in node.iters if it.kind == SPATIAL]
+    for store in find(node.body, Store):
+        if not injective(store.indices, spatial, s.context(s.func.body)):
+            message = f"{node.name} may write an element of {store.buffer.name} more than once"
+            s.refuse("overwrites", message, at=[node])
 
 
 def is_remakeable(s: Schedule, node: Block) -> None:
