@@ -51,8 +51,8 @@ class _Checker:
 
     def _check_load(self, load: Load, ctx: Context) -> None:
         for position, (index, extent) in enumerate(zip(load.indices, load.buffer.shape, strict=True)):
-            if is_clamped(index, extent):
-                continue
+            if is_clamped(index, extent) and not isinstance(extent, Const):
+                continue  # in bounds wherever there is any element at all
             if not (_holds(index >= 0, ctx) and _holds(index < extent, ctx)):
                 raise ExprError(
                     f"{self.name}: {load!r} may be out of bounds: index {position} of {load.buffer.name} must be in "
@@ -70,15 +70,15 @@ class _Checker:
 
 def clamp(index: Expr, extent: Expr) -> Expr:
     """`index` forced into 0 .. extent - 1."""
-    return ops.make("min", ops.make("max", index, 0), extent - 1)
+    return ops.make("max", ops.make("min", index, extent - 1), 0)
 
 
 def is_clamped(index: Expr, extent: Expr) -> bool:
-    """Whether `index` is what `clamp` made for `extent`: in bounds wherever there is any element at all."""
-    if not isinstance(index, Op) or index.op != "min" or index.args[1] is not extent - 1:
+    """Whether `index` is what `clamp` made for `extent`."""
+    if not isinstance(index, Op) or index.op != "max" or index.args[1] is not ZERO:
         return False
     inner = index.args[0]
-    return isinstance(inner, Op) and inner.op == "max" and inner.args[1] is ZERO
+    return isinstance(inner, Op) and inner.op == "min" and inner.args[1] is extent - 1
 
 
 def _bind(ctx: Context, axes: Iterable[Iter]) -> Context:

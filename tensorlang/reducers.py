@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorlang.errors import ExprError
 from tensorlang.ir import dtypes, ops, walk
-from tensorlang.ir.nodes import ORDERED, REDUCE, Const, Expr, Load, Reduce, Reducer, Size, Var
+from tensorlang.ir.nodes import ORDERED, REDUCE, Const, Expr, Load, Reduce, Reducer, Var
 from tensorlang.te import Axis, ReduceAxis, as_data
 
 Axes = ReduceAxis | Sequence[ReduceAxis]
@@ -27,14 +27,14 @@ class Reduction:
         """The reduction of `source` (a tuple for a reducer over tuples, which gives a tuple back) over `axis`."""
         several = isinstance(source, tuple | list)
         sources = tuple(as_data(s) for s in (source if several else (source,)))
-        if any_reduce := [s for s in sources if next(walk.find(s, Reduce), None) is not None]:
+        for inner in (r for s in sources for r in walk.find(s, Reduce)):
             raise ExprError(
-                f"{self.name}: {any_reduce[0]!r} is a reduction inside a reduction: put the inner one into a compute "
-                "of its own and use that tensor here"
+                f"{self.name}: {inner!r} is a reduction inside a reduction: put the inner one into a compute of its "
+                "own and use that tensor here"
             )
-        reducer_ = self.for_dtypes(tuple(s.dtype for s in sources), several)
+        made = self.for_dtypes(tuple(s.dtype for s in sources), several)
         iters = tuple(a.iters[REDUCE if self.commutative else ORDERED] for a in _axes(self.name, axis))
-        results = tuple(Reduce(reducer_, sources, iters, n) for n in range(len(sources)))
+        results = tuple(Reduce(made, sources, iters, n) for n in range(len(sources)))
         return results if several else results[0]
 
     def for_dtypes(self, kinds: tuple[str, ...], several: bool) -> Reducer:
@@ -50,8 +50,7 @@ class Reduction:
         neutral = self.identity(*kinds) if callable(self.identity) else self.identity
         results = self._components("combine", combined, kinds)
         for value in results:
-            foreign = [v for v in walk.free_vars(value) if v not in (set(left) | set(right)) and type(v) is not Size]
-            if foreign or next(walk.find(value, Load), None) is not None:
+            if walk.free_vars(value) - {*left, *right} or next(walk.find(value, Load), None) is not None:
                 raise ExprError(f"{self.name}: combine may use its two arguments only, got {value!r}")
         identity = self._components("identity", neutral, kinds)
         for value in identity:

@@ -5,7 +5,8 @@ create_func.py turns into a Func. Decided here, so that the rest may rely on it:
 
 - Each access is in bounds, proved when the compute is made (access.py). The conditions of `if_then_else` count as
   facts for the branch they guard; `select` evaluates both sides, so its conditions do not.
-- An index that depends on data (a gather) is clamped to 0 .. extent - 1: no data can make it leave its tensor.
+- An index that depends on data (a gather) is clamped to 0 .. extent - 1: no data can make it leave its tensor. Only
+  a symbolic extent that turns out to be 0 is beyond proof: there is no element to gather then.
 - Axes and subscripts are exact integers of dtype index. Where one becomes data (the value of an element, the source
   of a reduction), it is an int64.
 - A reduction is the whole body of its compute.

@@ -70,6 +70,7 @@ def test_accesses_in_bounds(shape, body):
         (N, lambda i: S[i + 1], "index 0 of S must be in 0 .. n - 1, but i \\+ 1"),
         (N, lambda i: A[i], "index 0 of A"),
         (8, lambda i: S[i], "index 0 of S"),
+        (8, lambda i: tl.placeholder((0,), name="E")[AT[i]], r"index 0 of E must be in 0 \.\. -1"),
         ((N, N), lambda i, j: T[i, j], "index 1 of T"),
         (8, lambda i: A[i // M], "the divisor of the index i // m must be provably positive"),
         (8, lambda i: A[i % (i - 3)], "must be provably positive"),
