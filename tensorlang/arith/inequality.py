@@ -15,6 +15,7 @@ import numpy as np
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import Context
 from tensorlang.arith.poly import Poly
+from tensorlang.arith.samples import refuted
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.nodes import Expr, Knob, Op, Size, Var
 from tensorlang.ir.walk import free_vars
@@ -48,7 +49,7 @@ def _search(p: Poly, ctx: Context, used: frozenset[int], budget: list[int]) -> b
     low, high = interval(p, ctx)
     if low >= 0:
         return True
-    if high < 0 or budget[0] <= 0:
+    if high < 0 or budget[0] <= 0 or refuted(p, ctx):
         return False
     if _shifted(p, ctx):
         return True
