@@ -1,0 +1,114 @@
+"""cache_read, cache_write."""
+
+import pytest
+from programs import before_and_after, blur, chain, check_numbers, matmul, normalised, refused, running
+
+import tensorlang as tl
+from tensorlang.schedule.schedule import Schedule
+
+
+def test_cache_read(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    copy = s.cache_read("C", "A", "local")
+    assert copy.name == "A.local"
+    assert [loop.name for loop in s.loops(copy)] == ["A.local.i", "A.local.k"]
+    assert s.buffers()["A.local"].scope == "local"
+    golden("schedule/cache_read", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_cache_read_of_an_intermediate():
+    s = Schedule(blur())
+    before = s.func
+    s.cache_read("C", "H", "local")
+    s.cache_read("H", "P", "global")
+    check_numbers(before, s)
+    assert [b.name for b in s.blocks()] == ["P", "P.global", "H", "H.local", "C"]
+
+
+def test_only_the_named_block_reads_the_copy():
+    s = Schedule(normalised())
+    before = s.func
+    s.cache_read("C", "E", "local")
+    s.cache_read("total", "E", "local")
+    assert {"E.local", "E.local_1"} <= set(s.buffers())
+    check_numbers(before, s)
+
+
+def test_cache_read_inside_the_loop_that_produces():
+    s = Schedule(running())
+    before = s.func
+    s.cache_read("C", "T", "local")
+    assert [loop.name for loop in s.loops("T.local")][:2] == ["C.t", "C.x"]
+    check_numbers(before, s)
+
+
+def test_cache_write(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    copy = s.cache_write("C", "local")
+    assert copy.name == "C.write"
+    assert s.blocks()[0].name == "C"
+    golden("schedule/cache_write", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_cache_write_of_an_intermediate_and_a_decomposed_reduction():
+    s = Schedule(normalised())
+    before = s.func
+    s.decompose_reduction("total", s.loops("total")[1])
+    s.cache_write("total", "local")
+    s.cache_write("E", "local")
+    check_numbers(before, s)
+
+
+def test_cache_write_of_one_of_several():
+    a = tl.placeholder((6, 5), name="A")
+    p, q = tl.compute((6, 5), lambda i, j: (a[i, j] + 1.0, a[i, j] * 2.0), name="P")
+    s = Schedule([p, q])
+    before = s.func
+    error = refused(s, "several_outputs", lambda: s.cache_write("P", "local"))
+    s.cache_write("P", "local", tensor=error.hint.removeprefix("tensor="))
+    check_numbers(before, s)
+
+
+def test_cache_read_needs_a_buffer_that_the_block_reads():
+    s = Schedule(chain())
+    error = refused(s, "not_read", lambda: s.cache_read("C", "A", "local"))
+    assert error.hint == "P"
+
+
+def test_cache_read_needs_a_buffer_that_the_block_does_not_write():
+    s = Schedule(matmul())
+    error = refused(s, "writes_buffer", lambda: s.cache_read("C", "C", "local"))
+    assert error.hint == "cache_write(C, scope)"
+
+
+def test_caches_need_a_memory():
+    s = Schedule(matmul())
+    for scope in ("", "my memory", 3):
+        refused(s, "bad_scope", lambda scope=scope: s.cache_read("C", "A", scope))
+        refused(s, "bad_scope", lambda scope=scope: s.cache_write("C", scope))
+
+
+def test_cache_write_needs_a_buffer_that_the_block_writes():
+    s = Schedule(matmul())
+    assert refused(s, "not_written", lambda: s.cache_write("C", "local", tensor="A")).hint == "C"
+
+
+def test_cache_write_comes_before_consumers_move_in():
+    s = Schedule(chain())
+    s.reverse_compute_at("C", "P.i")
+    error = refused(s, "consumer_inside", lambda: s.cache_write("P", "local"))
+    assert error.hint.startswith("cache_write first")
+
+
+@pytest.mark.parametrize("sizes", [{"n": 1}, {"n": 7}, {"n": 0}])
+def test_caches_of_symbolic_size(sizes):
+    n = tl.var("n")
+    s = Schedule(matmul(n, 5, n))
+    before = s.func
+    s.cache_read("C", "A", "global")
+    s.cache_write("C", "global")
+    check_numbers(before, s, sizes)
