@@ -98,25 +98,35 @@ class _Decoder:
     def _mixed_radix(self, digits: list[tuple[Expr, Poly]]) -> bool:
         sized = []
         for x, c in digits:
-            low, high = bounds(x, self.ctx, self.variables)
-            if not nonneg(c, self.ctx):
-                c = P.scale(c, -1)
+            weight = c if nonneg(c, self.ctx) else P.scale(c, -1)
             if len(digits) == 1:
-                return nonneg(P.sub(c, P.constant(1)), self.ctx)
-            span = None if low is None or high is None else P.sub(P.poly(high), P.poly(low))
-            sized.append((c, span))
-        return self._ordered(sized, {})
+                return nonneg(P.sub(weight, P.constant(1)), self.ctx)
+            sized.append((weight, P.mul(c, P.poly(x)), self._span(P.poly(x))))
+        return self._ordered(sized, {}, {})
 
-    def _ordered(self, digits: list[tuple[Poly, Poly | None]], below: Poly) -> bool:
-        """Each weight exceeds what all lesser digits together can add up to (`below`)."""
+    def _span(self, p: Poly) -> Poly | None:
+        """How far two values of p can be apart, or None."""
+        low, high = bounds(P.to_expr(p), self.ctx, self.variables)
+        return None if low is None or high is None else P.sub(P.poly(high), P.poly(low))
+
+    def _ordered(self, digits: list[tuple[Poly, Poly, Poly | None]], lesser: Poly, below: Poly) -> bool:
+        """Each weight exceeds what all lesser digits together (`lesser`) can differ by (`below`).
+
+        A digit is (weight, weighted value, span of the unweighted value).
+        """
         if not digits:
             return True
-        for n, (weight, span) in enumerate(digits):
+        for n, (weight, value, span) in enumerate(digits):
             if span is None and len(digits) > 1:
                 continue
             if nonneg(P.sub(P.sub(weight, below), P.constant(1)), self.ctx):
                 rest = digits[:n] + digits[n + 1 :]
-                if self._ordered(rest, P.add(below, P.mul(weight, span or {}))):
+                together = P.add(lesser, value)
+                reach = P.add(below, P.mul(weight, span or {}))
+                joint = self._span(together) if rest and self.ctx.facts else None  # facts may bound the sum further
+                if joint is not None and nonneg(P.sub(reach, joint), self.ctx):
+                    reach = joint
+                if self._ordered(rest, together, reach):
                     return True
         return False
 

@@ -117,9 +117,11 @@ def adjacent(s: Schedule, nodes: Sequence[For]) -> None:
     """Each loop is the whole body of the one before. Reason: not_adjacent."""
     for outer, inner in pairwise(nodes):
         if outer.body is not inner:
-            directly = f"directly inside {outer.var.name} is loop {outer.body.var.name}; reorder first" if isinstance(
-                outer.body, For
-            ) else f"{outer.var.name} has no single loop directly inside"
+            directly = (
+                f"directly inside {outer.var.name} is loop {outer.body.var.name}; reorder first"
+                if isinstance(outer.body, For)
+                else f"{outer.var.name} has no single loop directly inside"
+            )
             s.refuse(
                 "not_adjacent",
                 f"loop {inner.var.name} is not directly inside loop {outer.var.name}",
@@ -205,7 +207,7 @@ def extent_is_fixed(s: Schedule, loop: For, kind: str) -> None:
         )
 
 
-def loop_or_block(s: Schedule, name: str) -> For | Block:
+def loop_or_block(s: Schedule, name: Any) -> For | Block:
     """The one loop or block of that name. Reasons: ambiguous_name, and those of an unknown block."""
     is_loop, is_block = s.has_loop(name), s.has_block(name)
     if is_loop and is_block:
@@ -221,11 +223,12 @@ def plain_annotation(s: Schedule, key: Any, value: Any) -> None:
         s.refuse("bad_annotation", f"takes a string and a bool, int, float or string, got {key!r}: {value!r}")
 
 
-def has_init(s: Schedule, block: Block) -> None:
-    """The block is a reduction that still has its init. Reason: no_init."""
+def has_init(s: Schedule, block: Block) -> Stmt:
+    """The block is a reduction that still has its init, which is returned. Reason: no_init."""
     if block.init is None:
         having = ", ".join(b.name for b in blocks_below(s.func.body) if b.init is not None)
         s.refuse("no_init", f"block {block.name} has no init", at=[block], hint=having or "no block has one")
+    return block.init
 
 
 def encloses(s: Schedule, loop: For, block: Block) -> None:

@@ -78,8 +78,7 @@ def independent(s: Schedule, loop: For) -> None:
                 f"instances of block {block.name}",
                 at=[loop, block],
             )
-    ctx = s.context(loop, inside=True)
-    for buffer, region in shared_regions(loop.body, ctx).items():
+    for buffer, region in shared_regions(loop.body, s.context(loop, inside=True)).items():
         if not disjoint(region, [loop], s.context(loop)):
             s.refuse(
                 "loop_carries",
@@ -103,7 +102,7 @@ def separates(s: Schedule, loop: For, block: Block) -> bool:
         return False
     path = s.path(block)
     inner = [n for n in path[path.index(loop) :] if isinstance(n, For) and n.var in used]
-    return injective(spatial, [(n.var, n.extent) for n in inner], s.context(loop))
+    return injective(spatial, [(n.var, n.extent) for n in inner], s.context(block, inside=True))
 
 
 def runs_once(s: Schedule, loop: For) -> bool:
@@ -111,15 +110,22 @@ def runs_once(s: Schedule, loop: For) -> bool:
     return proves(loop.extent <= 1, s.context(loop))
 
 
-def visits_once(s: Schedule, block: Block, at: For, inner: Sequence[For], reducing: Sequence[For]) -> None:
+def visits_once(
+    s: Schedule, block: Block, at: For, inner: Sequence[For], reducing: Sequence[For], conditions: Sequence[Expr]
+) -> None:
     """The loops `inner`, from `at` inwards, run no spatial point of `block` twice, and `reducing` drive none.
 
-    Reason: visits_twice.
+    `conditions` hold whenever the block runs. Reason: visits_twice.
     """
     spatial = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
     several = [n for n in inner if not runs_once(s, n)]
     mixed = any(n.var in free_vars(b) for n in reducing for b in spatial)
-    if mixed or not injective(spatial, [(n.var, n.extent) for n in several], s.context(at)):
+    ctx = s.context(at)
+    for n in inner:
+        ctx = ctx.bind(n.var, n.extent)
+    for cond in conditions:
+        ctx = ctx.assume(cond)
+    if mixed or not injective(spatial, [(n.var, n.extent) for n in several], ctx):
         s.refuse(
             "visits_twice",
             f"it is not proved that the loops from {at.var.name} inwards visit each spatial point of block "
@@ -197,9 +203,7 @@ def hull(a: Region | None, b: Region, ctx: Context) -> Region:
     if a is None:
         return b
     mins = [simplify(make("min", x, y), ctx) for x, y in zip(a.mins, b.mins, strict=True)]
-    ends = [
-        make("max", x + m, y + n) for x, m, y, n in zip(a.mins, a.extents, b.mins, b.extents, strict=True)
-    ]
+    ends = [make("max", x + m, y + n) for x, m, y, n in zip(a.mins, a.extents, b.mins, b.extents, strict=True)]
     return Region(b.buffer, tuple(mins), tuple(simplify(e - m, ctx) for e, m in zip(ends, mins, strict=True)))
 
 

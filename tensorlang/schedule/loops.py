@@ -47,7 +47,8 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
     ctx = s.context(node)
     extents, exact = _complete(s, node, given, ctx)
     fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
-    inner, index = ctx, ZERO
+    inner = ctx
+    index: Expr = ZERO
     for var, extent in zip(fresh, extents, strict=True):
         inner, index = inner.bind(var, extent), index * extent + var
     index = simplify(index, inner)
@@ -127,7 +128,8 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     ctx = s.context(nodes[0])
     block = nodes[0].var.name.split(".")[0]
     name = "_".join([nodes[0].var.name, *(relative(n.var.name, block) for n in nodes[1:])])
-    var, values, size = Var(s.fresh(name)), {}, ONE
+    var, values = Var(s.fresh(name)), {}
+    size: Expr = ONE
     for node in reversed(nodes):
         values[node.var] = var // size if node is nodes[0] else var // size % node.extent
         size = simplify(size * node.extent, ctx)

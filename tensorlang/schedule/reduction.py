@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import conjuncts
-from tensorlang.ir.nodes import SPATIAL, Block, For, Iter, Stmt, Var, seq
+from tensorlang.arith.simplify import negation
+from tensorlang.ir.nodes import SPATIAL, Block, Expr, For, If, Iter, Stmt, Var, seq
 from tensorlang.ir.ops import all_of, make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence
@@ -43,7 +45,7 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
                                                        C[x] = C[x] + A[x, k]
     """
     node, at = s.block_node(block), s.loop_node(loop)
-    checks.has_init(s, node)
+    init_body = checks.has_init(s, node)
     checks.encloses(s, at, node)
     checks.not_allocated_inside(s, at, node)
     around = [n for n in s.path(node) if isinstance(n, For)]
@@ -52,8 +54,9 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     outer = [n for n in reducing if n in around[:depth]]
     checks.runs_at_least_once(s, outer, node)
     inner = [n for n in around[depth:] if n not in reducing]
-    dependence.visits_once(s, node, at, inner, reducing)
-    init = _init_block(s, node, outer, reducing)
+    kept = _conditions(s, node, at, reducing)
+    dependence.visits_once(s, node, at, inner, reducing, kept)
+    init = _init_block(s, node, init_body, [*(make("eq", n.var, 0) for n in outer), *kept])
     nest = _copied_loops(init, inner)
     checks.extents_free_of(s, nest, reducing)
     fresh = {n.var: Var(s.fresh(f"{init.name}.{relative(n.var.name, node.name)}")) for n in nest}
@@ -66,20 +69,25 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     return BlockRef(s, init.name)
 
 
-def _init_block(s: Schedule, node: Block, outer: Sequence[For], reducing: Sequence[For]) -> Block:
-    """The init as a block over the spatial iterators, still bound to the loops of the reduction itself.
-
-    It runs in the first iteration of `outer`, under the conjuncts of the predicate that are free of reductions.
-    """
-    first = [make("eq", n.var, 0) for n in outer]
+def _conditions(s: Schedule, node: Block, at: For, reducing: Sequence[For]) -> list[Expr]:
+    """What must hold for the block to run, as far as it is free of reduction loops, from `at` inwards."""
+    path = (*s.path(node), node)
+    conditions = [node.predicate]
+    for outer, inner in pairwise(path[path.index(at) :]):
+        if isinstance(outer, If):
+            conditions.append(outer.cond if inner is outer.then else negation(outer.cond))
     loop_vars = {n.var for n in reducing}
-    kept = [c for c in conjuncts(node.predicate) if not free_vars(c) & loop_vars]
+    return [c for cond in conditions for c in conjuncts(cond) if not free_vars(c) & loop_vars]
+
+
+def _init_block(s: Schedule, node: Block, init: Stmt, conditions: Sequence[Expr]) -> Block:
+    """The init as a block over the spatial iterators, still bound to the loops of the reduction itself."""
     pairs = [(it, b) for it, b in zip(node.iters, node.bindings, strict=True) if it.kind == SPATIAL]
     iters = {it.var: Iter(Var(it.var.name), it.extent) for it, _ in pairs}
-    body = substitute(node.init, {old: it.var for old, it in iters.items()})
+    body = substitute(init, {old: it.var for old, it in iters.items()})
     bindings = tuple(b for _, b in pairs)
     name = s.fresh(f"{node.name}.init", "block")
-    return Block(name, tuple(iters.values()), bindings, all_of([*first, *kept]), None, None, body)
+    return Block(name, tuple(iters.values()), bindings, all_of(conditions), None, None, body)
 
 
 def _copied_loops(init: Block, inner: Sequence[For]) -> list[For]:

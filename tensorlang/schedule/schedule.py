@@ -256,7 +256,7 @@ class Schedule:
         """Verify the program that a step has made, loop kinds included, and add the step to the trace."""
         step = Step(op, args, tuple(self._made))
         verify(self.func, "loop")
-        dependence.kinds_hold(self, self._before.parents.keys())
+        dependence.kinds_hold(self, set(self._before.parents))
         for key in self._before.named:
             if key not in self._nodes.named:
                 self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"

@@ -3,8 +3,8 @@
 A step records its arguments in full and, in order, the names of all loops, blocks and buffers that it made. Replay
 gives out the same names again, so a stored trace does not depend on how names are chosen.
 
-In JSON, an expression (a knob, say) is `{"expr": ...}` and an index map `{"indices": [names], "map": [...]}`, both in
-the form of ir.serial; all else stands for itself. Loading a trace evaluates nothing.
+In JSON, an expression is `{"expr": ...}` and an index map `{"indices": [names], "map": [...]}`, both in the form of
+ir.serial over the knobs that are listed first; all else stands for itself. Loading a trace evaluates nothing.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ class Trace:
     steps: tuple[Step, ...]
 
     def to_json(self) -> str:
-        """One line of JSON: `{"version": 1, "steps": [{"op": ..., "args": {...}, "out": [...]}, ...]}`."""
+        """One line of JSON: the version, the knobs with their choices, the steps as {"op", "args", "out"}."""
+        knobs = {name: list(knob.choices) for name, knob in self.knobs.items()}
         steps = [{"op": t.op, "args": _encode(t.args), "out": list(t.out)} for t in self.steps]
-        return json.dumps({"version": VERSION, "steps": steps})
+        return json.dumps({"version": VERSION, "knobs": knobs, "steps": steps})
 
     @classmethod
     def from_json(cls, text: str) -> Trace:
-        """The trace that `to_json` wrote; knobs of one name become one knob.
+        """The trace that `to_json` wrote, over knobs of its own.
 
         Raises ScheduleError (bad_trace) for anything else.
         """
@@ -64,9 +65,9 @@ class Trace:
             data = json.loads(text)
             if data["version"] != VERSION:
                 raise ScheduleError("bad_trace", f"trace version {data['version']!r}, this is version {VERSION}")
-            variables: dict[str, Var] = {}
-            steps = [Step(t["op"], _decode(t["args"], variables), tuple(t["out"])) for t in data["steps"]]
-        except (ValueError, KeyError, TypeError) as error:
+            knobs: dict[str, Var] = {name: Knob(name, tuple(choices)) for name, choices in data["knobs"].items()}
+            steps = [Step(t["op"], _decode(t["args"], knobs), tuple(t["out"])) for t in data["steps"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ScheduleError("bad_trace", f"this is not a trace: {error!r}") from error
         return cls(tuple(steps))
 
@@ -88,7 +89,7 @@ class Trace:
 
     def instantiate(self, values: Mapping[str, int]) -> Trace:
         """The trace with the knobs in `values` replaced by numbers; factors that become constant turn into ints."""
-        by_knob = {knob: const(values[name]) for name, knob in self.knobs.items() if name in values}
+        by_knob: dict[Var, Expr] = {knob: const(values[name]) for name, knob in self.knobs.items() if name in values}
         if not by_knob:
             return self
 
@@ -133,7 +134,7 @@ def _argument(value: Any) -> str:
 
 def _python_args(step: Step, signature: inspect.Signature) -> str:
     """Arguments in Python: those of `*loops` spread, defaults left out, what differs from its default by name."""
-    written = []
+    written: list[str] = []
     for name, value in step.args.items():
         parameter = signature.parameters[name]
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -174,8 +175,8 @@ def _encode(value: Any) -> Any:
     return {k: _encode(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _decode(value: Any, knobs: dict[str, Var]) -> Any:
-    """The argument that `_encode` wrote; `knobs` holds those met so far."""
+def _decode(value: Any, knobs: Mapping[str, Var]) -> Any:
+    """The argument that `_encode` wrote."""
     if isinstance(value, list):
         return [_decode(v, knobs) for v in value]
     if not isinstance(value, dict):
@@ -184,7 +185,7 @@ def _decode(value: Any, knobs: dict[str, Var]) -> Any:
         return expr_from_json(value["expr"], knobs)
     if value.keys() == {"indices", "map"}:
         indices = {name: Var(name) for name in value["indices"]}
-        return IndexMap(list(indices.values()), [expr_from_json(e, knobs | indices) for e in value["map"]])
+        return IndexMap(list(indices.values()), [expr_from_json(e, {**knobs, **indices}) for e in value["map"]])
     return {k: _decode(v, knobs) for k, v in value.items()}
 
 

@@ -1,0 +1,30 @@
+"""What all tests share: golden text.
+
+`python -m pytest --update-golden` writes the files in tests/golden anew from what the tests see.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text): `text` must be what tests/golden/NAME.txt holds."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / f"{name}.txt"
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.rstrip() + "\n")
+        assert path.exists(), f"no {path}: run python -m pytest --update-golden"
+        assert text.rstrip() + "\n" == path.read_text()
+
+    return check

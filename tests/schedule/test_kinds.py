@@ -1,0 +1,140 @@
+"""parallel, vectorize, unroll, annotate."""
+
+import pytest
+from programs import (
+    add,
+    before_and_after,
+    chain,
+    check_numbers,
+    check_replay,
+    last_positive,
+    matmul,
+    refused,
+    row_sum,
+    running,
+    triangle,
+)
+
+import tensorlang as tl
+from tensorlang.ir.nodes import SERIAL, For, Func, Var, const, seq
+from tensorlang.schedule.schedule import Schedule
+
+
+def test_kinds(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.parallel("C.i")
+    s.unroll("C.k")
+    j0, j1 = s.split("C.j", [None, 4])
+    s.vectorize(j1)
+    s.annotate("C", "note", "hot")
+    s.annotate(j0, "stride", 2)
+    s.annotate(j0, "stride", 3)
+    assert [loop.kind for loop in s.loops("C")] == ["parallel", "serial", "vectorize", "unroll"]
+    golden("schedule/kinds", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize("kind", ["parallel", "vectorize"])
+def test_only_spatial_loops_run_together(kind):
+    s = Schedule(matmul(10, 12, 7))
+    error = refused(s, "loop_reduces", lambda: getattr(s, kind)("C.k"))
+    assert error.hint.endswith("C.i, C.j")
+    assert "^^^" in error.excerpt
+    s = Schedule(last_positive())
+    refused(s, "loop_reduces", lambda: getattr(s, kind)("C.j"))
+
+
+@pytest.mark.parametrize("kind", ["parallel", "vectorize", "unroll"])
+def test_a_kind_is_given_once(kind):
+    s = Schedule(add(10, 12))
+    getattr(s, kind)("C.i")
+    refused(s, "loop_kind", lambda: getattr(s, kind)("C.i"))
+
+
+def test_nesting():
+    s = Schedule(add(10, 12))
+    s.parallel("C.i")
+    refused(s, "nested_kind", lambda: s.parallel("C.j"))
+    s.vectorize("C.j")
+    s = Schedule(add(10, 12))
+    s.vectorize("C.i")
+    refused(s, "nested_kind", lambda: s.vectorize("C.j"))
+    refused(s, "nested_kind", lambda: s.parallel("C.j"))
+
+
+def test_vectors_and_unrolling_need_a_known_extent():
+    s = Schedule(add(tl.var("m"), tl.var("n")))
+    before = s.func
+    error = refused(s, "extent_not_fixed", lambda: s.vectorize("C.j"))
+    assert "split(C.j, [None, 8])" in error.hint
+    refused(s, "extent_not_fixed", lambda: s.unroll("C.j"))
+    s.parallel("C.i")
+    _, inner = s.split("C.j", [None, 8])
+    s.vectorize(inner)
+    check_numbers(before, s, {"m": 3, "n": 11})
+    t = Schedule(triangle())
+    refused(t, "extent_not_fixed", lambda: t.unroll("C.j"))
+
+
+def test_fused_and_split_loops_are_independent():
+    s = Schedule(add(10, 12))
+    before = s.func
+    i0, j0, _, _ = s.tile(["C.i", "C.j"], [4, 5])
+    s.parallel(s.fuse(i0, j0))
+    check_numbers(before, s)
+
+
+def test_a_loop_of_one_iteration_is_independent():
+    s = Schedule(row_sum())
+    outer, _ = s.split("C.k", [1, None])
+    s.parallel(outer)
+    check_replay(Schedule(row_sum()).func, s)
+
+
+def test_iterations_that_repeat_a_block_are_not_independent():
+    """Loop P.r drives no iterator: all its iterations write the same elements."""
+    func = Schedule(add(10, 12)).func
+    repeated = Func("again", func.params, func.outputs, For(Var("C.r"), const(3), SERIAL, func.body))
+    s = Schedule(repeated)
+    refused(s, "loop_repeats", lambda: s.parallel("C.r"))
+
+
+def test_iterations_that_exchange_values_are_not_independent():
+    s = Schedule(running())
+    error = refused(s, "loop_carries", lambda: s.parallel("C.x"))
+    assert "T" in error.message
+
+
+def test_init_and_update_below_one_parallel_loop():
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    i0, i1 = s.split("C.i", [None, 4])
+    s.parallel(i0)
+    s.decompose_reduction("C", "C.k")
+    s.vectorize(i1)
+    check_numbers(before, s)
+
+
+def test_a_parallel_loop_may_move_inside_a_reduction():
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.parallel("C.i")
+    s.reorder("C.k", "C.i")
+    check_numbers(before, s)
+
+
+def test_annotate_refuses():
+    s = Schedule(chain())
+    refused(s, "bad_annotation", lambda: s.annotate("P.i", "note", [1]))
+    refused(s, "bad_annotation", lambda: s.annotate("P.i", 3, 1))
+    refused(s, "unknown_loop", lambda: s.annotate("P.z", "note", 1))
+    refused(s, "unknown_block", lambda: s.annotate("Z", "note", 1))
+
+
+def test_annotate_refuses_a_name_of_two_things():
+    func = Schedule(add(4, 4)).func
+    loop = func.body
+    named = loop.replace(body=loop.body.replace(body=loop.body.body.replace(name="C.i")))
+    s = Schedule(func.with_body(seq(named)))
+    refused(s, "ambiguous_name", lambda: s.annotate("C.i", "note", 1))

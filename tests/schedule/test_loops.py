@@ -1,0 +1,199 @@
+"""split, fuse, reorder, tile."""
+
+import pytest
+from programs import (
+    add,
+    before_and_after,
+    chain,
+    check_numbers,
+    last_positive,
+    matmul,
+    refused,
+    row_sum,
+    running,
+    triangle,
+)
+
+import tensorlang as tl
+from tensorlang.schedule.schedule import Schedule
+
+
+# ---------------------------------------------------------------------------------------------------- split
+def test_split_guards_what_does_not_divide(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    i0, i1 = s.split("C.i", [None, 4])
+    assert (i0.name, i1.name) == ("C.i.0", "C.i.1")
+    assert (i0.extent.value, i1.extent.value) == (3, 4)
+    golden("schedule/split", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize(
+    "factors", [[None, 4], [4, None], [2, None, 3], [None], [2, 5], [3, 4], [10], [None, 1], [1, None], [None, 64]]
+)
+@pytest.mark.parametrize("loop", ["C.i", "C.k"])
+def test_split_keeps_numbers(factors, loop):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.split(loop, factors)
+    check_numbers(before, s)
+
+
+def test_split_leaves_out_a_guard_that_is_proved():
+    s = Schedule(matmul(10, 12, 7))
+    s.split("C.j", [None, 4])
+    assert "where" not in str(s)
+
+
+def test_split_of_a_split():
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    _, inner = s.split("C.i", [None, 6])
+    s.split(inner, [None, 4])
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 9])
+def test_split_of_a_symbolic_extent(n):
+    s = Schedule(row_sum(tl.var("m"), tl.var("n")))
+    before = s.func
+    s.split("C.i", [None, 4])
+    s.split("C.k", [None, 3])
+    check_numbers(before, s, {"m": n, "n": 9 - n})
+
+
+def test_split_refuses():
+    s = Schedule(matmul(10, 12, 7))
+    refused(s, "bad_factor", lambda: s.split("C.i", []))
+    refused(s, "bad_factor", lambda: s.split("C.i", 4))
+    refused(s, "bad_factor", lambda: s.split("C.i", [None, 2.5]))
+    refused(s, "bad_factor", lambda: s.split("C.i", [None, tl.var("n")]))
+    refused(s, "factor_not_positive", lambda: s.split("C.i", [None, 0]))
+    refused(s, "several_inferred", lambda: s.split("C.i", [None, 4, None]))
+    refused(s, "unknown_tail", lambda: s.split("C.i", [None, 4], tail="none"))
+    error = refused(s, "factors_do_not_cover", lambda: s.split("C.i", [2, 4]))
+    assert "make 8 iterations" in error.message
+    s.unroll("C.i")
+    refused(s, "loop_kind", lambda: s.split("C.i", [None, 4]))
+    s.annotate("C.j", "note", 1)
+    refused(s, "loop_annotated", lambda: s.split("C.j", [None, 4]))
+
+
+# ----------------------------------------------------------------------------------------------------- fuse
+def test_fuse(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    fused = s.fuse("C.i", "C.j")
+    assert (fused.name, fused.extent.value) == ("C.i_j", 120)
+    golden("schedule/fuse", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_fuse_of_three_loops():
+    s = Schedule(last_positive())
+    before = s.func
+    s.split("C.k", [2, 3])
+    s.fuse("C.j", "C.k.0", "C.k.1")
+    check_numbers(before, s)
+
+
+def test_fuse_undoes_split():
+    s = Schedule(add(10, 12))
+    s.fuse(*s.split("C.j", [None, 4]))
+    block = s.block_node("C")
+    assert repr(block.bindings[1]) == "C.j.0_j.1"
+
+
+def test_fuse_of_symbolic_extents():
+    s = Schedule(add(tl.var("m"), tl.var("n")))
+    before = s.func
+    s.fuse("C.i", "C.j")
+    for m, n in ((3, 4), (0, 2), (2, 0)):
+        check_numbers(before, s, {"m": m, "n": n})
+
+
+def test_fuse_refuses():
+    s = Schedule(matmul(10, 12, 7))
+    refused(s, "too_few_loops", lambda: s.fuse("C.i"))
+    refused(s, "duplicate_loop", lambda: s.fuse("C.i", "C.i"))
+    refused(s, "mixed_iterators", lambda: s.fuse("C.j", "C.k"))
+    error = refused(s, "not_adjacent", lambda: s.fuse("C.i", "C.k"))
+    assert "directly inside C.i is loop C.j" in error.hint
+    refused(s, "not_adjacent", lambda: s.fuse("C.j", "C.i"))
+    s.annotate("C.j", "note", 1)
+    refused(s, "loop_annotated", lambda: s.fuse("C.i", "C.j"))
+    s.parallel("C.i")
+    refused(s, "loop_kind", lambda: s.fuse("C.i", "C.j"))
+
+
+def test_fuse_and_reorder_refuse_a_triangle():
+    s = Schedule(triangle())
+    error = refused(s, "extent_depends", lambda: s.fuse("C.i", "C.j"))
+    assert "C.i + 1" in error.message
+    refused(s, "extent_depends", lambda: s.reorder("C.j", "C.i"))
+
+
+def test_fuse_refuses_a_negative_extent():
+    s = Schedule(triangle(tl.var("n") - 5))
+    refused(s, "extent_negative", lambda: s.fuse("C.i", "C.j"))
+
+
+# -------------------------------------------------------------------------------------------------- reorder
+def test_reorder(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    assert s.reorder("C.k", "C.i") is None
+    assert [loop.name for loop in s.loops("C")] == ["C.k", "C.j", "C.i"]
+    golden("schedule/reorder", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_reorder_refuses():
+    s = Schedule(matmul(10, 12, 7))
+    refused(s, "too_few_loops", lambda: s.reorder("C.i"))
+    refused(s, "duplicate_loop", lambda: s.reorder("C.i", "C.j", "C.i"))
+    two = Schedule(chain())
+    error = refused(two, "not_perfectly_nested", lambda: two.reorder("P.i", "C.j"))
+    assert "P.i > P.j" in error.hint
+
+
+def test_reorder_keeps_an_ordered_reduction_in_order():
+    s = Schedule(last_positive())
+    before = s.func
+    refused(s, "ordered_iterators", lambda: s.reorder("C.k", "C.j"))
+    k0, k1 = s.split("C.k", [2, 2])
+    refused(s, "ordered_iterators", lambda: s.reorder(k1, k0))
+    s.reorder("C.j", k0, "C.i")
+    check_numbers(before, s)
+
+
+def test_reorder_of_a_nest_with_two_blocks():
+    """Init and update of one element stay in order, whichever way the loops around both of them go."""
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.decompose_reduction("C", "C.k")
+    s.reorder("C.j", "C.i")
+    check_numbers(before, s)
+
+
+def test_reorder_refuses_to_carry_values_the_other_way():
+    s = Schedule(running())
+    refused(s, "loop_carries", lambda: s.reorder("C.x", "C.t"))
+
+
+# ----------------------------------------------------------------------------------------------------- tile
+def test_tile(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    loops = s.tile(["C.i", "C.j"], [4, 6])
+    assert [loop.name for loop in loops] == ["C.i.0", "C.j.0", "C.i.1", "C.j.1"]
+    golden("schedule/tile", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_tile_is_undone_as_a_whole():
+    s = Schedule(chain())
+    refused(s, "not_perfectly_nested", lambda: s.tile(["P.i", "C.i"], [4, 4]))
+    with pytest.raises(tl.ScheduleError, match="factor_count"):
+        s.tile(["P.i"], [4, 4])

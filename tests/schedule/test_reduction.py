@@ -1,0 +1,115 @@
+"""decompose_reduction."""
+
+import pytest
+from programs import before_and_after, check_numbers, last_positive, matmul, refused, row_sum
+
+import tensorlang as tl
+from tensorlang.ir.nodes import SERIAL, Alloc, For, Var, const, seq
+from tensorlang.ir.walk import find, substitute
+from tensorlang.schedule.schedule import Schedule
+
+
+def test_decompose_reduction(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.split("C.i", [None, 4])
+    init = s.decompose_reduction("C", "C.i.1")
+    assert init.name == "C.init"
+    assert [loop.name for loop in s.loops(init)] == ["C.i.0", "C.init.i.1", "C.init.j"]
+    golden("schedule/decompose_reduction", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_init_between_reduction_loops(golden):
+    """The init runs in the first iteration of the reduction loop that stays outside; padding does not count."""
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    k0, k1 = s.split("C.k", [None, 4])
+    i0, i1 = s.split("C.i", [None, 4])
+    j0, j1 = s.split("C.j", [None, 5])
+    s.reorder(k0, i0, j0, k1, i1, j1)
+    s.vectorize(j1)
+    s.decompose_reduction("C", j0)
+    golden("schedule/decompose_reduction_inside", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize("loop", range(6))
+@pytest.mark.parametrize("order", ["ijk", "kij", "ikj"])
+def test_init_at_any_loop(loop, order):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    pairs = {axis: s.split(f"C.{axis}", [None, 3]) for axis in "ijk"}
+    s.reorder(*(pairs[axis][0] for axis in order), *(pairs[axis][1] for axis in order))
+    s.decompose_reduction("C", s.loops("C")[loop])
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_an_empty_reduction_still_gets_its_init(n):
+    s = Schedule(row_sum(4, tl.var("n")))
+    before = s.func
+    s.split("C.k", [None, 4])
+    s.decompose_reduction("C", "C.k.0")
+    check_numbers(before, s, {"n": n})
+
+
+def test_init_with_an_open_outer_extent():
+    """A knob is at least 1, so the reduction loop outside runs; a shape variable may be 0."""
+    s = Schedule(row_sum(4, tl.var("n")))
+    s.split("C.k", [None, 4])
+    error = refused(s, "reduction_may_be_empty", lambda: s.decompose_reduction("C", "C.k.1"))
+    assert "C.k.0" in error.hint
+    s = Schedule(row_sum(4, 12))
+    s.split("C.k", [tl.knob("t", (1, 2, 4)), None])
+    s.decompose_reduction("C", "C.k.1")
+    assert s.constraints == ()
+
+
+def test_ordered_reduction_decomposes():
+    s = Schedule(last_positive())
+    before = s.func
+    s.decompose_reduction("C", "C.k")
+    check_numbers(before, s)
+
+
+def test_decompose_refuses():
+    s = Schedule(matmul(10, 12, 7))
+    refused(s, "unknown_loop", lambda: s.decompose_reduction("C", "C.z"))
+    s.decompose_reduction("C", "C.k")
+    refused(s, "no_init", lambda: s.decompose_reduction("C", "C.k"))
+    c = row_sum()
+    two = Schedule(tl.compute(c.shape, lambda i: c[i] + 1.0, name="D"))
+    error = refused(two, "not_around", lambda: two.decompose_reduction("C", "D.i"))
+    assert error.hint == "C.i, C.k"
+
+
+def test_decompose_refuses_loops_that_repeat_the_reduction():
+    func = Schedule(row_sum()).func
+    repeated = func.with_body(For(Var("C.r"), const(3), SERIAL, func.body))
+    s = Schedule(repeated)
+    refused(s, "visits_twice", lambda: s.decompose_reduction("C", "C.r"))
+    s.decompose_reduction("C", "C.i")
+    check_numbers(repeated, s)
+
+
+def test_decompose_refuses_to_leave_an_allocation():
+    c = row_sum()
+    func = Schedule(tl.compute(c.shape, lambda i: c[i] + 1.0, name="D")).func
+    alloc = next(find(func, Alloc))
+    c_nest, d_nest = alloc.body.stmts
+    d_body = substitute(d_nest.body, {d_nest.var: c_nest.var})
+    together = c_nest.replace(body=Alloc(alloc.buffer, seq(c_nest.body, d_body)))
+    s = Schedule(func.with_body(together))
+    error = refused(s, "allocated_inside", lambda: s.decompose_reduction("C", "C.i"))
+    assert error.hint == "C.k"
+    s.decompose_reduction("C", "C.k")
+    check_numbers(func.with_body(together), s)
+
+
+def test_decompose_refuses_extents_that_follow_the_reduction():
+    """for k: for i in k + 1: C[i] += A[i, k] has no loop over i to copy outside of k."""
+    func = Schedule(row_sum(8, 8)).func
+    outer, inner = func.body, func.body.body
+    s = Schedule(func.with_body(inner.replace(body=outer.replace(extent=inner.var + 1, body=inner.body))))
+    refused(s, "extent_depends", lambda: s.decompose_reduction("C", "C.k"))
