@@ -99,14 +99,17 @@ class EvolutionarySearch:
         seen: Collection[Candidate],
         rng: np.random.Generator,
     ) -> list[Candidate]:
-        pool: list[tuple[float, Candidate]] = []
+        pool: list[tuple[float, int, Candidate]] = []
         for index, space in enumerate(spaces):
             parents = np.array([c.values for c, _ in best[:64] if c.space == index], dtype=np.int64)
             values = self._survivors(space, parents, lambda v, i=index: score(i, v), rng)
             points = score(index, values)
-            pool += [(float(p), Candidate(index, tuple(row))) for p, row in zip(points, values.tolist(), strict=True)]
-        pool.sort(key=lambda item: (item[0], item[1].space, item[1].values))
-        ranked = [candidate for _, candidate in pool if candidate not in seen]
+            order = np.lexsort((*values.T[::-1], points))
+            fresh = [(float(points[n]), Candidate(index, tuple(values[n].tolist()))) for n in order]
+            pool += [(p, place, c) for place, (p, c) in enumerate((p, c) for p, c in fresh if c not in seen)]
+        # nothing measured yet: the model may be wrong about a whole space, so each gets its turn
+        pool.sort(key=lambda item: (item[0] if best else item[1], item[2].space, item[2].values))
+        ranked = [candidate for *_, candidate in pool]
         chosen = self._diverse(ranked, count - int(self.explore * count))
         taken = {*seen, *chosen}
         chosen += RandomSearch().propose(spaces, count - len(chosen), score, best, taken, rng)

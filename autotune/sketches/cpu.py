@@ -6,7 +6,7 @@ tile only and one that varies with its columns only: matmul and its kin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ def _as_contraction(nest: Nest) -> Contraction | None:
     if len(order) < 2:
         return None
     row, column = order[-2:]
-    operands = [f for f in nest.footprints if not f.written and f.buffer != results[0].buffer]
+    operands = [f for f in nest.footprints if not f.written and f.buffer != results[0].buffer and len(f.axes) <= 4]
     of_rows = next(((f.buffer, f.axes.index(row)) for f in operands if row in f.axes and column not in f.axes), None)
     of_columns = next(((f.buffer, f.axes.index(column)) for f in operands if column in f.axes and row not in f.axes), None)
     if of_rows is None and of_columns is None:
@@ -138,7 +138,7 @@ def _pack(
         rest = index[:dimension] + index[dimension + 1 :]
         return (index[dimension] // width, *rest, index[dimension] % width)
 
-    s.transform_layout(copy.name, panels)
+    s.transform_layout(copy.name, _of_rank[rank](panels))
     panel, lane = s.split(loops[dimension], [None, width])
     s.reorder(panel, *(loop for n, loop in enumerate(loops) if n != dimension), lane)
     if at is None:
@@ -147,6 +147,15 @@ def _pack(
         s.vectorize(lane)
     else:
         s.unroll(lane)
+
+
+# An index map has one named parameter for each dimension.
+_of_rank: dict[int, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    1: lambda f: lambda i: f(i),
+    2: lambda f: lambda i, j: f(i, j),
+    3: lambda f: lambda h, i, j: f(h, i, j),
+    4: lambda f: lambda g, h, i, j: f(g, h, i, j),
+}
 
 
 def _plain_all(s: Schedule, knob: AskKnob, found: Sequence[Nest], target: Target, vector: bool) -> list[Any]:
@@ -179,9 +188,8 @@ def _plain(s: Schedule, knob: AskKnob, nest: Nest, target: Target, vector: bool)
 
 
 def _upto(choices: Sequence[int], limit: int) -> list[int]:
-    """The choices up to the limit, and the next one, which covers it; at least one."""
-    within = [c for c in choices if c < limit]
-    return within + [c for c in choices if c >= limit][:1]
+    """The choices below the limit, and the limit itself if it is in their range."""
+    return [c for c in choices if c < limit] + ([limit] if limit <= choices[-1] else [])
 
 
 def _product(values: Any) -> int:

@@ -52,7 +52,13 @@ def test_a_small_space_is_used_up(search):
 
 @pytest.mark.parametrize("search", [EvolutionarySearch(), EvolutionarySearch(exhaustive=10)])
 def test_the_model_leads_to_the_best_point(search):
-    assert propose(search, [Bowl(), Bowl()])[0] == Candidate(0, (16, 64))
+    measured = [(Candidate(0, (1, 1)), 1.0)]
+    assert propose(search, [Bowl(), Bowl()], best=measured)[:2] == [Candidate(0, (16, 64)), Candidate(0, (8, 64))]
+
+
+def test_the_first_batch_looks_into_every_space():
+    found = propose(EvolutionarySearch(explore=0), [Bowl(), Bowl(), Bowl()])
+    assert [c.space for c in found[:6]] == [0, 1, 2, 0, 1, 2]
 
 
 def test_evolution_climbs_in_a_space_too_large_to_list():
