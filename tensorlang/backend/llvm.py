@@ -18,6 +18,12 @@ from tensorlang.passes.compact import compact
 from tensorlang.passes.flatten import flatten
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
+from tensorlang.passes.partition import partition
+from tensorlang.passes.promote import promote
+from tensorlang.passes.tidy import tidy
+from tensorlang.passes.tighten import tighten
+from tensorlang.passes.unroll import unroll
+from tensorlang.passes.vectorize import vectorize
 from tensorlang.runtime import threads
 from tensorlang.target.target import Target
 
@@ -25,6 +31,13 @@ PASSES = [
     lower_init,
     lower_blocks,
     compact,
+    tighten,
+    tidy,
+    partition,
+    tidy,
+    unroll,
+    vectorize,
+    promote,
     flatten,
     allocs,
 ]

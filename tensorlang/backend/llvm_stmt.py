@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorlang.backend.llvm_code import Code, constant, memory_type, splat, suffix, value_type
+from tensorlang.backend.llvm_code import Code, memory_type, suffix, value_type
 from tensorlang.backend.llvm_expr import Values
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
@@ -23,14 +23,15 @@ from tensorlang.ir.nodes import (
     Func,
     If,
     LetStmt,
+    Load,
     Ramp,
     Seq,
-    Size,
     Stmt,
     Store,
     Var,
 )
-from tensorlang.passes.allocs import STACK, THREAD, WORKSPACE, workspace_layout
+from tensorlang.passes.allocs import STACK, WORKSPACE, workspace_layout
+from tensorlang.passes.promote import REGISTER
 from tensorlang.target.target import Target
 
 Argument = Buffer | Var  # what a body needs from outside: memory, or a scalar
@@ -190,7 +191,7 @@ class Statements:
 
     def _alloc(self, stmt: Alloc) -> None:
         buffer = stmt.buffer
-        if buffer.scope == STACK:
+        if buffer.scope in (STACK, REGISTER):
             size = buffer.shape[0]
             if not isinstance(size, Const):
                 raise BuildError(f"{buffer.name} is on the stack, but its size {size!r} is not constant")
@@ -242,8 +243,6 @@ class Statements:
 
 
 def _buffers(stmt: Stmt) -> set[Buffer]:
-    from tensorlang.ir.nodes import Load
-
     return {n.buffer for n in walk.visit(stmt) if isinstance(n, Load | Store)}
 
 

@@ -1,7 +1,8 @@
 """allocs: where each allocation lives, said by the scope of its buffer.
 
 *stack* for small buffers of constant size; *workspace* for the rest, memory that the caller of the kernel provides
-once; *thread* for those of them inside a parallel loop, of which each thread has its own.
+once; *thread* for those of them inside a parallel loop, of which each thread has its own. The accumulators that promote
+made keep their scope, *register*.
 
     alloc P: f32[64, 1024] @ global  ->  alloc P: f32[65536] @ workspace
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.nodes import PARALLEL, Alloc, Buffer, Const, Expr, For, Func, Size, Stmt, const
+from tensorlang.passes.promote import REGISTER
 from tensorlang.target.target import Target
 
 STACK, WORKSPACE, THREAD = "stack", "workspace", "thread"
@@ -19,7 +21,7 @@ _STACK_BYTES = 16 << 10  # of one buffer, and of one function; more goes to the 
 
 
 def allocs(func: Func, target: Target) -> Func:
-    """Every Alloc of the result has one of the three scopes."""
+    """Every Alloc of the result has one of these scopes."""
     used = {STACK: 0}
 
     def go(stmt: Stmt, parallel: bool) -> Stmt:
@@ -34,6 +36,8 @@ def allocs(func: Func, target: Target) -> Func:
 
 
 def _place(buffer: Buffer, parallel: bool, used: dict[str, int]) -> Buffer:
+    if buffer.scope == REGISTER:
+        return buffer
     size = size_bytes(buffer)
     scope = THREAD if parallel else WORKSPACE
     if isinstance(size, Const) and used[STACK] + size.value <= _STACK_BYTES:

@@ -1,0 +1,205 @@
+"""promote: elements that a serial loop updates again and again stay in registers while it runs.
+
+    C[i, ramp(0, 16)] = 0.0                          acc[ramp(0, 16)] = 0.0
+    for k in 64:                                     for k in 64:
+      C[i, ramp(0, 16)] =                    ->        acc[ramp(0, 16)] =
+        fma(A[i, k], B[k, ramp(0, 16)],                  fma(A[i, k], B[k, ramp(0, 16)],
+            C[i, ramp(0, 16)])                               acc[ramp(0, 16)])
+                                                     C[i, ramp(0, 16)] = acc[ramp(0, 16)]
+
+A buffer qualifies if all that the loop reads and writes of it are the same elements in each iteration, under the same
+mask, and if any two of these places are equal or provably disjoint. LLVM cannot see that for rows of unknown length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tensorlang.arith.simplify import simplify
+from tensorlang.ir import ops, walk
+from tensorlang.ir.nodes import (
+    ONE,
+    SERIAL,
+    Alloc,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Func,
+    If,
+    Let,
+    LetStmt,
+    Load,
+    Node,
+    Op,
+    Ramp,
+    Seq,
+    Stmt,
+    Store,
+    Var,
+    const,
+    seq,
+)
+from tensorlang.passes.tighten import needs
+from tensorlang.passes.tools import add_const, has_load
+from tensorlang.target.target import Target
+
+REGISTER = "register"
+Place = tuple[tuple[Expr, ...], Expr | None]  # subscripts and mask
+
+
+def promote(func: Func, target: Target) -> Func:
+    """Accumulators become Allocs of scope register. Needs unroll and vectorize before it and flatten after it."""
+    return func.with_body(_promoted(func.body, 2 * target.registers))
+
+
+def _promoted(stmt: Stmt, most: int) -> Stmt:
+    """Outermost loops first: what stays in registers across all of a nest need not do so again inside."""
+    parts: list[Stmt] = []
+    for part in stmt.stmts if isinstance(stmt, Seq) else (stmt,):
+        if not isinstance(part, For):
+            parts.append(walk.map_children(part, lambda n: _promoted(n, most) if isinstance(n, Stmt) else n))
+            continue
+        accumulators = _accumulators(part, most) if part.kind == SERIAL else []
+        loop: Stmt = part
+        for accumulator in accumulators:
+            loop = accumulator.inside(loop)
+        loop = walk.map_children(loop, lambda n: _promoted(n, most) if isinstance(n, Stmt) else n)
+        for accumulator in accumulators:
+            loop = accumulator.around(loop, part, parts)
+        parts.append(loop)
+    return seq(*parts)
+
+
+# ------------------------------------------------------------------------------------------------ what qualifies
+@dataclass
+class _Uses:
+    """The accesses to one buffer inside a loop."""
+
+    places: dict[Place, int] = field(default_factory=dict)  # in order of appearance -> lanes
+    stored: bool = False
+    fixed: bool = True  # none depends on what the loop changes, none is conditional
+
+    def add(self, access: Load | Store, bound: frozenset[Var], sure: bool) -> None:
+        place = _place(access)
+        self.places[place] = max((i.lanes for i in place[0]), default=1)
+        parts = [*place[0], *([place[1]] if place[1] is not None else [])]
+        self.fixed &= sure and not any(walk.free_vars(p) & bound or has_load(p) for p in parts)
+        self.stored |= isinstance(access, Store)
+
+
+def _place(access: Load | Store) -> Place:
+    return tuple(map(simplify, access.indices)), access.mask
+
+
+def _collect(node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, uses: dict[Buffer, _Uses]) -> None:
+    """All accesses below `node`. `mask` is that of the store that the value goes to: another mask's lanes differ."""
+    if isinstance(node, Load):
+        sure = sure and (node.mask is None or node.mask is mask)
+    if isinstance(node, Load | Store):
+        uses.setdefault(node.buffer, _Uses()).add(node, bound, sure)
+    if isinstance(node, For | Let | LetStmt):
+        bound |= {node.var}
+        sure = sure and not (isinstance(node, For) and node.kind != SERIAL)
+    if isinstance(node, Alloc):
+        uses.setdefault(node.buffer, _Uses()).fixed = False
+    conditional = isinstance(node, If) or (isinstance(node, Op) and node.op == "if_then_else")
+    for child in walk.children(node):
+        _collect(child, bound, sure and not conditional, node.mask if isinstance(node, Store) else mask, uses)
+
+
+def _accumulators(loop: For, most: int) -> list[_Accumulator]:
+    uses: dict[Buffer, _Uses] = {}
+    _collect(loop.body, frozenset((loop.var,)), True, None, uses)
+    return [
+        _Accumulator(buffer, found.places)
+        for buffer, found in uses.items()
+        if found.stored and found.fixed and len(found.places) <= most and _all_disjoint(found.places)
+    ]
+
+
+def _all_disjoint(places: dict[Place, int]) -> bool:
+    """Whether any two places have no element in common."""
+    spans = [[_span(i) for i in indices] for indices, _ in places]
+    if any(s is None for span in spans for s in span):
+        return False
+    return all(any(map(_apart, a, b)) for n, a in enumerate(spans) for b in spans[:n])
+
+
+def _span(index: Expr) -> tuple[Expr, int, int] | None:
+    """A subscript as (base, from, to): the elements base + from .. base + to - 1."""
+    if isinstance(index, Ramp):
+        base, offset = add_const(index.base)
+        if not (isinstance(index.stride, Const) and index.stride.value == 1):
+            return None
+        return base, offset, offset + index.lanes
+    base, offset = add_const(index)
+    return (base, offset, offset + 1) if index.lanes == 1 else None
+
+
+def _apart(a: tuple[Expr, int, int], b: tuple[Expr, int, int]) -> bool:
+    return a[0] is b[0] and (a[2] <= b[1] or b[2] <= a[1])
+
+
+# ------------------------------------------------------------------------------------------------- the rewriting
+class _Accumulator:
+    """The registers for the places of one buffer."""
+
+    def __init__(self, buffer: Buffer, places: dict[Place, int]):
+        self.buffer, self.lanes = buffer, places
+        self.slots: dict[Place, int] = {}
+        total = 0
+        for place, lanes in places.items():
+            self.slots[place] = total
+            total += lanes
+        self.register = Buffer(f"{buffer.name}.acc", (const(total),), buffer.dtype, REGISTER)
+
+    def _index(self, place: Place) -> tuple[Expr]:
+        slot, lanes = const(self.slots[place]), self.lanes[place]
+        return (slot if lanes == 1 else Ramp(slot, ONE, lanes),)
+
+    def inside(self, loop: Stmt) -> Stmt:
+        """`loop` working on the registers."""
+
+        def fold(node: Node) -> Node:
+            if isinstance(node, Load) and node.buffer is self.buffer:
+                return Load(self.register, self._index(_place(node)))
+            if isinstance(node, Store) and node.buffer is self.buffer:
+                return Store(self.register, self._index(_place(node)), node.value)
+            return node
+
+        return walk.transform(loop, fold)
+
+    def around(self, loop: Stmt, original: For, before: list[Stmt]) -> Stmt:
+        """`loop` with loads before and stores after; values stored right `before` it are taken from there."""
+        initial = self._stored_before(before)
+        after = [
+            Store(self.buffer, indices, Load(self.register, self._index((indices, mask))), mask)
+            for indices, mask in self.slots
+        ]
+        if initial is not None:
+            loads = [Store(self.register, self._index(place), value) for place, value in initial.items()]
+            return Alloc(self.register, seq(*loads, loop, *after))
+        loads = [
+            Store(self.register, self._index((indices, mask)), Load(self.buffer, indices, mask))
+            for indices, mask in self.slots
+        ]
+        whole = Alloc(self.register, seq(*loads, loop, *after))
+        # A loop that does not run must touch nothing.
+        runs = ops.all_of(simplify(ops.make("ge", need, ONE)) for need in needs(original))
+        return whole if isinstance(runs, Const) else If(runs, whole)
+
+    def _stored_before(self, before: list[Stmt]) -> dict[Place, Expr] | None:
+        """Take the stores to all places from the end of `before`; None, and nothing taken, unless all are there."""
+        found: dict[Place, Expr] = {}
+        first = len(before)
+        while first and isinstance(store := before[first - 1], Store) and not has_load(store.value):
+            if store.buffer is self.buffer and _place(store) in self.slots:
+                found.setdefault(_place(store), store.value)
+            first -= 1
+        if len(found) != len(self.slots):
+            return None
+        before[first:] = [
+            s for s in before[first:] if not (isinstance(s, Store) and s.buffer is self.buffer and _place(s) in found)
+        ]
+        return found

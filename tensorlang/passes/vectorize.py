@@ -1,0 +1,150 @@
+"""vectorize: loops marked so become vectors as wide as the target's registers.
+
+    for j in 40 vectorized: C[i, j] = A[j] * 2.0     (16 lanes)
+    ->
+    C[i, ramp(0, 16)] = A[ramp(0, 16)] * splat(2.0)
+    C[i, ramp(16, 16)] = ...
+    C[i, ramp(32, 8)] = ...
+
+What is left over is one narrower vector, masked if its width is no power of two or is known at run time only. Guards
+that differ between lanes become masks, and so do the conditions of if_then_else. A loop whose body has no vector
+form (an inner loop whose extent differs between lanes, an allocation) becomes a serial loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorlang.arith.simplify import simplify
+from tensorlang.ir import dtypes, ops, walk
+from tensorlang.ir.nodes import (
+    ONE,
+    SERIAL,
+    VECTORIZE,
+    ZERO,
+    Const,
+    Expr,
+    For,
+    Func,
+    If,
+    Load,
+    Ramp,
+    Stmt,
+    Store,
+    Var,
+    const,
+    seq,
+)
+from tensorlang.passes.lanes import NoVectorForm, Vectorizer
+from tensorlang.passes.tighten import minimum
+from tensorlang.target.target import Target
+
+_MOST_COPIES = 8  # vectors that one loop may become; more stay a loop over vectors
+
+
+def vectorize(func: Func, target: Target) -> Func:
+    """No loop of kind vectorize remains. Needs lower_blocks before it and flatten after it."""
+    return func.with_body(_vectorized(func.body, target))
+
+
+def _vectorized(stmt: Stmt, target: Target) -> Stmt:
+    stmt = walk.map_children(stmt, lambda n: _vectorized(n, target) if isinstance(n, Stmt) else n)
+    if not isinstance(stmt, For) or stmt.kind != VECTORIZE:
+        return stmt
+    try:
+        return _Pieces(stmt, target).all()
+    except NoVectorForm:
+        return stmt.replace(kind=SERIAL)
+
+
+@dataclass
+class _Pieces:
+    """Cuts one loop into vectors."""
+
+    loop: For
+    target: Target
+
+    def __post_init__(self) -> None:
+        widest = _widest(self.loop.body, self.loop.var)
+        self.lanes = self.target.vector_bytes // widest
+        wide_masks = self.target.has("avx512bw")
+        self.masks = wide_masks or (self.target.has("avx2") and _narrowest(self.loop.body) >= 4)
+
+    def vector(self, start: Expr, lanes: int, count: Expr | None = None) -> Stmt:
+        """Iterations start .. start + lanes - 1, of which only the first `count` happen if given."""
+        if lanes == 1 and count is None:
+            return walk.substitute(self.loop.body, {self.loop.var: start})
+        mask = None if count is None else ops.make("lt", Ramp(ZERO, ONE, lanes), count)
+        return Vectorizer(self.loop.var, start, lanes).stmt(self.loop.body, mask)
+
+    def all(self) -> Stmt:
+        """The whole loop."""
+        extent = self.loop.extent
+        if isinstance(extent, Const):
+            full, rest = divmod(int(extent.value), self.lanes)
+            return seq(self.full(const(full)), *self.rest(const(full * self.lanes), rest))
+        sizes = [int(p.value) for p in minimum(extent) if isinstance(p, Const)]
+        if self.masks and sizes and min(sizes) <= _MOST_COPIES * self.lanes:
+            starts = range(0, min(sizes), self.lanes)
+            return seq(*(self.masked(n, min(self.lanes, _power(min(sizes) - n)), extent - n) for n in starts))
+        full_vectors = simplify(extent // self.lanes)
+        done = full_vectors * self.lanes
+        left = simplify(extent - done)
+        if self.masks:
+            tail: Stmt = If(left > ZERO, self.vector(done, self.lanes, left))
+        else:
+            var = Var(f"{self.loop.var.name}.rest")
+            tail = For(var, left, SERIAL, walk.substitute(self.loop.body, {self.loop.var: done + var}))
+        return seq(self.full(full_vectors), tail)
+
+    def full(self, count: Expr) -> Stmt:
+        """`count` whole vectors from the start."""
+        if isinstance(count, Const) and count.value <= _MOST_COPIES:
+            return seq(*(self.vector(const(n * self.lanes), self.lanes) for n in range(int(count.value))))
+        var = Var(f"{self.loop.var.name}.vector")
+        return For(var, count, SERIAL, self.vector(var * self.lanes, self.lanes))
+
+    def rest(self, start: Expr, left: int) -> list[Stmt]:
+        """The last `left` iterations, fewer than a vector: one masked vector, or exact ones of 8, 4, 2, 1."""
+        if not left:
+            return []
+        width = _power(left)
+        if width == left or self.masks:
+            return [self.vector(start, width, None if width == left else const(left))]
+        return [self.vector(start, width // 2), *self.rest(start + width // 2, left - width // 2)]
+
+    def masked(self, start: int, width: int, count: Expr) -> Stmt:
+        """One vector of which `count`, perhaps none, perhaps more than there are, iterations happen."""
+        return If(count > ZERO, self.vector(const(start), width, count))
+
+
+def _power(n: int) -> int:
+    """The smallest power of two that is >= n."""
+    return 1 << (n - 1).bit_length()
+
+
+def _data(body: Stmt) -> set[str]:
+    """The dtypes of the values that `body` computes with, subscripts and conditions aside."""
+    found: set[str] = set()
+
+    def go(e: Expr) -> None:
+        if e.dtype not in ("index", "bool"):
+            found.add(e.dtype)
+        if not isinstance(e, Load):
+            for child in walk.children(e):
+                if isinstance(child, Expr):
+                    go(child)
+
+    for store in walk.find(body, Store):
+        found.add(store.buffer.dtype)
+        go(store.value)
+    return found
+
+
+def _widest(body: Stmt, var: Var) -> int:
+    """Bytes of the widest value; half floats are computed with as float32."""
+    return max(4 if d in ("float16", "bfloat16") else dtypes.bytes_of(d) for d in _data(body) | {"int8"})
+
+
+def _narrowest(body: Stmt) -> int:
+    return min(map(dtypes.bytes_of, _data(body)), default=1)
