@@ -46,7 +46,7 @@ class Program:
         """A small extent: sometimes 0, sometimes a shape variable that some placeholder has as its extent."""
         if self.sizes and self.chance(0.3):
             return self.pick(list(self.sizes))
-        return 0 if self.chance(0.02) else self.integer(1, 6)
+        return 0 if self.chance(0.02) else 1 if self.chance(0.1) else self.integer(2, 6)
 
     def add_placeholder(self, name: str) -> None:
         shape = [self.extent() for _ in range(self.integer(0, 4))]
@@ -67,7 +67,7 @@ class Program:
     # ------------------------------------------------------------------------------------------- computes
     def compute(self, name: str) -> list[tl.Tensor]:
         """One compute: elementwise (of one or two tensors) or a reduction, with at most 3 spatial axes."""
-        shape = tuple(self.extent() for _ in range(self.integer(0, 4)))
+        shape = tuple(self.extent() for _ in range(0 if self.chance(0.1) else self.integer(1, 4)))
         dtype = self.pick(tl.dtypes.DATA)
         kind = self.pick(["element", "element", "pair", "reduce", "reduce", "argmax", "ordered"])
         reduced = [tl.reduce_axis(self.extent(), f"r{n}") for n in range(self.integer(1, 3))]
@@ -149,8 +149,10 @@ class Program:
 
     def guarded(self, tensor: tl.Tensor, extents: dict) -> Expr:
         """An access that leaves the tensor, where it does not count."""
-        at = self.pick(list(extents)) * self.integer(1, 3) - self.integer(0, 3)
-        rest = [self.index(d, extents) for d in tensor.shape[1:]]
+        axis = self.pick(list(extents))
+        at = axis * self.integer(1, 3) - self.integer(0, 3)
+        others = {a: e for a, e in extents.items() if a is not axis}
+        rest = [self.index(d, others) for d in tensor.shape[1:]]
         inside = (at >= 0) & (at < tensor.shape[0])
         return tl.if_then_else(inside, tensor[(at, *rest)], tl.cast(1, "int32").astype(tensor.dtype))
 
