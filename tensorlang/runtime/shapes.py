@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from tensorlang.errors import ArgumentError, BuildError
 from tensorlang.ir import walk
@@ -31,9 +32,12 @@ class Shapes:
 
     def __init__(self, params: Sequence[Buffer], sizes: Sequence[Size]):
         self.params, self.sizes = tuple(params), tuple(sizes)
-        self._shapes = [numpy_function(p.shape, self.sizes) for p in self.params]
+        self._extents = numpy_function([extent for p in self.params for extent in p.shape], self.sizes)
+        ends = list(accumulate(len(p.shape) for p in self.params))
+        self._slices = [slice(end - len(p.shape), end) for p, end in zip(self.params, ends, strict=True)]
         self.constant = None if self.sizes else self.of(())
         self._clues = self._find_clues()
+        self._plain = self._plain_dims()
         everything = self._solvable(set(range(len(self.params))))
         for number, size in enumerate(self.sizes):
             if number not in everything:
@@ -41,13 +45,23 @@ class Shapes:
 
     def of(self, values: Sequence[int]) -> tuple[Shape, ...]:
         """The shapes of all parameters for these values of the sizes."""
-        return tuple(tuple(int(d) for d in shape(*values)) for shape in self._shapes)
+        extents = tuple(self._extents(*values))
+        return tuple([extents[where] for where in self._slices])
 
     def solve(self, given: Sequence[Shape | None]) -> tuple[int, ...]:
-        """The values of the sizes, told from the shapes of those arrays that are given.
+        """The values of the sizes, told from the shapes of those arrays that are given, each of the right rank.
 
         The dimensions that are not needed for it are not checked: compare with `of` afterwards.
         """
+        if self._plain is not None:
+            shapes = [(given[param], dim) for param, dim in self._plain]
+            values = tuple([shape[dim] for shape, dim in shapes if shape is not None])
+            if len(values) == len(self.sizes):
+                return values
+        return self._deduce(given)
+
+    def _deduce(self, given: Sequence[Shape | None]) -> tuple[int, ...]:
+        """`solve` in general: whatever dimension leaves one size unknown tells it."""
         known: dict[int, int] = {}
         progress = True
         while progress and len(known) < len(self.sizes):
@@ -85,6 +99,15 @@ class Shapes:
                     inside = tuple(n for n, size in enumerate(self.sizes) if size in free)
                     clues.append(_Clue(number, dim, inside, numpy_function([extent], self.sizes)))
         return sorted(clues, key=lambda c: not isinstance(self.params[c.param].shape[c.dim], Size))
+
+    def _plain_dims(self) -> list[tuple[int, int]] | None:
+        """For each size the first (parameter, dimension) that is this size and nothing else, if all have one."""
+        found: dict[int, tuple[int, int]] = {}
+        for clue in self._clues:
+            extent = self.params[clue.param].shape[clue.dim]
+            if isinstance(extent, Size):
+                found.setdefault(clue.sizes[0], (clue.param, clue.dim))
+        return [found[n] for n in range(len(self.sizes))] if len(found) == len(self.sizes) else None
 
     def _solvable(self, given: set[int]) -> set[int]:
         known: set[int] = set()
