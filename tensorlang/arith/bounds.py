@@ -145,9 +145,15 @@ class _Bounds:
         return P.poly(simplify(ops.make(op, *map(P.to_expr, polys)), self.ctx))
 
     def _monotone(self, x: Expr, sign: int) -> Poly | None:
-        """The least (sign 1) or greatest value of x // d and x % d, from those of x."""
-        if not (isinstance(x, Op) and x.op in ("floordiv", "mod")):
+        """The least (sign 1) or greatest value of min, max, // and %, from those of the operands."""
+        if not isinstance(x, Op):
             return None
+        if x.op in ("min", "max"):
+            ends = [self.least(P.poly(y)) if sign > 0 else self.greatest(P.poly(y)) for y in x.args]
+            return None if any(e is None for e in ends) else self._extremum(x.op, [e for e in ends if e is not None])
+        return self._of_division(x, sign) if x.op in ("floordiv", "mod") else None
+
+    def _of_division(self, x: Op, sign: int) -> Poly | None:
         u, d = map(P.poly, x.args)
         value = P.value_of(d)
         if not self._is_free(d) or (value is not None and value < 1):
