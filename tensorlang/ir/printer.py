@@ -176,12 +176,12 @@ class _Printer:
         raise TypeError(f"the printer does not know {type(expr).__name__}")
 
     def op(self, expr: Op, depth: int) -> tuple[str, int]:
-        row = OPS[expr.op]
+        row = OPS.get(expr.op)
         if expr.op == "cast":
             return f"{dtypes.short(expr.dtype)}({self.args(expr.args, depth)})", _ATOM
         if expr.op == "reinterpret":
             return f"reinterpret_{dtypes.short(expr.dtype)}({self.args(expr.args, depth)})", _ATOM
-        if not row.symbol:
+        if row is None or not row.symbol or len(expr.args) != row.arity:
             return f"{expr.op}({self.args(expr.args, depth)})", _ATOM
         if row.arity == 1:
             return row.symbol + self.expr(expr.args[0], row.precedence + 1, depth), row.precedence

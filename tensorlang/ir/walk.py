@@ -12,6 +12,7 @@ from tensorlang.ir.nodes import (
     Alloc,
     Block,
     Buffer,
+    Const,
     Expr,
     For,
     Func,
@@ -211,6 +212,8 @@ def same(a: Any, b: Any, pairs: dict[Any, Any] | None = None) -> bool:
         return pairs[a] is b
     if type(a) is not type(b):
         return False
+    if isinstance(a, Const):  # interned; so NaN equals itself, and -0.0 differs from 0.0
+        return a is b
     if isinstance(a, Var):
         return pairs.get(a, a) is b
     if isinstance(a, tuple):

@@ -49,7 +49,7 @@ A = Buffer("A", extents(4, 8), "float32")
         (i // (j % 2), "i // (j % 2)"),
         (-i, "-i"),
         (-(i + j), "-(i + j)"),
-        (-(-i), "-(-i)"),
+        (ops.make("neg", -i), "-(-i)"),
         (ops.make("neg", const(-3) * i), "-(-3 * i)"),
         ((i < j) & ~(j < k), "i < j and not j < k"),
         (~((i < j) & p), "not (i < j and p)"),
