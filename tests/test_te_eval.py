@@ -5,6 +5,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang import te_eval
+from tensorlang.ir import interp
 from tensorlang.te_eval import evaluate
 from tensorlang.topi.linalg import matmul
 
@@ -147,3 +148,18 @@ def test_arrays_that_do_not_fit_are_refused():
     b = tl.placeholder((n + 1,), name="b")
     with pytest.raises(tl.ArgumentError, match="size n is not known"):
         evaluate(tl.compute((n,), lambda i: b[i]), {b: np.zeros(4, "float32")})
+
+
+def test_softmax_of_random_floats_agrees_with_numpy_and_the_interpreter(rng):
+    n = tl.var("n")
+    a, k = tl.placeholder((n, 7), name="a"), tl.reduce_axis(7)
+    top = tl.compute((n,), lambda i: tl.max(a[i, k], axis=k), name="top")
+    e = tl.compute((n, 7), lambda i, j: tl.exp(a[i, j] - top[i]), name="e")
+    total = tl.compute((n,), lambda i: tl.sum(e[i, k], axis=k), name="total")
+    c = tl.compute((n, 7), lambda i, j: e[i, j] / total[i], name="c")
+    x = rng.standard_normal((5, 7)).astype("float32")
+    expected = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(evaluate(c, {a: x})[0], expected, rtol=1e-6)
+    got = np.full((5, 7), np.nan, "float32")
+    interp.run(tl.create_func(c), [x, got])
+    np.testing.assert_allclose(got, expected, rtol=1e-6)

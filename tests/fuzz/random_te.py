@@ -42,6 +42,10 @@ class Program:
     def pick(self, options):
         return options[self.integer(0, len(options))]
 
+    def dtype(self) -> str:
+        """Any dtype; every other time a float, as only those fuse."""
+        return self.pick(tl.dtypes.FLOATS if self.chance(0.5) else tl.dtypes.DATA)
+
     def extent(self):
         """A small extent: sometimes 0, sometimes a shape variable that some placeholder has as its extent."""
         if self.sizes and self.chance(0.3):
@@ -54,7 +58,7 @@ class Program:
             size = tl.var(f"n{len(self.sizes)}")
             self.sizes[size] = self.integer(1, 6)
             shape[0] = size
-        tensor = tl.placeholder(tuple(shape), self.pick(tl.dtypes.DATA), name=name)
+        tensor = tl.placeholder(tuple(shape), self.dtype(), name=name)
         self.inputs[tensor] = np.empty(0)
         self.tensors.append(tensor)
 
@@ -68,7 +72,7 @@ class Program:
     def compute(self, name: str) -> list[tl.Tensor]:
         """One compute: elementwise (of one or two tensors) or a reduction, with at most 3 spatial axes."""
         shape = tuple(self.extent() for _ in range(0 if self.chance(0.1) else self.integer(1, 4)))
-        dtype = self.pick(tl.dtypes.DATA)
+        dtype = self.dtype()
         kind = self.pick(["element", "element", "pair", "reduce", "reduce", "argmax", "ordered"])
         reduced = [tl.reduce_axis(self.extent(), f"r{n}") for n in range(self.integer(1, 3))]
 
