@@ -1,0 +1,307 @@
+"""compute_at, reverse_compute_at."""
+
+import numpy as np
+import pytest
+from programs import (
+    before_and_after,
+    biased_matmul,
+    blur,
+    chain,
+    check_numbers,
+    convolution,
+    matmul,
+    normalised,
+    outputs,
+    refused,
+    running,
+)
+
+import tensorlang as tl
+from tensorlang.ir.nodes import Alloc
+from tensorlang.ir.walk import find
+from tensorlang.passes.compact import compacted
+from tensorlang.passes.lower_blocks import lower_blocks
+from tensorlang.passes.lower_init import lower_init
+from tensorlang.schedule.schedule import Schedule
+from tensorlang.target.target import Target
+
+HOST = Target("llvm")
+
+
+def compact_form(s):
+    return compacted(lower_blocks(lower_init(s.func, HOST), HOST))
+
+
+def shapes(s):
+    """The shapes of the buffers once they are compact."""
+    return {alloc.buffer.name: repr(list(alloc.buffer.shape)) for alloc in find(compact_form(s), Alloc)}
+
+
+def check(before, s, sizes={}):
+    """As check_numbers, and the same once buffers are compact."""
+    check_numbers(before, s, sizes)
+    for expected, got in zip(outputs(before, sizes), outputs(compact_form(s), sizes), strict=True):
+        np.testing.assert_array_equal(expected, got)
+
+
+# ----------------------------------------------------------------------------------------------------- compute_at
+def test_compute_at(golden):
+    s = Schedule(blur(10, 11))
+    before = s.func
+    i0, _ = s.split("C.i", [None, 4])
+    s.compute_at("H", i0)
+    golden("schedule/compute_at", before_and_after(before, s))
+    check(before, s)
+    assert shapes(s)["H"] == "[6, 11]"
+
+
+def test_a_chain_moves_consumers_first():
+    s = Schedule(blur(10, 11))
+    before = s.func
+    i0, j0, _, _ = s.tile(["C.i", "C.j"], [4, 3])
+    s.compute_at("H", j0)
+    s.compute_at("P", j0)
+    s.cache_read("P", "A", "local")
+    s.compute_at("A.local", i0)
+    check(before, s)
+    assert shapes(s) == {"H": "[6, 3]", "P": "[6, 5]", "A.local": "[6, 11]"}
+
+
+def test_a_sliding_producer_at_every_loop():
+    for depth in range(4):
+        s = Schedule(convolution(9, 10))
+        before = s.func
+        s.compute_at("P", s.loops("C")[depth])
+        check(before, s)
+        assert shapes(s)["P"] == ["[3, 12]", "[3, 3]", "[1, 3]", "[1, 1]"][depth]
+
+
+def test_a_block_moves_in_and_out_again():
+    s = Schedule(convolution(9, 10))
+    before = s.func
+    i, j, y, _ = s.loops("C")
+    for loop in (j, i, y, j):
+        s.compute_at("P", loop)
+        check(before, s)
+
+
+def test_reductions_are_producers_too():
+    s = Schedule(normalised(7, 9))
+    before = s.func
+    i0, _ = s.split("C.i", [None, 2])
+    s.compute_at("total", i0)
+    s.compute_at("E", i0)
+    s.compute_at("top", i0)
+    check(before, s)
+    assert shapes(s) == {"total": "[2]", "E": "[2, 9]", "top": "[2]"}
+
+
+def test_recomputed_reduction():
+    """Rows of a matmul are computed anew for each row of the consumer that needs them."""
+    c = matmul(9, 5, 6)
+    d = tl.compute((7, 5), lambda i, j: c[i, j] + c[i + 1, j] + c[i + 2, j], name="D")
+    s = Schedule(d)
+    before = s.func
+    s.compute_at("C", "D.j")
+    check(before, s)
+    assert shapes(s)["C"] == "[3, 1]"
+
+
+def test_several_consumers_under_one_loop():
+    a = tl.placeholder((10,), name="A")
+    p = tl.compute((10,), lambda i: a[i] * 2.0, name="P")
+    q = tl.compute((10,), lambda i: p[i] + 1.0, name="Q")
+    c = tl.compute((10,), lambda i: p[9 - i] + q[i], name="C")
+    s = Schedule(c)
+    before = s.func
+    error = refused(s, "consumer_outside_loop", lambda: s.compute_at("P", "C.i"))
+    assert error.hint == "no loop"
+    s.compute_at("Q", "C.i")
+    s.compute_at("P", "C.i")
+    check(before, s)
+
+
+def test_tuples_move_together():
+    a = tl.placeholder((8, 6), name="A")
+    p, q = tl.compute((8, 6), lambda i, j: (a[i, j] + 1.0, a[i, j] * 2.0), name="P")
+    c = tl.compute((7, 6), lambda i, j: p[i, j] + q[i + 1, j], name="C")
+    s = Schedule(c)
+    before = s.func
+    s.compute_at("P", "C.i")
+    check(before, s)
+
+
+def test_symbolic_sizes():
+    n = tl.var("n")
+    s = Schedule(blur(n, 10))
+    before = s.func
+    i0, _ = s.split("C.i", [None, 4])
+    s.compute_at("H", i0)
+    s.compute_at("P", i0)
+    for value in (0, 1, 4, 9):
+        check(before, s, {"n": value})
+    assert shapes(s) == {"H": "[6, 10]", "P": "[6, 12]"}
+
+
+def test_knobs():
+    """With open knobs the boxes are expressions over them."""
+    t, u = tl.knob("t", (1, 2, 4)), tl.knob("u", (1, 3))
+    s = Schedule(blur(10, 11))
+    i0, i1 = s.split("C.i", [None, t])
+    j0, j1 = s.split("C.j", [None, u])
+    s.reorder(i0, j0, i1, j1)
+    s.compute_at("H", j0)
+    s.compute_at("P", j0)
+    assert repr([loop.extent for loop in s.loops("H")[2:]]) == "[t + 2, u]"
+    assert shapes(s) == {"H": "[t + 2, u]", "P": "[t + 2, u + 2]"}
+
+
+def test_compute_at_needs_an_intermediate():
+    s = Schedule(matmul())
+    assert "cache_write" in refused(s, "writes_parameter", lambda: s.compute_at("C", "C.i")).hint
+
+
+def test_compute_at_needs_a_sole_writer():
+    s = Schedule(normalised())
+    s.decompose_reduction("total", s.loops("total")[1])
+    assert "decompose_reduction" in refused(s, "several_writers", lambda: s.compute_at("total", "C.i")).hint
+
+
+def test_compute_at_names_the_legal_loops():
+    s = Schedule(blur())
+    error = refused(s, "consumer_outside_loop", lambda: s.compute_at("P", "C.i"))
+    assert error.hint == "H.i, H.j"
+    assert "^^^" in error.excerpt
+    assert refused(s, "consumer_outside_loop", lambda: s.compute_at("H", "H.i")).hint == "C.i, C.j"
+
+
+def test_compute_at_needs_complete_inputs():
+    s = Schedule(normalised())
+    s.compute_at("total", "C.i")
+    s.compute_at("E", "C.i")
+    s.compute_at("top", "C.i")
+    error = refused(s, "consumer_outside_loop", lambda: s.compute_at("E", "total.l_1"))
+    assert error.hint == "C.i"
+
+
+def test_compute_at_needs_scalar_loops():
+    s = Schedule(chain())
+    s.vectorize("C.j")
+    assert refused(s, "vector_loop", lambda: s.compute_at("P", "C.j")).hint == "C.i"
+
+
+@pytest.mark.parametrize("move", ["compute_at", "reverse_compute_at"])
+def test_moved_loops_were_plain(move):
+    block, loop = ("P", "C.i") if move == "compute_at" else ("C", "P.i")
+    s = Schedule(chain())
+    s.parallel(f"{block}.i")
+    refused(s, "loop_kind", lambda: getattr(s, move)(block, loop))
+    s = Schedule(chain())
+    s.annotate(f"{block}.j", "note", "hot")
+    refused(s, "loop_annotated", lambda: getattr(s, move)(block, loop))
+
+
+def test_blocks_that_overwrite_stay():
+    s = Schedule(running())
+    refused(s, "overwrites", lambda: s.compute_at("P", "C.x"))
+    refused(s, "overwrites", lambda: s.reverse_compute_at("C", "C.t"))
+
+
+def test_under_a_parallel_loop():
+    s = Schedule(blur())
+    before = s.func
+    s.parallel("C.i")
+    s.compute_at("H", "C.i")
+    s.compute_at("P", "C.i")
+    check(before, s)
+
+
+# --------------------------------------------------------------------------------------------- reverse_compute_at
+def test_reverse_compute_at(golden):
+    s = Schedule(biased_matmul(10, 12, 7))
+    before = s.func
+    i0, j0, _, _ = s.tile(["C.i", "C.j"], [4, 5])
+    s.reverse_compute_at("E", j0)
+    golden("schedule/reverse_compute_at", before_and_after(before, s))
+    check(before, s)
+    assert shapes(s)["C"] == "[4, 5]"
+
+
+def test_write_back_of_a_cache_at_every_loop():
+    for depth in range(4):
+        s = Schedule(matmul(10, 11, 7))
+        before = s.func
+        copy = s.cache_write("C", "local")
+        i0, j0, i1, j1 = s.tile(["C.i", "C.j"], [4, 3])
+        s.reverse_compute_at(copy, (i0, j0, i1, j1)[depth])
+        check(before, s)
+        assert shapes(s)["C.local"] == ["[4, 11]", "[4, 3]", "[1, 3]", "[1, 1]"][depth]
+
+
+def test_a_row_reduction_follows_its_rows():
+    s = Schedule(normalised(7, 9))
+    before = s.func
+    i0, i1 = s.split("E.i", [None, 3])
+    s.reverse_compute_at("total", i0)
+    s.reverse_compute_at("C", i0)
+    check(before, s)
+    assert refused(s, "reduction_split", lambda: s.reverse_compute_at("total", "E.j")).hint
+
+
+def test_nested_guards_leave_no_gap():
+    """32 does not divide 100, nor 10 what is left: the inner guard bounds what one outer iteration produces."""
+    a = tl.placeholder((50,), name="A")
+    p = tl.compute((50,), lambda i: a[i] * 2.0, name="P")
+    s = Schedule(tl.compute((50,), lambda i: p[i] + 1.0, name="C"))
+    before = s.func
+    i0, rest = s.split("P.i", [None, 16])
+    s.split(rest, [None, 5])
+    s.reverse_compute_at("C", i0)
+    check(before, s)
+
+
+def test_strided_production_has_gaps():
+    a = tl.placeholder((12,), name="A")
+    p = tl.compute((12,), lambda i: a[i] * 2.0, name="P")
+    s = Schedule(tl.compute((12,), lambda i: p[i] + 1.0, name="C"))
+    i0, i1 = s.split("P.i", [3, 4])
+    s.reorder(i1, i0)
+    assert refused(s, "not_gapless", lambda: s.reverse_compute_at("C", i1))
+
+
+def test_reverse_compute_at_needs_a_producer_there():
+    s = Schedule(blur())
+    assert refused(s, "no_producer_in_loop", lambda: s.reverse_compute_at("C", "P.i")).hint == "H.i, H.j"
+
+
+def test_reverse_compute_at_needs_complete_producers():
+    s = Schedule(biased_matmul())
+    error = refused(s, "producer_incomplete", lambda: s.reverse_compute_at("E", "C.k"))
+    assert error.hint == "C.i, C.j"
+
+
+def test_reverse_compute_at_needs_elements_produced_there():
+    s = Schedule(blur())
+    refused(s, "not_elementwise", lambda: s.reverse_compute_at("C", "H.i"))
+    s.reverse_compute_at("H", "P.i")
+
+
+def test_reverse_compute_at_needs_other_inputs_before():
+    s = Schedule(normalised())
+    refused(s, "producer_not_before", lambda: s.reverse_compute_at("C", "E.i"))
+
+
+def test_reverse_compute_at_needs_scalar_loops():
+    s = Schedule(chain())
+    s.vectorize("P.j")
+    assert refused(s, "vector_loop", lambda: s.reverse_compute_at("C", "P.j")).hint == "P.i"
+
+
+def test_reverse_compute_at_symbolic():
+    n = tl.var("n")
+    s = Schedule(biased_matmul(n, 6, n))
+    before = s.func
+    i0, _ = s.split("C.i", [None, 4])
+    s.reverse_compute_at("E", i0)
+    for value in (0, 1, 5, 8):
+        check(before, s, {"n": value})
