@@ -16,6 +16,7 @@ from tensorlang.ir.nodes import Func
 from tensorlang.passes.allocs import allocs
 from tensorlang.passes.compact import compact
 from tensorlang.passes.flatten import flatten
+from tensorlang.passes.legalize_half import legalize_half
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.partition import partition
@@ -38,6 +39,7 @@ PASSES = [
     unroll,
     vectorize,
     promote,
+    legalize_half,
     flatten,
     allocs,
 ]

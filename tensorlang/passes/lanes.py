@@ -5,7 +5,24 @@ from __future__ import annotations
 from tensorlang.arith.affine import linear
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import ONE, ZERO, Expr, For, If, Let, LetStmt, Load, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
+from tensorlang.ir.nodes import (
+    ONE,
+    ZERO,
+    Expr,
+    For,
+    If,
+    Let,
+    LetStmt,
+    Load,
+    Op,
+    Ramp,
+    Seq,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    seq,
+)
 from tensorlang.passes.tools import has_load
 
 

@@ -97,7 +97,7 @@ def needs(stmt: Stmt) -> tuple[Expr, ...]:
             parts = linear(need, (stmt.var,))
             if parts is not None and isinstance(s := parts[0].get(stmt.var, ZERO), Const) and s.value < 0:
                 found.append(parts[1])  # largest where the variable is 0
-        return tuple({e: None for e in map(simplify, found)})
+        return tuple(dict.fromkeys(map(simplify, found)))
     if isinstance(stmt, Seq) and stmt.stmts:
         each = [set(needs(s)) for s in stmt.stmts]
         return tuple(e for e in needs(stmt.stmts[0]) if all(e in others for others in each))

@@ -57,7 +57,7 @@ class Target:
 
     def has(self, feature: str) -> bool:
         """Whether the CPU has an instruction set, by LLVM's name: `target.has("f16c")`."""
-        stated = dict((f[1:], f[0] == "+") for f in self.features.split(",") if f)
+        stated = {f[1:]: f[0] == "+" for f in self.features.split(",") if f}
         return stated[feature] if feature in stated else feature in _LEVELS.get(self.cpu, ())
 
 
@@ -81,7 +81,7 @@ def _is_x86() -> bool:
 def _cache_bytes(level: int, typical: int) -> int:
     """Bytes of data cache at a level of this machine; `typical` where the system does not tell."""
     for index in _CACHES.glob("index*") if _CACHES.is_dir() else ():
-        if (index / "level").read_text().strip() == str(level) and (index / "type").read_text().strip() != "Instruction":
-            size = (index / "size").read_text().strip()
+        at, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if at == str(level) and kind != "Instruction":
             return int(size.rstrip("KMG")) << {"K": 10, "M": 20, "G": 30}.get(size[-1], 0)
     return typical

@@ -1,0 +1,157 @@
+"""From a scheduled program to a kernel: lower, emit, compile. The straight line, readable top to bottom."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorlang import config
+from tensorlang.backend import llvm
+from tensorlang.create_func import create_func
+from tensorlang.errors import BuildError
+from tensorlang.ir import dtypes, walk
+from tensorlang.ir.evaluate import numpy_function
+from tensorlang.ir.interp import run
+from tensorlang.ir.nodes import Block, Buffer, Expr, Func, Knob, Size
+from tensorlang.ir.printer import text
+from tensorlang.ir.verify import verify
+from tensorlang.passes.allocs import workspace_layout
+from tensorlang.runtime import threads
+from tensorlang.runtime.kernel import Kernel
+from tensorlang.runtime.shapes import Shapes
+from tensorlang.schedule.schedule import Schedule
+from tensorlang.target import target as targets
+from tensorlang.target.target import Target
+from tensorlang.te import Tensor
+
+Program = Schedule | Func | Tensor | Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A lowered program: `params` and `outputs` as the user sees them, `func` flat and ready for the backend.
+
+    A call needs workspace bytes for all threads together and, for each thread, thread bytes; both are expressions
+    over `sizes`.
+    """
+
+    params: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    sizes: tuple[Size, ...]
+    func: Func
+    target: Target
+
+    @property
+    def name(self) -> str:
+        return self.func.name
+
+    def workspace(self) -> Callable[..., int]:
+        """A function from sizes to the bytes that a call needs on this machine's threads."""
+        _, shared, thread = workspace_layout(self.func)
+        count = threads.count()
+        of_sizes = numpy_function([shared + thread * count], list(self.sizes))
+        return lambda *sizes: int(of_sizes(*sizes)[0])
+
+    def __str__(self) -> str:
+        return text(self.func)
+
+
+def lower(x: Program, target: Target | str = "llvm") -> Module:
+    """Run the passes of the target. Raises BuildError if the program cannot be compiled for it."""
+    func, machine = as_func(x), targets.of(target)
+    knobs = [v.name for v in walk.free_vars(func) if isinstance(v, Knob)]
+    if knobs:
+        raise BuildError(f"{func.name} still has open knobs: {', '.join(sorted(knobs))}")
+    lowered = func
+    for number, apply in enumerate(llvm.PASSES):
+        before, start = lowered, time.perf_counter()
+        lowered = apply(before, machine)
+        _watch(number, apply.__name__, before, lowered, time.perf_counter() - start)
+    return Module(func.params, func.outputs, walk.sizes(func), lowered, machine)
+
+
+def build(x: Program, target: Target | str = "llvm") -> Kernel:
+    """Compile a schedule, tensors or a Func into a kernel. Raises BuildError.
+
+    >>> f = build(s)
+    >>> c = f(a, b)
+    """
+    module = lower(x, target)
+    source = llvm.emit(module.func, module.target)
+    _dump(f"{module.name}.ll", source)
+    code = llvm.compile(source, module.name, module.target)
+    return Kernel(
+        name=module.name,
+        params=module.params,
+        outputs=module.outputs,
+        sizes=module.sizes,
+        entry=code.entry,
+        repeat=code.repeat,
+        workspace=module.workspace(),
+        source=lambda: source,
+        asm=code.asm,
+        keepalive=code,
+    )
+
+
+def interpret(x: Program, *args: Any) -> Any:
+    """Run a program in the interpreter, the definition of what it means: slow and exact.
+
+    Takes the inputs as NumPy arrays and returns the output, or a tuple of them.
+    """
+    func = as_func(x)
+    inputs = [p for p in func.params if not any(p is o for o in func.outputs)]
+    if len(args) != len(inputs):
+        raise BuildError(f"{func.name} takes {len(inputs)} inputs, got {len(args)}")
+    shapes = Shapes(func.params, walk.sizes(func))
+    given = {p: np.ascontiguousarray(a) for p, a in zip(inputs, args, strict=True)}
+    sizes = shapes.solve([given[p].shape if p in given else None for p in func.params])
+    for param, shape in zip(func.params, shapes.of(sizes), strict=True):
+        if param not in given:
+            given[param] = np.empty(shape, dtypes.to_numpy(param.dtype))
+    run(func, given, dict(zip(walk.sizes(func), sizes, strict=True)))
+    results = tuple(given[p] for p in func.outputs)
+    return results[0] if len(results) == 1 else results
+
+
+def as_func(x: Program) -> Func:
+    """The Func of a schedule, of tensors, or itself."""
+    if isinstance(x, Func):
+        return x
+    if isinstance(x, Schedule):
+        return x.func
+    return create_func(x)
+
+
+def _watch(number: int, name: str, before: Func, after: Func, seconds: float) -> None:
+    """What the debug dial asks for after a pass."""
+    dial = config.debug()
+    if dial >= 1:
+        level = _level(after)
+        if level is not None:
+            verify(after, level)
+        print(f"{name:16} {1e3 * seconds:8.2f} ms{' (unchanged)' if after is before else ''}", file=sys.stderr)
+    if dial >= 2 and after is not before:
+        print(text(after), file=sys.stderr)
+    if after is not before:
+        _dump(f"{before.name}.{number:02}.{name}.txt", text(after))
+
+
+def _level(func: Func) -> str | None:
+    """The level that a Func between passes has; None for vectors over buffers that are not flat yet."""
+    if all(len(p.shape) == 1 for p in func.params):
+        return "flat" if not any(True for _ in walk.find(func, Block)) else "loop"
+    return None if any(isinstance(n, Expr) and n.lanes > 1 for n in walk.visit(func)) else "loop"
+
+
+def _dump(file: str, contents: str) -> None:
+    folder = config.dump()
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / file).write_text(contents)
