@@ -134,7 +134,7 @@ def _best(options: argparse.Namespace) -> int:
         return DONE
     print(_summary(record))
     if options.trace:
-        print(task.replay(record.trace).trace.as_python(), end="")
+        print(task.replay(record.trace, record.names).trace.as_python(), end="")
     return DONE
 
 

@@ -29,7 +29,7 @@ class Record:
     """One measurement of one candidate of one task.
 
     key: hash of task and target; task: readable; target: its facts; sketch and knobs: where in the space;
-    trace: literal schedule steps, as Trace.to_json; seconds: median of one run, or None;
+    trace: literal schedule steps, as Trace.to_json; names: what they call the task's parts; seconds: median of one run, or None;
     run: 0 for the first measurement, 1 ... for later passes over the leaders; flops: floating-point operations of the task.
     """
 
@@ -40,6 +40,7 @@ class Record:
     knobs: dict[str, int]
     trace: dict[str, Any]
     status: str
+    names: list[str] = field(default_factory=list)
     reason: str = ""
     seconds: float | None = None
     spread: float = 0.0
@@ -178,6 +179,7 @@ def _fits(value: Any, spec: str) -> bool:
         "int": number and isinstance(value, int) and 0 <= value < 1 << 63,
         "float": number and 0 <= value < 1e18,
         "float | None": value is None or (number and 0 < value < 1e18),
+        "list[str]": isinstance(value, list) and all(isinstance(v, str) for v in value),
         "dict[str, Any]": isinstance(value, dict),
         "dict[str, int]": isinstance(value, dict) and all(type(v) is int and abs(v) < 1 << 63 for v in value.values()),
     }

@@ -124,13 +124,26 @@ class Task:
         made = dict(specs)
         return [a for b, a in specs if b not in outputs], [made[b] for b in self.func.outputs]
 
-    def replay(self, trace: dict[str, Any]) -> tl.Schedule:
-        """The schedule that logged steps make."""
-        return tl.Trace.from_json(json.dumps(trace)).apply(self.func, target=self.target)
+    @cached_property
+    def names(self) -> list[str]:
+        """What traces call the parameters, loops, blocks and buffers of the task."""
+        return analysis.names(self.func)
+
+    def replay(self, trace: dict[str, Any], names: list[str] | None = None) -> tl.Schedule:
+        """The schedule that logged steps make; `names` are those of the task that they were logged for.
+
+        Raises ScheduleError if a step is not legal here.
+        """
+        func = self.func if names is None or names == self.names else analysis.renamed(self.func, names)
+        return tl.Trace.from_json(json.dumps(trace)).apply(func, target=self.target)
 
     def build(self, schedule: tl.Schedule) -> tl.Kernel:
-        """The kernel of a schedule of this task."""
-        return tl.build(schedule, target=self.target)
+        """The kernel of a schedule of this task; its parameters have the task's own names."""
+        func = schedule.func
+        own = [p.name for p in self.func.params]
+        if [p.name for p in func.params] != own:
+            func = analysis.renamed(func, [*own, *analysis.names(func)[len(own) :]])
+        return tl.build(func, target=self.target)
 
 
 def micro_matmuls(tiles: int, rows: int, columns: int, depth: int, target: tl.Target) -> tl.Schedule:

@@ -38,7 +38,7 @@ class Result:
     @cached_property
     def schedule(self) -> Schedule:
         """The best schedule; without one, that of the analytical model."""
-        return suggest(self.task) if self.best is None else self.task.replay(self.best.trace)
+        return suggest(self.task) if self.best is None else self.task.replay(self.best.trace, self.best.names)
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -93,7 +93,7 @@ def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None
     """The fastest kernel that the log knows for the task; without one, that of the analytical model."""
     task = Task.of(computed, target)
     known = best(Database(log).records(task.key)) if log is not None else None
-    return task.build(suggest(task) if known is None else task.replay(known.trace))
+    return task.build(suggest(task) if known is None else task.replay(known.trace, known.names))
 
 
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
@@ -193,10 +193,11 @@ class Session:
     def _batch(self, runner: Runner, candidates: list[Candidate], expected: np.ndarray) -> None:
         traces = [self._spaces[c.space].trace(self._spaces[c.space].named(c.values)) for c in candidates]
         first = self.state.done
-        jobs = [{"trace": t, "number": first + n, "best": self._seconds_to_beat()} for n, t in enumerate(traces)]
+        names, beat = self.task.names, self._seconds_to_beat()
+        jobs = [{"trace": t, "names": names, "number": first + n, "best": beat} for n, t in enumerate(traces)]
         foreseen, seconds = [], []
         for at, outcome in runner.measure(jobs):
-            record = self._remember(candidates[at], traces[at], outcome)
+            record = self._remember(candidates[at], traces[at], names, outcome)
             if at + 1 < len(jobs):
                 jobs[at + 1]["best"] = self._seconds_to_beat()
             if record.ok and record.seconds is not None:
@@ -205,7 +206,9 @@ class Session:
             self._tell("measuring")
         self.state.quality = _pooled(quality(np.array(foreseen), np.array(seconds)), self.state.quality)
 
-    def _remember(self, candidate: Candidate, trace: dict[str, Any], outcome: Outcome, run: int = 0) -> Record:
+    def _remember(
+        self, candidate: Candidate, trace: dict[str, Any], names: list[str], outcome: Outcome, run: int = 0
+    ) -> Record:
         space = self._spaces[candidate.space]
         record = Record(
             key=self.task.key,
@@ -214,6 +217,7 @@ class Session:
             sketch=space.sketch.name,
             knobs=space.named(candidate.values),
             trace=trace,
+            names=names,
             run=run,
             flops=self.task.flops,
             seed=self.seed,
@@ -235,11 +239,12 @@ class Session:
             leaders = [r for r in rank(records)[:LEADERS] if r.run + 1 < PASSES]
             if not leaders:
                 return
-            jobs = [{"trace": r.trace, "number": r.run + 1, "best": None} for r in leaders]
+            jobs = [{"trace": r.trace, "names": r.names, "number": r.run + 1, "best": None} for r in leaders]
             for at, outcome in runner.measure(jobs):
                 candidate = self._candidate(leaders[at])
                 if candidate is not None:
-                    self._remember(candidate, leaders[at].trace, outcome, run=leaders[at].run + 1)
+                    leader = leaders[at]
+                    self._remember(candidate, leader.trace, leader.names, outcome, run=leader.run + 1)
                 self._tell("measuring the leaders again")
 
     def _candidate(self, record: Record) -> Candidate | None:

@@ -6,8 +6,9 @@ points at once with `numpy_function`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
@@ -32,7 +33,7 @@ from tensorlang.ir.nodes import (
     Var,
 )
 from tensorlang.ir.serial import from_json, structural_hash, to_json
-from tensorlang.ir.walk import children, find, free_vars, visit
+from tensorlang.ir.walk import children, find, free_vars, map_children, substitute, visit
 
 __all__ = [
     "Footprint",
@@ -41,8 +42,10 @@ __all__ = [
     "extents",
     "flops",
     "from_json",
+    "names",
     "nests",
     "numpy_function",
+    "renamed",
     "structural_hash",
     "to_json",
     "to_numpy",
@@ -108,6 +111,46 @@ def flops(func: Func) -> int:
 def extents(func: Func) -> dict[str, Expr]:
     """The extent of every loop by name."""
     return {loop.var.name: loop.extent for loop in find(func.body, For)}
+
+
+def names(func: Func) -> list[str]:
+    """The names of parameters, and of loops, blocks and allocated buffers in program order: all that a trace can name."""
+    return [node.var.name if isinstance(node, For) else node.name for node in _named(func)]
+
+
+def renamed(func: Func, fresh: Sequence[str]) -> Func:
+    """`func` with other names, given in the order of `names`. Raises ValueError for a wrong number of them."""
+    nodes = _named(func)
+    if len(nodes) != len(fresh):
+        raise ValueError(f"{func.name} has {len(nodes)} names, got {len(fresh)}")
+    variables: dict[Var, Expr] = {}
+    buffers: dict[Buffer, Buffer] = {}
+    blocks: dict[Block, str] = {}
+    for node, name in zip(nodes, fresh, strict=True):
+        if isinstance(node, For):
+            variables[node.var] = Var(name)
+        elif isinstance(node, Block):
+            blocks[node] = name
+        else:
+            buffers[node] = Buffer(name, node.shape, node.dtype, node.scope)
+
+    def rename(stmt: Stmt) -> Stmt:
+        if isinstance(stmt, Block):
+            return stmt.replace(name=blocks[stmt])
+        return map_children(stmt, lambda n: rename(n) if isinstance(n, Stmt) else n)
+
+    body = substitute(rename(func.body), variables, buffers)
+    params, outputs = (tuple(buffers[p] for p in group) for group in (func.params, func.outputs))
+    return Func(func.name, params, outputs, body)
+
+
+def _named(func: Func) -> list[Any]:
+    allocated_or_stmts = (
+        node.buffer if isinstance(node, Alloc) else node
+        for node in visit(func.body)
+        if isinstance(node, For | Block | Alloc)
+    )
+    return [*func.params, *allocated_or_stmts]
 
 
 def _constant(it: Iter) -> int:

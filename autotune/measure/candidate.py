@@ -27,9 +27,9 @@ def entry(setup: dict[str, Any]) -> Run:
     reference = Reference(task, setup["seed"], Path(setup["scratch"]))
 
     def run(job: dict[str, Any], phase: Phase) -> dict[str, Any]:
-        """job: trace; number; best, the seconds to beat, or None."""
+        """job: trace and names; number; best, the seconds to beat, or None."""
         phase("build")
-        kernel = task.build(task.replay(job["trace"]))
+        kernel = task.build(task.replay(job["trace"], job["names"]))
         phase("run")
         return reference.measure(kernel, job["number"] % INPUT_SETS, job["best"])
 

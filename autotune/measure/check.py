@@ -58,7 +58,8 @@ def compare(name: str, got: np.ndarray, want: np.ndarray, dtype: str, length: in
         size = np.abs(y[np.isfinite(y)])
         allowed = tolerance(dtype, length) * (np.abs(y) + (size.mean() if size.size else 0.0))
         with np.errstate(invalid="ignore"):
-            good = (np.abs(x - y) <= allowed) | (x == y) | (np.isnan(x) & np.isnan(y))
+            near = np.isfinite(y) & (np.abs(x - y) <= allowed)
+            good = near | (x == y) | (np.isnan(x) & np.isnan(y))
     else:
         good = got == want
     if good.all():

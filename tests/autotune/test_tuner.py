@@ -100,7 +100,10 @@ def test_a_log_serves_tasks_by_meaning_not_by_names(tmp_path):
     assert task.key == best.key
     assert autotune.Task.of(matmul(m=25)).key != best.key
     assert autotune.Task.of(matmul(), tl.Target("llvm", cpu="x86-64-v3")).key != best.key
-    assert autotune.Task.of(matmul(names="XYZ")).key == best.key
+    renamed = autotune.Task.of(matmul(names="XYZ"))
+    assert renamed.key == best.key
+    a, b = (np.random.default_rng(0).random(s, dtype=np.float32) for s in ((24, 18), (18, 40)))
+    np.testing.assert_allclose(autotune.compile(renamed, log=log)(Y=b, X=a), a @ b, rtol=1e-5)
 
 
 def test_every_candidate_is_legal_and_right(tmp_path):
