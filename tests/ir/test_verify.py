@@ -61,7 +61,7 @@ def test_good_funcs_pass():
 
 
 def block_with(**changes) -> Func:
-    inner, k = Var("i"), Var("k")
+    inner = Var("i")
     block = Block("S", (Iter(inner, const(4)),), (i,), TRUE, None, None, Store(B, (inner,), Load(A, (inner,))))
     return func(nest([(i, 4)], block.replace(**changes)))
 
@@ -69,7 +69,7 @@ def block_with(**changes) -> Func:
 wide = Ramp(const(0), const(1), 4)
 iter_k = Iter(Var("k"), const(4), "reduce")
 LOOP_RULES = {
-    "Ramp is illegal": func(Store(B, (wide,), Load(A, (wide,)))),
+    "Ramp is illegal": func(store(Load(A, (wide,)))),
     "Reduce is illegal": func(store(Reduce(sum_reducer(), (literal(1.0),), (iter_k,), 0))),
     "j has no value here": func(nest([(i, 4)], Store(B, (i + j,), literal(1.0)))),
     "i is bound already": func(nest([(i, 4), (i, 4)], store(literal(1.0)))),
