@@ -21,8 +21,9 @@ from benchmarks import machine
 from benchmarks.harness import BenchmarkError, Contender, Row, arguments, compare, record, show
 
 SETUP = "benchmarks.neighbour:"
-ROOT_PYTHON = machine.ROOT / ".venv-peers" / "bin" / "python"
+PEERS_PYTHON = machine.ROOT / ".venv-peers" / "bin" / "python"
 MATMUL = 512
+CHAIN, LINE = 1024, 16  # additions one after the other; floats of a cache line
 FIRST_SIZE = 1 << 18  # elements of the vectors before they are sized
 
 
@@ -93,20 +94,23 @@ def torch_multiply(n: int) -> Callable[[], Any]:
     return lambda: torch.mul(x, y, out=z)
 
 
-def launch() -> Callable[[], float]:
-    """Seconds of one of many back-to-back launches with next to nothing to do, one piece a thread."""
+def pieces(count: int) -> Callable[[], float]:
+    """Seconds of one of many back-to-back calls that run `count` pieces of about 20 us of work in parallel.
+
+    A piece is chains of additions that write a cache line of its own, so that threads share nothing. One piece needs
+    no launch; as many as threads need one, in which every thread takes part.
+    """
     import numpy as np
 
     import tensorlang as tl
 
-    n = 2 * machine.cores()
-    a = tl.placeholder((n, 16), "float32", name="A")
-    s = tl.Schedule(tl.compute((n, 16), lambda i, j: a[i, j] + 1.0, name="C"))
-    i, _ = s.loops("C")
-    piece, _ = s.split(i, [machine.cores(), None])
-    s.parallel(piece)
+    a = tl.placeholder((count, CHAIN, LINE), "float32", name="A")
+    k = tl.reduce_axis(CHAIN, name="k")
+    s = tl.Schedule(tl.compute((count, LINE), lambda i, j: tl.sum(a[i, k, j], axis=k), name="C"))
+    i, _, _ = s.loops("C")
+    s.parallel(i)
     kernel = tl.build(s)
-    x = np.ones((n, 16), np.float32)
+    x = np.ones((count, CHAIN, LINE), np.float32)
     z = kernel(x)
     return lambda: kernel.time(x, out=z, repeat=1, min_seconds=0.02).median
 
@@ -122,7 +126,7 @@ def report(rows: list[Row]) -> dict[str, float]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
-        "--torch-python", type=Path, default=ROOT_PYTHON, help="an interpreter that has torch (default: of make peers)"
+        "--torch-python", type=Path, default=PEERS_PYTHON, help="an interpreter that has torch (default: of make peers)"
     )
     parser.add_argument("--milliseconds", type=float, default=1.0, help="length of the neighbour's kernel (default 1)")
     options = parser.parse_args()
@@ -143,9 +147,23 @@ def main() -> None:
     show(f"NumPy matmul {MATMUL} (f32), alternating with kernels of {options.milliseconds} ms", rows,
          work=2 * MATMUL**3, unit="GFLOP/s")  # fmt: skip
     losses = report(rows)
-    launches = compare([Contender("launch", SETUP + "launch", threads=threads)], options.turns, options.min_seconds)
-    show("back-to-back launches", launches)
-    record("neighbour", rows + launches, losses=losses, launch_us=launches[0].median * 1e6, **length)
+    cost = launch_cost(threads, options.turns, options.min_seconds)
+    record("neighbour", rows + cost, losses=losses, launch_us=(cost[1].median - cost[0].median) * 1e6, **length)
+
+
+def launch_cost(threads: int, turns: int, min_seconds: float) -> list[Row]:
+    """One piece of work without a launch, and one for each thread with it; the difference is the cost of a launch."""
+    rows = compare(
+        [
+            Contender("one piece, no launch", SETUP + "pieces", {"count": 1}, threads),
+            Contender("a piece for each thread", SETUP + "pieces", {"count": threads}, threads),
+        ],
+        turns,
+        min_seconds,
+    )
+    show("back-to-back launches", rows)
+    print(f"  a launch on {threads} threads costs {(rows[1].median - rows[0].median) * 1e6:.2f} us")
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""Compiled programs through the calling convention: parallel loops, shape variables, dtypes, many callers."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tensorlang.ir import dtypes
+from tensorlang.runtime.kernel import Kernel
+
+
+def row_sums(parallel: bool = True) -> Kernel:
+    """C[i] = sum over j of A[i, j], of any size."""
+    n, m = tl.var("n"), tl.var("m")
+    a = tl.placeholder((n, m), "float32", name="A")
+    j = tl.reduce_axis(m, name="j")
+    s = tl.Schedule(tl.compute((n,), lambda i: tl.sum(a[i, j], axis=j), name="C"))
+    if parallel:
+        s.parallel(s.loops("C")[0])
+    return tl.build(s)
+
+
+def whole(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9, 9, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (3, 0), (2, 5), (7, 3), (129, 17)])
+def test_parallel_with_shape_variables(shape: tuple[int, int]) -> None:
+    a = whole(shape)
+    out = np.full(shape[0], np.nan, np.float32)
+    assert row_sums()(a, out=out) is out
+    assert (out == a.sum(axis=1)).all()
+
+
+def test_one_kernel_from_several_threads() -> None:
+    f, wrong = row_sums(), []
+
+    def work(seed: int) -> None:
+        for number in range(50):
+            a = whole((number, 11), seed)
+            if not (f(a) == a.sum(axis=1)).all():
+                wrong.append((seed, number))
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("dtype", dtypes.DATA)
+def test_every_dtype_passes_through(dtype: str) -> None:
+    a = tl.placeholder((5,), dtype, name="A")
+    f = tl.build(tl.compute((5,), lambda i: a[4 - i], name="C"))
+    x = np.arange(5).astype(dtypes.to_numpy(dtype))
+    y = f(x)
+    assert y.dtype == x.dtype and (y == x[::-1]).all()
+
+
+def test_several_outputs_and_an_intermediate() -> None:
+    a = tl.placeholder((6, 4), "float32", name="A")
+    b = tl.compute((6, 4), lambda i, j: a[i, j] + 1.0, name="B")
+    c = tl.compute((6, 4), lambda i, j: b[i, j] * 2.0, name="C")
+    d = tl.compute((6,), lambda i: b[i, 0], name="D")
+    f, x = tl.build([c, d]), whole((6, 4))
+    y, z = f(x)
+    assert (y == (x + 1) * 2).all() and (z == x[:, 0] + 1).all()
+
+
+def test_source_asm_and_time() -> None:
+    f, x = row_sums(), whole((8, 8))
+    assert "tl_launch" in f.source() and f.asm().strip()
+    assert f.time(x, repeat=2, min_seconds=0.001).median > 0
+
+
+def test_a_kernel_outlives_what_it_was_made_from() -> None:
+    kernels = [row_sums(parallel=False) for _ in range(3)]
+    f = kernels.pop()
+    del kernels
+    assert f(whole((2, 2))).shape == (2,)
