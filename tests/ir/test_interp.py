@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from programs import extents, literal, matmul, nest, row_sum
+from small_funcs import extents, literal, matmul, nest, row_sum
 
 from tensorlang.errors import ArgumentError
 from tensorlang.ir import dtypes, exact, interp, ops

@@ -4,7 +4,7 @@ import gc
 import pickle
 
 import pytest
-from programs import extents, literal
+from small_funcs import extents, literal
 
 from tensorlang.ir.nodes import (
     NOTHING,

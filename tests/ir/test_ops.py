@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from programs import extents, literal
+from small_funcs import extents, literal
 
 from tensorlang.errors import ExprError
 from tensorlang.ir import ops

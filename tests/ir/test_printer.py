@@ -1,7 +1,7 @@
 """Printed IR."""
 
 import pytest
-from programs import extents, literal, matmul, nest
+from small_funcs import extents, literal, matmul, nest
 
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from programs import extents, literal, matmul, nest, row_sum
+from small_funcs import extents, literal, matmul, nest, row_sum
 
 from tensorlang.errors import ExprError
 from tensorlang.ir import interp, ops, walk

@@ -1,7 +1,7 @@
 """Each rule of verify has a Func that breaks it."""
 
 import pytest
-from programs import extents, literal, matmul, nest, row_sum, sum_reducer
+from small_funcs import extents, literal, matmul, nest, row_sum, sum_reducer
 
 from tensorlang.errors import VerifyError
 from tensorlang.ir import ops

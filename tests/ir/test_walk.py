@@ -1,6 +1,6 @@
 """Traversal, substitution, comparison."""
 
-from programs import extents, literal, matmul, nest, row_sum
+from small_funcs import extents, literal, matmul, nest, row_sum
 
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import (
