@@ -215,13 +215,8 @@ class Values:
             return code.call(kind, "llvm." + _UNARY[op], (kind, args[0]))
         if op == "abs":
             return code.call(kind, "llvm.fabs", (kind, args[0]))
-        if op in ("min", "max"):  # a NaN on either side wins: b by the comparison, a by the second select
-            a, b = args
-            boolean = value_type("bool", lanes)
-            better = code.let(f"fcmp {'olt' if op == 'min' else 'ogt'} {kind} {a}, {b}")
-            best = code.let(f"select {boolean} {better}, {kind} {a}, {kind} {b}")
-            nan = code.let(f"fcmp uno {kind} {a}, {a}")
-            return code.let(f"select {boolean} {nan}, {kind} {a}, {kind} {best}")
+        if op in ("min", "max"):  # IEEE 754-2019: a NaN wins, -0.0 is below 0.0
+            return code.call(kind, f"llvm.{op}imum", (kind, args[0]), (kind, args[1]))
         if op == "isnan":
             return code.let(f"fcmp uno {kind} {args[0]}, {args[0]}")
         if op in ("isinf", "isfinite"):
