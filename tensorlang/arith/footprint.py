@@ -29,7 +29,8 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
     """The box of `buffer` that `stmt` reads in one iteration of the loops `outer`; None if it reads nothing.
 
     outer: the loops around `stmt`, outermost first; the mins are expressions over their variables, the extents are
-    free of them. ctx: facts besides these loops. What cannot be bounded counts as the whole dimension.
+    free of them. ctx: facts besides these loops. What cannot be bounded counts as the whole dimension. The buffer
+    must be allocated outside `stmt`.
 
         for i1 in 32: ... = A[i0 * 32 + i1 + 1]     # outer: i0 in 4. mins (i0 * 32 + 1,), extents (32,)
     """

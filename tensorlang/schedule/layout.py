@@ -167,7 +167,7 @@ def _padded(s: Schedule, body: Stmt, old: Buffer, new: Buffer, layout: IndexMap,
     inside = not outer or all(r in flow.blocks(outer[-1]) for r in flow.readers(body, new))
     if fresh is not None and inside and len(flow.writers(body, new)) == 1:
         is_remakeable(s, s.block_node(writer.name))
-        box = read_box(outer[-1].body, new, outer, ctx) if outer else None
+        box = read_box(flow.drop_alloc(outer[-1].body, new), new, outer, ctx) if outer else None
         ranges = needed_ranges(fresh, {new: box} if box else {}, bind_all(ctx, outer))
         return replace_node(body, whole, regenerate(s, fresh, ranges, outer, ctx))
     alloc = next(find(body, Alloc, lambda a: a.buffer is new))

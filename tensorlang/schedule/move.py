@@ -8,6 +8,7 @@ from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all, read_box
 from tensorlang.arith.prove import proves
+from tensorlang.arith.regions import accesses, covers
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
@@ -45,7 +46,8 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     requires:
       1. what the block writes is not a parameter, and no other block writes it
       2. some block reads it, and all blocks that do are inside `loop`
-      3. all blocks that write what the block reads stand before those consumers
+      3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
+         them produce all that it needs there
       4. neither `loop` nor a loop around it is vectorised
       5. the block's own loops are serial, and have no annotations
       6. the block writes each element at one spatial point only
@@ -66,6 +68,8 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     if not consumers:
         s.refuse("no_consumer", f"no block reads what {node.name} computes", at=[node])
     rest = flow.splice(s.func.body, node)
+    for buffer in buffers:
+        rest = flow.drop_alloc(rest, buffer)
     hint = _names(_loops_for_producer(rest, node, consumers))
     place = _find_loop(rest, target)
     outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
@@ -93,7 +97,9 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     boxes = {b: read_box(place.body, b, outer, ctx) for b in buffers}
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
     fresh = regenerate(s, node, ranges, outer, ctx)
-    _put(s, node, flow.splice(rest, anchor, fresh, anchor))
+    body = flow.splice(rest, anchor, fresh, anchor)
+    _finds_its_inputs(s, body, next(find(fresh, Block)), ctx, hint)
+    _put(s, node, body)
 
 
 @primitive
@@ -177,6 +183,27 @@ def _overwrites_nothing(s: Schedule, node: Block) -> None:
         if not injective(store.indices, spatial, s.context(s.func.body)):
             message = f"{node.name} may write an element of {store.buffer.name} more than once"
             s.refuse("overwrites", message, at=[node])
+
+
+def _finds_its_inputs(s: Schedule, body: Stmt, node: Block, ctx: Context, hint: str) -> None:
+    """Producers in a loop around `node` produce in each iteration what it reads there. Reason: not_produced_there."""
+    for buffer in flow.loaded(node):
+        for writer in flow.writers(body, buffer)[-1:]:
+            shared = flow.common(body, [writer, node])
+            around = (*flow.loops_above(body, shared), *([shared] if isinstance(shared, For) else []))
+            if not around:
+                continue
+            inner = bind_all(ctx, around)
+            wanted = accesses(flow.child_towards(body, shared, node), inner)[0][buffer]
+            made = accesses(flow.child_towards(body, shared, writer), inner)[1][buffer]
+            if not covers(made, wanted, inner):
+                s.refuse(
+                    "not_produced_there",
+                    f"{writer.name} is not known to produce all that {node.name} would read in one iteration of "
+                    f"{around[-1].var.name}",
+                    at=[writer],
+                    hint=hint,
+                )
 
 
 def is_remakeable(s: Schedule, node: Block) -> None:

@@ -80,9 +80,10 @@ def test_a_block_moves_in_and_out_again():
     s = Schedule(convolution(9, 10))
     before = s.func
     i, j, y, _ = s.loops("C")
-    for loop in (j, i, y, j):
+    for loop, shape in ((j, "[3, 3]"), (i, "[3, 12]"), (y, "[1, 3]"), (j, "[3, 3]")):
         s.compute_at("P", loop)
         check(before, s)
+        assert shapes(s)["P"] == shape
 
 
 def test_reductions_are_producers_too():
@@ -220,7 +221,7 @@ def test_under_a_parallel_loop():
 def test_reverse_compute_at(golden):
     s = Schedule(biased_matmul(10, 12, 7))
     before = s.func
-    i0, j0, _, _ = s.tile(["C.i", "C.j"], [4, 5])
+    _, j0, _, _ = s.tile(["C.i", "C.j"], [4, 5])
     s.reverse_compute_at("E", j0)
     golden("schedule/reverse_compute_at", before_and_after(before, s))
     check(before, s)
@@ -241,7 +242,7 @@ def test_write_back_of_a_cache_at_every_loop():
 def test_a_row_reduction_follows_its_rows():
     s = Schedule(normalised(7, 9))
     before = s.func
-    i0, i1 = s.split("E.i", [None, 3])
+    i0, _ = s.split("E.i", [None, 3])
     s.reverse_compute_at("total", i0)
     s.reverse_compute_at("C", i0)
     check(before, s)

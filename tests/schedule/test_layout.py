@@ -1,0 +1,147 @@
+"""transform_layout."""
+
+import pytest
+from programs import before_and_after, biased_matmul, chain, check_numbers, convolution, matmul, refused, running
+from test_move import check, shapes
+
+import tensorlang as tl
+from tensorlang.schedule.schedule import Schedule
+
+
+def test_transform_layout(golden):
+    s = Schedule(chain(4, 10))
+    before = s.func
+    s.transform_layout("P", lambda i, j: (j // 4, i, j % 4))
+    golden("schedule/transform_layout", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+def test_transform_layout_with_padding(golden):
+    s = Schedule(chain(4, 10))
+    before = s.func
+    s.transform_layout("P", lambda i, j: (j // 4, i, j % 4), pad_value=0.0)
+    golden("schedule/transform_layout_pad", before_and_after(before, s))
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda i, j: (j, i),
+        lambda i, j: (i // 4, j // 3, i % 4, j % 3),
+        lambda i, j: i * 12 + j,
+        lambda i, j: (j // 8, i, j // 2 % 4, j % 2),
+        lambda i, j: (11 - j, i + 2),
+    ],
+)
+@pytest.mark.parametrize("pad", [None, 1.0])
+def test_layouts(layout, pad):
+    s = Schedule(convolution(8, 10))
+    before = s.func
+    s.transform_layout("P", layout, pad_value=pad)
+    check(before, s)
+
+
+def test_layout_of_a_reduction():
+    s = Schedule(biased_matmul())
+    before = s.func
+    s.transform_layout("C", lambda i, j: (j // 5, i, j % 5), pad_value=0.0)
+    assert [b.name for b in s.blocks()] == ["C.pad", "C", "E"]
+    check_numbers(before, s)
+
+
+def packed_matmul(m, n, k, order, pad, mr=4, nr=4):
+    """A matmul as BLIS does it: panels of B under k0, panels of A under i0, a tile of C written back under j0."""
+    s = Schedule(matmul(m, n, k))
+    before = s.func
+    a, b, back = s.cache_read("C", "A", "global"), s.cache_read("C", "B", "global"), s.cache_write("C", "local")
+    i, j, kk = s.loops("C")
+    i0, i1, i2 = s.split(i, [None, 2, mr])
+    j0, j1, j2 = s.split(j, [None, 3, nr])
+    k0, k1 = s.split(kk, [None, 8])
+    s.reorder(j0, k0, i0, j1, i1, k1, i2, j2)
+    pack_a = lambda i, k: (i // mr, k, i % mr)  # noqa: E731
+    pack_b = lambda k, j: (j // nr, k, j % nr)  # noqa: E731
+    if order == "move first":
+        s.compute_at(b, k0)
+        s.compute_at(a, i0)
+    s.transform_layout("A.global", pack_a, pad_value=pad)
+    s.transform_layout("B.global", pack_b, pad_value=pad)
+    if order == "layout first":
+        s.compute_at(b, k0)
+        s.compute_at(a, i0)
+    s.reverse_compute_at(back, j0)
+    return before, s
+
+
+@pytest.mark.parametrize("order", ["layout first", "move first"])
+@pytest.mark.parametrize("pad", [None, 0.0])
+@pytest.mark.parametrize("sizes", [(21, 37, 29), (3, 2, 5), (16, 24, 16)])
+def test_packed_matmul(order, pad, sizes):
+    before, s = packed_matmul(*sizes, order=order, pad=pad)
+    check(before, s)
+    if sizes == (21, 37, 29):
+        assert shapes(s) == {"A.global": "[2, 8, 4]", "B.global": "[3, 8, 4]", "C.local": "[21, 12]"}
+
+
+def test_packed_matmul_goes_on():
+    """The loops of the packing blocks and of the block itself take further steps."""
+    before, s = packed_matmul(21, 37, 29, "layout first", 0.0)
+    *_, panel_row, panel_column = s.loops("B.global")
+    s.vectorize(panel_column)
+    s.unroll(panel_row)
+    *_, i2, j2 = s.loops("C")
+    s.unroll(i2)
+    s.vectorize(j2)
+    s.parallel(s.loops("C")[0])
+    check(before, s)
+
+
+def test_packed_matmul_with_knobs():
+    mr, nr = tl.knob("mr", (2, 4, 6)), tl.knob("nr", (8, 16))
+    _, s = packed_matmul(21, 37, 29, "layout first", 0.0, mr, nr)
+    assert shapes(s) == {"A.global": "[2, 8, mr]", "B.global": "[3, 8, nr]", "C.local": "[21, nr * 3]"}
+
+
+@pytest.mark.parametrize("n", [0, 1, 8, 11])
+def test_symbolic_sizes(n):
+    size = tl.var("n")
+    before, s = packed_matmul(size, 13, size, "layout first", 0.0)
+    check(before, s, {"n": n})
+
+
+def test_a_parameter_keeps_its_layout():
+    s = Schedule(matmul())
+    for name in ("A", "C"):
+        error = refused(s, "parameter_layout", lambda name=name: s.transform_layout(name, lambda i, j: (j, i)))
+        assert "cache_read" in error.hint
+
+
+def test_the_map_fits_the_buffer():
+    s = Schedule(chain())
+    refused(s, "index_map", lambda: s.transform_layout("P", lambda i: (i,)))
+    refused(s, "index_map", lambda: s.transform_layout("P", "rows"))
+    refused(s, "index_map", lambda: s.transform_layout("P", lambda i, j: (i - 1, j)))
+
+
+def test_elements_keep_apart():
+    s = Schedule(chain())
+    refused(s, "not_injective", lambda: s.transform_layout("P", lambda i, j: (i, j % 4)))
+    refused(s, "not_injective", lambda: s.transform_layout("P", lambda i, j: i + j))
+
+
+def test_padding_that_does_not_fit():
+    s = Schedule(chain())
+    refused(s, "bad_pad_value", lambda: s.transform_layout("P", lambda i, j: (j, i), pad_value="zero"))
+    s = Schedule(biased_matmul())
+    s.split("E.j", [None, 5])
+    s.compute_at("C", "E.j.0")
+    error = refused(s, "pad_inside_loop", lambda: s.transform_layout("C", lambda i, j: (j // 5, i, j % 5), 0.0))
+    assert "before compute_at" in error.hint
+
+
+def test_layout_of_what_several_iterations_share():
+    s = Schedule(running())
+    before = s.func
+    s.transform_layout("T", lambda x: (x // 3, x % 3), pad_value=0.0)
+    check_numbers(before, s)
