@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var
+from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import map_children, substitute
 from tensorlang.schedule import checks, dependence
@@ -47,13 +47,13 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
     ctx = s.context(node)
     extents, exact = _complete(s, node, given, ctx)
     fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
-    inner = ctx
+    around = s.context(node, rewriting=True)
     index: Expr = ZERO
     for var, extent in zip(fresh, extents, strict=True):
-        inner, index = inner.bind(var, extent), index * extent + var
-    index = simplify(index, inner)
+        around, index = around.bind(var, open_extent(extent)), index * extent + var
+    index = simplify(index, around)
     guard = TRUE if exact else index < node.extent
-    body = rebind(node.body, {node.var: index}, inner, guard)
+    body = rebind(node.body, {node.var: index}, around, guard)
     s.replace(node, nest(fresh, extents, body))
     return tuple(Loop(s, v.name) for v in fresh)
 
@@ -78,6 +78,14 @@ def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) ->
     return [extent for extent in given if extent is not None], proves(make("eq", product, node.extent), ctx)
 
 
+def open_extent(extent: Expr) -> Expr:
+    """The extent that rewrites assume: a loop of one iteration counts as having two.
+
+    So its variable stays in bindings, and a program has one structure whatever numbers its knobs become.
+    """
+    return const(2) if extent is ONE else extent
+
+
 def nest(variables: Sequence[Var], extents: Sequence[Expr], body: Stmt, kind: str = SERIAL) -> Stmt:
     """Loops around `body`, the first one outermost."""
     for var, extent in reversed(list(zip(variables, extents, strict=True))):
@@ -88,11 +96,11 @@ def nest(variables: Sequence[Var], extents: Sequence[Expr], body: Stmt, kind: st
 def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = TRUE) -> Stmt:
     """`stmt` with loop variables replaced in extents, bindings and predicates; every block also gets `guard`.
 
-    `ctx` is what holds where `stmt` stands, the variables of `values` and `guard` included.
+    `ctx` is the rewriting context where `stmt` stands, with the variables of `values` and `guard`.
     """
     if isinstance(stmt, For):
         extent = simplify(substitute(stmt.extent, values), ctx)
-        return stmt.replace(extent=extent, body=rebind(stmt.body, values, ctx.bind(stmt.var, extent), guard))
+        return stmt.replace(extent=extent, body=rebind(stmt.body, values, ctx.bind(stmt.var, open_extent(extent)), guard))
     if isinstance(stmt, Block):
         bindings = tuple(simplify(substitute(b, values), ctx) for b in stmt.bindings)
         predicate = simplify(substitute(stmt.predicate, values) & guard, ctx)
@@ -125,7 +133,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     checks.extents_free_of(s, nodes, nodes)
     checks.extents_not_negative(s, nodes)
     checks.one_iterator_kind(s, nodes)
-    ctx = s.context(nodes[0])
+    ctx = s.context(nodes[0], rewriting=True)
     block = nodes[0].var.name.split(".")[0]
     name = "_".join([nodes[0].var.name, *(relative(n.var.name, block) for n in nodes[1:])])
     var, values = Var(s.fresh(name)), {}
@@ -133,7 +141,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     for node in reversed(nodes):
         values[node.var] = var // size if node is nodes[0] else var // size % node.extent
         size = simplify(size * node.extent, ctx)
-    body = rebind(nodes[-1].body, values, ctx.bind(var, size))
+    body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(size)))
     s.replace(nodes[0], For(var, size, SERIAL, body))
     return Loop(s, var.name)
 

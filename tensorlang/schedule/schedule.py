@@ -190,10 +190,11 @@ class Schedule:
         self._made.append(name)
         return name
 
-    def context(self, node: Stmt, inside: bool = False) -> Context:
+    def context(self, node: Stmt, inside: bool = False, rewriting: bool = False) -> Context:
         """What holds where `node` stands: enclosing loops are bound, conditions and constraints assumed.
 
         `inside=True` adds what `node` itself brings: the variable of a loop, the predicate of a block.
+        `rewriting=True` is for simplifying what goes into the program, and knows less: see loops.open_extent.
         """
         ctx = Context()
         for constraint in self.constraints:
@@ -201,7 +202,7 @@ class Schedule:
         around = (*self.path(node), node) if inside else self.path(node)
         for outer, inner in zip(around, (*around[1:], node), strict=True):
             if isinstance(outer, For):
-                ctx = ctx.bind(outer.var, outer.extent)
+                ctx = ctx.bind(outer.var, _loops.open_extent(outer.extent) if rewriting else outer.extent)
             elif isinstance(outer, Block):
                 ctx = ctx.assume(outer.predicate)
             elif isinstance(outer, If) and inner is outer.then:
