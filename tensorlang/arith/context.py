@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.poly import Poly
 from tensorlang.ir.nodes import Const, Expr, Knob, Op, Size, Var, const
 
-NEGATED = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+NEGATION = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+CONTEXTS_KEPT = 512
+MOST_REMEMBERED = 20_000  # results, for each analysis in each context
 
 
 class Context:
@@ -28,25 +31,31 @@ class Context:
     truths: frozenset[Expr]  # other conditions that hold
     memo: dict[Any, Any]  # what was found out in this context
 
-    def __init__(self) -> None:
-        self.bound, self.facts, self.multiples, self.truths, self.memo = {}, (), {}, frozenset(), {}
+    def __new__(cls) -> Context:
+        return EMPTY
 
     def _with(self, **changes: Any) -> Context:
-        out = Context()
+        out = object.__new__(Context)
+        out.memo = {}
         for field in ("bound", "facts", "multiples", "truths"):
             setattr(out, field, changes.get(field, getattr(self, field)))
         return out
 
+    def cache(self, name: str) -> dict[Any, Any]:
+        """What the analysis `name` remembers in this context; it forgets all when it has grown large."""
+        found = self.memo.get(name)
+        if found is None or len(found) > MOST_REMEMBERED:
+            found = self.memo[name] = {}
+        return found
+
     def bind(self, var: Var, extent: Expr | int) -> Context:
         """0 <= var < extent: inside a loop over `var`, where the extent is therefore at least 1."""
-        last = self._poly(const(extent) if isinstance(extent, int) else extent)
-        last = P.sub(last, P.constant(1))
-        return self._range(var, {}, last)
+        return _bind(self, var, const(extent) if isinstance(extent, int) else extent)
 
     def bind_range(self, var: Var, lo: Expr | int | None, hi: Expr | int | None) -> Context:
         """lo <= var <= hi, both inclusive; None for an end that is open."""
-        low, high = (None if e is None else self._poly(const(e) if isinstance(e, int) else e) for e in (lo, hi))
-        return self._range(var, low, high)
+        low, high = (const(e) if isinstance(e, int) else e for e in (lo, hi))
+        return _bind_range(self, var, low, high)
 
     def _range(self, var: Var, lo: Poly | None, hi: Poly | None) -> Context:
         bound = {v: r for v, r in self.bound.items() if v is not var}
@@ -58,9 +67,7 @@ class Context:
 
     def assume(self, cond: Expr) -> Context:
         """`cond` holds: conjunctions are split, comparisons become inequalities, `x % d == 0` a divisibility."""
-        from tensorlang.arith.simplify import simplify  # simplify works in contexts
-
-        return self._assume(simplify(cond, self))
+        return _assume(self, cond)
 
     def _assume(self, cond: Expr) -> Context:
         if isinstance(cond, Const):
@@ -70,7 +77,7 @@ class Context:
             return self._with(truths=truths)
         if cond.op == "and":
             return self._assume(cond.args[0])._assume(cond.args[1])._with_truths(truths)
-        if cond.op in NEGATED and P.is_scalar_index(cond.args[0]):
+        if cond.op in NEGATION and P.is_scalar_index(cond.args[0]):
             return self._compare(cond.op, *cond.args)._with_truths(truths)
         return self._with(truths=truths)
 
@@ -113,10 +120,29 @@ class Context:
                     out = (*out, f)
         return out
 
-    def _poly(self, expr: Expr) -> Poly:
-        from tensorlang.arith.simplify import simplify  # simplify works in contexts
 
-        return P.poly(simplify(expr, self))
+# The same steps lead to the same context, so that what was found out in it serves again.
+@lru_cache(maxsize=CONTEXTS_KEPT)
+def _bind(ctx: Context, var: Var, extent: Expr) -> Context:
+    return ctx._range(var, {}, P.sub(_poly(ctx, extent), P.constant(1)))
+
+
+@lru_cache(maxsize=CONTEXTS_KEPT)
+def _bind_range(ctx: Context, var: Var, lo: Expr | None, hi: Expr | None) -> Context:
+    return ctx._range(var, *(None if e is None else _poly(ctx, e) for e in (lo, hi)))
+
+
+@lru_cache(maxsize=CONTEXTS_KEPT)
+def _assume(ctx: Context, cond: Expr) -> Context:
+    from tensorlang.arith.simplify import simplify  # which works in contexts
+
+    return ctx._assume(simplify(cond, ctx))
+
+
+def _poly(ctx: Context, expr: Expr) -> Poly:
+    from tensorlang.arith.simplify import simplify  # which works in contexts
+
+    return P.poly(simplify(expr, ctx))
 
 
 def _factors_positive(fact: Poly) -> list[Poly]:
@@ -129,4 +155,5 @@ def _factors_positive(fact: Poly) -> list[Poly]:
     return [{(x,): 1, (): -1} for x in dict.fromkeys(terms[0])]
 
 
-EMPTY = Context()
+EMPTY = object.__new__(Context)
+EMPTY.bound, EMPTY.facts, EMPTY.multiples, EMPTY.truths, EMPTY.memo = {}, (), {}, frozenset(), {}

@@ -203,15 +203,19 @@ def mod_common_factor(x: Poly, d: Poly, ctx: Context) -> Poly | None:
 MOD: tuple[Rule, ...] = (mod_one, dropped, in_range, mod_common_factor)
 
 
-# x//d*d + x%d = x, in either direction, where it makes a sum shorter
+# x//d*d + x%d = x;  min(a, b) + c = min(a + c, b + c);  c - min(a, b) = max(c - a, c - b):  where it is shorter
 def recombined(p: Poly, ctx: Context) -> Poly:
-    """p with quotients and remainders of the same number put together."""
+    """p with quotients and remainders of the same number put together, and sums moved into min and max."""
     changed = True
     while changed:
         changed = False
         for m, c in p.items():
             for y in m:
-                other = _rewritten(p, m, c, y, ctx) if isinstance(y, Op) and y.op in ("floordiv", "mod") else None
+                other = None
+                if isinstance(y, Op) and y.op in ("floordiv", "mod"):
+                    other = _rewritten(p, m, c, y, ctx)
+                elif isinstance(y, Op) and y.op in ("min", "max") and len(p) > 1 and len(m) == 1 and abs(c) == 1:
+                    other = _moved_in(P.without(p, m), c, y)
                 if other is not None and cost(other) < cost(p):
                     p, changed = other, True
                     break
@@ -233,6 +237,12 @@ def _rewritten(p: Poly, m: Monomial, c: int, y: Op, ctx: Context) -> Poly | None
     if k is None:
         return None
     return P.add(P.sub(p, term), P.mul(k, P.sub(x, mod(x, d, ctx))))
+
+
+def _moved_in(rest: Poly, c: int, y: Op) -> Poly:
+    """rest + c*y for a min or max y and c = 1 or -1, as one min or max."""
+    op = y.op if c > 0 else {"min": "max", "max": "min"}[y.op]
+    return P.poly(ops.make(op, *(P.to_expr(P.add(rest, P.scale(P.poly(a), c))) for a in y.args)))
 
 
 def cost(p: Poly) -> int:

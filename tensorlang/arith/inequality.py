@@ -31,7 +31,7 @@ def nonneg(p: Poly, ctx: Context) -> bool:
     value = P.value_of(p)
     if value is not None:
         return value >= 0
-    memo = ctx.memo.setdefault("nonneg", {})
+    memo = ctx.cache("nonneg")
     key = frozenset(p.items())
     found = memo.get(key)
     if found is None:
@@ -207,7 +207,7 @@ def _scaled_facts_about(x: Expr, ctx: Context, sign: int) -> Iterator[tuple[int,
 
 def level(x: Expr, ctx: Context) -> int:
     """How deep an atom depends on others: it is eliminated before those that it depends on."""
-    memo = ctx.memo.setdefault("level", {})
+    memo = ctx.cache("level")
     found = memo.get(x)
     if found is None:
         memo[x] = 0
@@ -242,7 +242,7 @@ def _times(a: Interval, b: Interval) -> Interval:
 
 def interval_of(x: Expr, ctx: Context) -> Interval:
     """The integers between which an atom lies."""
-    memo = ctx.memo.setdefault("interval", {})
+    memo = ctx.cache("interval")
     found = memo.get(x)
     if found is None:
         memo[x] = EVERYTHING  # for ranges that depend on each other

@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
 )
-from tensorlang.ir.walk import children, free_vars, substitute
+from tensorlang.ir.walk import children, find, free_vars, substitute
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +165,20 @@ class _Walk:
     def _access(self, found: dict, node: Load | Store, scope: _Scope) -> None:
         ends = found.setdefault(node.buffer, [])
         for n, index in enumerate(node.indices):
-            low, high = bounds(scope.of(index), scope.ctx, scope.inner, self.clip)
+            index = scope.of(index)
+            low, high = bounds(index, scope.ctx, scope.inner, self.clip)
+            if next(find(index, Load), None) is not None:
+                low, high = self._clamped(low, high, node.buffer.shape[n])
             if n == len(ends):
                 ends.append((low, high))
             else:
                 a, b = ends[n]
                 ends[n] = (self._hull("min", a, low), self._hull("max", b, high))
+
+    def _clamped(self, low: Expr | None, high: Expr | None, size: Expr) -> tuple[Expr | None, Expr | None]:
+        """The bounds of a loaded index if it is clamped; what its dtype can hold is no bound worth having."""
+        inside = low is not None and high is not None and proves((low >= 0) & (high < size), self.ctx)
+        return (low, high) if inside else (None, None)
 
     def _hull(self, op: str, a: Expr | None, b: Expr | None) -> Expr | None:
         return None if a is None or b is None else simplify(ops.make(op, a, b), self.ctx)

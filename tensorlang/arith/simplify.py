@@ -7,13 +7,11 @@ from collections.abc import Callable
 
 from tensorlang.arith import division
 from tensorlang.arith import poly as P
-from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.context import EMPTY, NEGATION, Context
 from tensorlang.arith.inequality import interval_of, nonneg
 from tensorlang.arith.poly import Poly
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
-
-NEGATION = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
 
 
 def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
@@ -27,7 +25,7 @@ def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
     """
     if isinstance(expr, Const):
         return expr
-    memo = ctx.memo.setdefault("simplify", {}) if ctx is not EMPTY else expr.memo
+    memo = ctx.cache("simplify") if ctx is not EMPTY else expr.memo
     key = expr if ctx is not EMPTY else "simplify"
     found = memo.get(key)
     if found is None:
@@ -71,7 +69,7 @@ def normal(expr: Expr, ctx: Context) -> Poly:
         return P.constant(int(low)) if low == high else {(expr,): 1}
     if not isinstance(expr, Op):
         return {(_rebuilt(expr, ctx),): 1}
-    memo = ctx.memo.setdefault("normal", {}) if ctx is not EMPTY else expr.memo
+    memo = ctx.cache("normal") if ctx is not EMPTY else expr.memo
     key = expr if ctx is not EMPTY else "normal"
     found = memo.get(key)
     if found is None:

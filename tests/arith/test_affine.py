@@ -15,11 +15,11 @@ from tensorlang.ir.nodes import Expr, Knob, Size, Var, const
 
 n, m, k = Size("n"), Size("m"), Size("k")
 T, U = Knob("T", (4, 8, 16)), Knob("U", (2, 3))
-i, j, l, f = Var("i"), Var("j"), Var("l"), Var("f")
+i, j, h, f = Var("i"), Var("j"), Var("h"), Var("f")
 
 
 def test_linear() -> None:
-    coefficients, rest = linear(i * T + j * 3 - 2 * (i + n) + 5, [i, j, l])
+    coefficients, rest = linear(i * T + j * 3 - 2 * (i + n) + 5, [i, j, h])
     assert set(coefficients) == {i, j}
     assert coefficients[i] is simplify(T - 2)
     assert coefficients[j] is const(3)
@@ -39,7 +39,7 @@ def test_linear_in_some() -> None:
 
 INJECTIVE = [
     ([i * T + j], [(i, n), (j, T)]),
-    ([(i * T + j) * U + l], [(i, n), (j, T), (l, U)]),
+    ([(i * T + j) * U + h], [(i, n), (j, T), (h, U)]),
     ([j * n + i], [(i, n), (j, T)]),
     ([n - i - 1, j], [(i, n), (j, m)]),
     ([i + j, j], [(i, n), (j, m)]),
@@ -51,7 +51,7 @@ INJECTIVE = [
     ([f // m * T + j, f % m], [(f, n * m), (j, T)]),
     ([i], [(i, n), (j, const(1))]),
     ([i * 5 + j], [(i, n), (j, const(3))]),
-    ([l, i * T + j], [(i, n), (j, T), (l, i + 1)]),
+    ([h, i * T + j], [(i, n), (j, T), (h, i + 1)]),
 ]
 NOT_INJECTIVE = [
     ([i * 4 + j], [(i, n), (j, const(5))]),
@@ -75,9 +75,9 @@ def test_not_injective(case: int) -> None:
 
 
 def test_outer_variables_are_fixed() -> None:
-    assert injective([l * T + i], [(i, n)])
-    assert injective([i * l], [(i, n)], Context().bind_range(l, 1, None))
-    assert not injective([i * l], [(i, n)], Context().bind_range(l, 0, None))
+    assert injective([h * T + i], [(i, n)])
+    assert injective([i * h], [(i, n)], Context().bind_range(h, 1, None))
+    assert not injective([i * h], [(i, n)], Context().bind_range(h, 0, None))
 
 
 @pytest.mark.parametrize("seed", range(60))
