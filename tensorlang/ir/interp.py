@@ -267,8 +267,8 @@ def _init_nest(block: Block, inside: tuple[Stmt, ...], dropped: set[Var]) -> Stm
             nest = For(stmt.var, stmt.extent, stmt.kind, nest)
         elif isinstance(stmt, LetStmt) and not walk.free_vars(stmt.value) & dropped:
             nest = LetStmt(stmt.var, stmt.value, nest)
-        elif isinstance(stmt, If) and child is stmt.then:
-            nest = If(_free_conjuncts(stmt.cond, dropped), nest)
+        elif isinstance(stmt, If):
+            nest = If(_free_conjuncts(stmt.cond if child is stmt.then else ~stmt.cond, dropped), nest)
     return nest
 
 

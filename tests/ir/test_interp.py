@@ -109,6 +109,39 @@ def test_init_stands_under_conditions_free_of_reduction_variables():
     assert np.isnan(b[3:]).all()
 
 
+def test_init_in_the_other_branch_stands_under_the_negated_condition():
+    i, k = Var("B.i"), Var("B.k")
+    func = row_sum(5, 6, lambda block: nest([(k, 6), (i, 5)], If(i < 3, NOTHING, block(i, k))))
+    a, b = whole(np.random.default_rng(1), 5, 6), poisoned(5)
+    interp.run(func, [a, b])
+    np.testing.assert_array_equal(b[3:], a[3:].sum(axis=1))
+    assert np.isnan(b[:3]).all()
+
+
+def split(rng: random.Random, var: str, extent: int) -> tuple[Expr, list[tuple[Var, int]], Expr]:
+    """An index split at random: its value, its loops, the guard they need."""
+    factors = [rng.randint(1, 4) for _ in range(rng.randint(0, 2))]
+    inner = int(np.prod(factors))
+    loops = [(Var(f"{var}.{n}"), e) for n, e in enumerate([-(-extent // inner), *factors])]
+    value: Expr = const(0)
+    for loop, size in loops:
+        value = value * size + loop
+    return value, loops, value < extent
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_reductions_in_random_loop_orders(seed):
+    rng = random.Random(seed)
+    rows, columns = rng.randint(1, 6), rng.randint(0, 7)
+    (i, loops, in_rows), (k, reduction, in_columns) = split(rng, "B.i", rows), split(rng, "B.k", columns)
+    loops = [*loops, *reduction]
+    if rng.random() < 0.3 and columns:  # one fused loop drives both iterators
+        (flat, loops, in_range) = split(rng, "B.f", rows * columns)
+        i, k, in_rows, in_columns = flat // columns, flat % columns, in_range, TRUE
+    rng.shuffle(loops)
+    check_row_sum(row_sum(rows, columns, lambda block: nest(loops, block(i, k, in_rows & in_columns))), rows, columns)
+
+
 def test_spatial_loop_whose_extent_depends_on_a_reduction_loop():
     i, k = Var("B.i"), Var("B.k")
     func = row_sum(5, 5, lambda block: nest([(k, 5), (i, k + 1)], block(i, k)))
