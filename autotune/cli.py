@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE if end.code in (0, None) else USAGE
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             return options.command(options)
     except (WorkloadError, WorkerError, ScheduleError, OSError) as error:
         print(f"autotune {options.name}: {error}", file=sys.stderr)
@@ -200,7 +200,7 @@ def _existing(log: Path) -> Database:
     return Database(log)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"autotune: {message}", file=sys.stderr)
 
 
@@ -240,4 +240,3 @@ def _target(text: str) -> str:
     except WorkloadError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
-

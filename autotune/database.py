@@ -29,8 +29,9 @@ class Record:
     """One measurement of one candidate of one task.
 
     key: hash of task and target; task: readable; target: its facts; sketch and knobs: where in the space;
-    trace: literal schedule steps, as Trace.to_json; names: what they call the task's parts; seconds: median of one run, or None;
-    run: 0 for the first measurement, 1 ... for later passes over the leaders; flops: floating-point operations of the task.
+    trace: literal schedule steps, as Trace.to_json; names: what they call the task's parts; seconds: median of one
+    run, or None; run: 0 for the first measurement, 1 ... for later passes over the leaders; flops: floating-point
+    operations of the task.
     """
 
     key: str

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.task import Expr, Nest, Target, Task, nests, numpy_function
+from autotune.task import Expr, Knob, Nest, Target, Task, nests, numpy_function
 
 LINE = 64  # bytes of a cache line
 _FLOORED = ("serial", "parallel")
@@ -55,7 +55,7 @@ class Counts:
 class Features:
     """Evaluates a symbolic program. `Features(task, func, knobs)(values)`: (float32[n, len(NAMES)], seconds[n])."""
 
-    def __init__(self, task: Task, func: object, knobs: Sequence[Expr]):
+    def __init__(self, task: Task, func: object, knobs: Sequence[Knob]):
         from autotune import analytical
 
         self._target, self._model = task.target, analytical
@@ -192,9 +192,7 @@ def _is_result(nest: Nest, buffer: str) -> bool:
     return any(f.written and f.buffer == buffer for f in nest.footprints)
 
 
-def _vectorised(
-    nest: Nest, trips: list[np.ndarray], target: Target, one: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _vectorised(nest: Nest, trips: list[np.ndarray], target: Target, one: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(elements that one vector operation handles, vector operations that the vectorized loop takes)."""
     item = max((f.item_bytes for f in nest.footprints), default=4)
     for loop, t in zip(nest.loops, trips, strict=True):

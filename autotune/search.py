@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -102,7 +103,7 @@ class EvolutionarySearch:
         pool: list[tuple[float, int, Candidate]] = []
         for index, space in enumerate(spaces):
             parents = np.array([c.values for c, _ in best[:64] if c.space == index], dtype=np.int64)
-            values = self._survivors(space, parents, lambda v, i=index: score(i, v), rng)
+            values = self._survivors(space, parents, partial(score, index), rng)
             points = score(index, values)
             order = np.lexsort((*values.T[::-1], points))
             fresh = [(float(points[n]), Candidate(index, tuple(values[n].tolist()))) for n in order]

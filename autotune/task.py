@@ -24,10 +24,32 @@ from typing import Any
 import numpy as np
 
 import tensorlang as tl
-from tensorlang import analysis, topi
+from tensorlang import Expr, Kernel, Schedule, ScheduleError, Target, analysis, knob, topi
+from tensorlang.analysis import Knob, Nest, nests, numpy_function
 
-Expr, Kernel, Schedule, Target, ScheduleError = tl.Expr, tl.Kernel, tl.Schedule, tl.Target, tl.ScheduleError
-knob, nests, numpy_function, Nest = tl.knob, analysis.nests, analysis.numpy_function, analysis.Nest
+__all__ = [
+    "Array",
+    "Expr",
+    "Kernel",
+    "Knob",
+    "Nest",
+    "Schedule",
+    "ScheduleError",
+    "Target",
+    "Task",
+    "UserCodeError",
+    "WorkloadError",
+    "check_target",
+    "describe",
+    "knob",
+    "multiply_adds",
+    "nests",
+    "numpy_function",
+    "operators",
+    "parse",
+    "trace_json",
+]
+
 KEY_LENGTH = 16
 
 
@@ -52,11 +74,11 @@ class Array:
 class Task:
     """A Func to make fast on a target.
 
-    func: loop-level, with known sizes; target: a tl.Target; name: for people.
+    func: loop-level, with known sizes; target: a Target; name: for people.
     Raises WorkloadError if a size is open. Example: `Task.of(C, "llvm")`.
     """
 
-    def __init__(self, func: tl.Func, target: tl.Target, name: str = ""):
+    def __init__(self, func: tl.Func, target: Target, name: str = ""):
         try:
             self.flops = analysis.flops(func)
         except ValueError as error:
@@ -64,12 +86,12 @@ class Task:
         self.func, self.target, self.name = func, target, name or describe(func)
 
     @classmethod
-    def of(cls, computed: Any, target: str | tl.Target = "llvm", name: str = "") -> Task:
+    def of(cls, computed: Any, target: str | Target = "llvm", name: str = "") -> Task:
         """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is."""
         if isinstance(computed, Task):
             return computed
         func = computed if isinstance(computed, tl.Func) else tl.create_func(computed)
-        return cls(func, tl.Target(target) if isinstance(target, str) else target, name)
+        return cls(func, Target(target) if isinstance(target, str) else target, name)
 
     @cached_property
     def key(self) -> str:
@@ -88,30 +110,30 @@ class Task:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Task:
-        return cls(analysis.from_json(value["func"]), tl.Target(**value["target"]), value["name"])
+        return cls(analysis.from_json(value["func"]), Target(**value["target"]), value["name"])
 
-    def schedule(self) -> tl.Schedule:
+    def schedule(self) -> Schedule:
         """A fresh schedule, with nothing done yet."""
-        return tl.Schedule(self.func, target=self.target)
+        return Schedule(self.func, target=self.target)
 
-    def plain(self) -> tl.Schedule:
+    def plain(self) -> Schedule:
         """The reference: the program as stated, but with reductions outside the innermost spatial loop for locality.
 
         That leaves the order in which each element is reduced as it is.
         """
         schedule = self.schedule()
-        for nest in analysis.nests(self.func):
+        for nest in nests(self.func):
             spatial = [loop.name for loop in nest.loops if not loop.reduce]
             reduce = [loop.name for loop in nest.loops if loop.reduce]
             if spatial and reduce:
-                with contextlib.suppress(tl.ScheduleError):  # an ordered reduction stays where it is
+                with contextlib.suppress(ScheduleError):  # an ordered reduction stays where it is
                     schedule.reorder(*spatial[:-1], *reduce, spatial[-1])
         return schedule
 
     @cached_property
     def reduction_length(self) -> int:
         """The most values that are reduced into one element."""
-        lengths = (math.prod(int(repr(p.extent)) for p in n.loops if p.reduce) for n in analysis.nests(self.func))
+        lengths = (math.prod(int(repr(p.extent)) for p in n.loops if p.reduce) for n in nests(self.func))
         return max(lengths, default=1)
 
     def arrays(self) -> tuple[list[Array], list[Array]]:
@@ -129,7 +151,7 @@ class Task:
         """What traces call the parameters, loops, blocks and buffers of the task."""
         return analysis.names(self.func)
 
-    def replay(self, trace: dict[str, Any], names: list[str] | None = None) -> tl.Schedule:
+    def replay(self, trace: dict[str, Any], names: list[str] | None = None) -> Schedule:
         """The schedule that logged steps make; `names` are those of the task that they were logged for.
 
         Raises ScheduleError if a step is not legal here.
@@ -137,7 +159,7 @@ class Task:
         func = self.func if names is None or names == self.names else analysis.renamed(self.func, names)
         return tl.Trace.from_json(json.dumps(trace)).apply(func, target=self.target)
 
-    def build(self, schedule: tl.Schedule) -> tl.Kernel:
+    def build(self, schedule: Schedule) -> Kernel:
         """The kernel of a schedule of this task; its parameters have the task's own names."""
         func = schedule.func
         own = [p.name for p in self.func.params]
@@ -146,15 +168,15 @@ class Task:
         return tl.build(func, target=self.target)
 
 
-def micro_matmuls(tiles: int, rows: int, columns: int, depth: int, target: tl.Target) -> tl.Schedule:
-    """float32 matmuls of rows x depth x columns, `tiles` times the same, as fast as the target allows."""
-    a = tl.placeholder((depth, rows), "float32", name="A")
-    b = tl.placeholder((depth, columns), "float32", name="B")
-    k = tl.reduce_axis(depth, name="k")
-    c = tl.compute((tiles, rows, columns), lambda t, i, j: tl.sum(a[k, i] * b[k, j], axis=k), name="C")
-    s = tl.Schedule(c, target=target)
-    s.reorder("C.t", "C.k", "C.i", "C.j")
-    s.parallel("C.t")
+def multiply_adds(pieces: int, rows: int, columns: int, steps: int, target: Target) -> Schedule:
+    """C[p, i, j] = the sum of x[p, i] * y[p, j], `steps` times: float32 multiply-adds that load nothing meanwhile."""
+    x = tl.placeholder((pieces, rows), "float32", name="X")
+    y = tl.placeholder((pieces, columns), "float32", name="Y")
+    k = tl.reduce_axis(steps, name="k")
+    c = tl.compute((pieces, rows, columns), lambda p, i, j: tl.sum(x[p, i] * y[p, j], axis=k), name="C")
+    s = Schedule(c, target=target)
+    s.reorder("C.p", "C.k", "C.i", "C.j")
+    s.parallel("C.p")
     s.unroll("C.i")
     s.vectorize("C.j")
     return s
@@ -172,7 +194,7 @@ def describe(func: tl.Func) -> str:
 
 
 # ------------------------------------------------------------------------------------ names on the command line
-def parse(text: str, target: str | tl.Target = "llvm") -> Task:
+def parse(text: str, target: str | Target = "llvm") -> Task:
     """The task that `text` names.
 
     Raises WorkloadError, which says what was expected and what came, and UserCodeError if the user's file raises.
@@ -184,7 +206,8 @@ def parse(text: str, target: str | tl.Target = "llvm") -> Task:
     found = operators()
     if head not in found:
         raise WorkloadError(
-            f"workload: expected operator:shape with one of {', '.join(sorted(found))}, or file.py:function; got {text!r}"
+            f"workload: expected operator:shape with an operator of {', '.join(sorted(found))}, or file.py:function; "
+            f"got {text!r}"
         )
     function = found[head]
     return Task.of(_call(function, _integers(rest, text), text), target, name=text)
@@ -193,7 +216,7 @@ def parse(text: str, target: str | tl.Target = "llvm") -> Task:
 def check_target(text: str) -> None:
     """Raise WorkloadError unless `text` names a kind of target."""
     try:
-        tl.Target(text)
+        Target(text)
     except tl.BuildError as error:
         raise WorkloadError(f"expected a target, got {text!r}: {error}") from None
 

@@ -14,7 +14,7 @@ import numpy as np
 from autotune import machine, progress
 from autotune.cost_model import CostModel, Quality, quality
 from autotune.database import Database, Record, best, rank
-from autotune.measure.outcome import Limits, Outcome
+from autotune.measure.outcome import LIMITS, Limits, Outcome
 from autotune.measure.runner import LocalRunner, Runner
 from autotune.search import Candidate, EvolutionarySearch, Search
 from autotune.sketches import sketches_for
@@ -53,11 +53,11 @@ def tune(
     log: str | Path | None = None,
     seed: int = 0,
     *,
-    search: Search = EvolutionarySearch(),
+    search: Search | None = None,
     sketches: Sequence[Sketch] | None = None,
     runner: Runner | None = None,
-    limits: Limits = Limits(),
-    show: progress.Progress = progress.Quiet(),
+    limits: Limits = LIMITS,
+    show: progress.Progress | None = None,
 ) -> Result:
     """Search a fast schedule by measuring `trials` candidates on this machine.
 
@@ -70,7 +70,8 @@ def tune(
     >>> r.best.gflops, r.kernel(a, b)
     """
     task = Task.of(computed, target)
-    session = Session(task, Database(log), trials, seed, search, show, sketches)
+    show = show or progress.Quiet()
+    session = Session(task, Database(log), trials, seed, search or EvolutionarySearch(), show, sketches)
     interrupted = False
     try:
         if session.left:
@@ -235,7 +236,7 @@ class Session:
     def _confirm(self, runner: Runner) -> None:
         """Measure the leaders again in passes of their own: one measurement may owe its time to luck."""
         for _ in range(2 * PASSES):
-            records = [r for r in self.database.records(self.task.key)]
+            records = self.database.records(self.task.key)
             leaders = [r for r in rank(records)[:LEADERS] if r.run + 1 < PASSES]
             if not leaders:
                 return

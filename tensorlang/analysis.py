@@ -26,6 +26,7 @@ from tensorlang.ir.nodes import (
     For,
     Func,
     Iter,
+    Knob,
     Load,
     Op,
     Stmt,
@@ -37,6 +38,7 @@ from tensorlang.ir.walk import children, find, free_vars, map_children, substitu
 
 __all__ = [
     "Footprint",
+    "Knob",
     "LoopInfo",
     "Nest",
     "extents",
@@ -114,7 +116,7 @@ def extents(func: Func) -> dict[str, Expr]:
 
 
 def names(func: Func) -> list[str]:
-    """The names of parameters, and of loops, blocks and allocated buffers in program order: all that a trace can name."""
+    """The names of parameters, then those of loops, blocks and allocated buffers in program order."""
     return [node.var.name if isinstance(node, For) else node.name for node in _named(func)]
 
 
@@ -227,4 +229,4 @@ def _flops(stmt: Stmt) -> int:
     return count
 
 
-_COSTS = {name: 1 for name in ("add", "sub", "mul", "div", "min", "max", "sqrt", *ops.MATH)} | {"fma": 2}
+_COSTS = dict.fromkeys(("add", "sub", "mul", "div", "min", "max", "sqrt", *ops.MATH), 1) | {"fma": 2}

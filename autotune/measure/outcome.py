@@ -45,6 +45,9 @@ class Limits:
         return {"start": self.start_seconds, "build": self.build_seconds, "run": self.run_seconds}[phase]
 
 
+LIMITS = Limits()
+
+
 class WrongAnswer(Exception):
     """Raised by a candidate's check: the numbers are not those of the reference."""
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from autotune.measure.outcome import Limits, Outcome
+from autotune.measure.outcome import LIMITS, Limits, Outcome
 from autotune.measure.process import WorkerProcess
 
 Job = dict[str, Any]
@@ -29,7 +29,7 @@ class LocalRunner:
     Building therefore never disturbs measuring. The worker is started anew after it died or was killed.
     """
 
-    def __init__(self, setup: dict[str, Any], limits: Limits = Limits(), entry: str = "autotune.measure.candidate:entry"):
+    def __init__(self, setup: dict[str, Any], limits: Limits = LIMITS, entry: str = "autotune.measure.candidate:entry"):
         self._scratch = tempfile.mkdtemp(prefix="autotune-")
         self._worker = WorkerProcess(entry, {**setup, "scratch": self._scratch}, limits)
 

@@ -1,4 +1,4 @@
-"""Sketches for CPUs: register tiles, cache tiles and packed operands for contractions; vectors and threads for the rest.
+"""Sketches for CPUs: tiles for registers and caches and packed operands for contractions, vectors and threads for all.
 
 A *contraction* is a reduction with two spatial loops or more, one operand that varies with the rows of the output
 tile only and one that varies with its columns only: matmul and its kin.
@@ -78,7 +78,9 @@ def _as_contraction(nest: Nest) -> Contraction | None:
     row, column = order[-2:]
     operands = [f for f in nest.footprints if not f.written and f.buffer != results[0].buffer and len(f.axes) <= 4]
     of_rows = next(((f.buffer, f.axes.index(row)) for f in operands if row in f.axes and column not in f.axes), None)
-    of_columns = next(((f.buffer, f.axes.index(column)) for f in operands if column in f.axes and row not in f.axes), None)
+    of_columns = next(
+        ((f.buffer, f.axes.index(column)) for f in operands if column in f.axes and row not in f.axes), None
+    )
     if of_rows is None and of_columns is None:
         return None
     return Contraction(

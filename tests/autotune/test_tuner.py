@@ -153,5 +153,7 @@ def test_an_interrupt_at_the_keyboard_ends_cleanly_with_a_log_that_resumes(tmp_p
     assert known["interrupted"] and known["best"]["status"] == "OK"
     done = known["trials"]
     assert len(Database(log).records()) == done
-    more = subprocess.run([*command, "--trials", str(done + 1), "--quiet"], stdout=subprocess.PIPE, text=True, check=True)
+    more = subprocess.run(
+        [*command, "--trials", str(done + 1), "--quiet"], stdout=subprocess.PIPE, text=True, check=True
+    )
     assert json.loads(more.stdout)["trials"] == done + 1

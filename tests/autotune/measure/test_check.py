@@ -14,7 +14,7 @@ def spec(dtype, shape=(4, 5), name="C"):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int8", "uint64", "bool"])
 def test_inputs_are_fixed_by_the_seed_and_outputs_start_poisoned(dtype):
     first, again = (inputs([spec(dtype), spec(dtype)], (1, 2)) for _ in range(2))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(*first)
     output = Output(spec(dtype))
     with pytest.raises(WrongAnswer, match="elements are off"):

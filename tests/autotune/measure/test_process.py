@@ -62,7 +62,8 @@ def test_what_a_candidate_started_dies_with_it(worker):
 
 def test_a_worker_dies_with_its_parent():
     program = (
-        "import os, signal; from autotune.measure.process import WorkerProcess; from autotune.measure.outcome import Limits\n"
+        "import os, signal\n"
+        "from autotune.measure.process import WorkerProcess; from autotune.measure.outcome import Limits\n"
         f"w = WorkerProcess({ENTRY!r}, {{}}, Limits()); w.start(); print(w._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
