@@ -21,6 +21,7 @@ from tensorlang.ir import dtypes
 
 _c_float = ctypes.c_float  # its constructor is a C cast: round to nearest even, overflow gives infinity
 _float64_bits = struct.Struct("<d"), struct.Struct("<q")
+_float32, _uint32, _float16, _uint16 = map(struct.Struct, ("<f", "<I", "<e", "<H"))
 HALVES = ("float16", "bfloat16")
 
 
@@ -34,7 +35,31 @@ def round_float(x: float, dtype: str) -> float:
     if dtype == "float64":
         return x
     x = _c_float(x).value
-    return x if dtype == "float32" else float(dtypes.to_numpy(dtype).type(x))
+    return x if dtype == "float32" else half_values(dtype)[half_bits(x, dtype)]
+
+
+def half_bits(x: float, dtype: str) -> int:
+    """The bit pattern of the float32 value `x` rounded to float16 or bfloat16.
+
+    >>> hex(half_bits(1.0, "bfloat16"))
+    '0x3f80'
+    """
+    if dtype == "bfloat16":
+        if x != x:
+            return 0x7FC0
+        bits: int = _uint32.unpack(_float32.pack(x))[0]
+        return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    try:
+        return _uint16.unpack(_float16.pack(x))[0]
+    except OverflowError:
+        return 0x7C00 if x > 0 else 0xFC00
+
+
+@cache
+def half_values(dtype: str) -> list[float]:
+    """The value of each of the 65536 bit patterns of float16 or bfloat16."""
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        return np.arange(1 << 16, dtype=np.uint16).view(dtypes.to_numpy(dtype)).astype(np.float64).tolist()
 
 
 def wrap(x: int, dtype: str) -> int:

@@ -6,7 +6,6 @@ are Python numbers, for scalar access (a memoryview where Python has one for the
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,23 +23,16 @@ class HalfView:
 
     def __init__(self, array: np.ndarray, dtype: str):
         self.bits = array.view(np.uint16).data
-        self.values = _half_values(dtype)
-        self.scalar = dtypes.to_numpy(dtype).type
+        self.values, self.dtype = exact.half_values(dtype), dtype
 
     def __getitem__(self, at: int) -> float:
         return self.values[self.bits[at]]
 
     def __setitem__(self, at: int, value: float) -> None:
-        self.bits[at] = int(self.scalar(value).view(np.uint16))
+        self.bits[at] = exact.half_bits(value, self.dtype)
 
     def __len__(self) -> int:
         return len(self.bits)
-
-
-@cache
-def _half_values(dtype: str) -> list[float]:
-    """The value of each of the 65536 bit patterns."""
-    return np.arange(1 << 16, dtype=np.uint16).view(dtypes.to_numpy(dtype)).astype(np.float64).tolist()
 
 
 def poison(count: int, dtype: str) -> np.ndarray:

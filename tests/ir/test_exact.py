@@ -91,7 +91,19 @@ def test_fma_of_halves_goes_through_float32(dtype):
     assert np.array(scalars).astype(kind).tobytes() == wide.tobytes()
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", exact.HALVES)
+def test_halves_round_as_numpy_does(dtype):
+    kind = {"float16": np.dtype("float16"), "bfloat16": np.dtype(ml_dtypes.bfloat16)}[dtype]
+    patterns = np.random.default_rng(0).integers(0, 1 << 32, 20000, dtype=np.uint32)
+    patterns[::4] = patterns[::4] & 0xFFFF0000 | 0x8000  # midpoints of bfloat16
+    patterns[1::4] = patterns[1::4] & 0xFFFFE000 | 0x1000  # midpoints of float16
+    ends = np.array([np.inf, -np.inf], "f")
+    values = np.concatenate([patterns.view(np.float32), np.linspace(-7e4, 7e4, 1000, dtype="f"), ends])
+    with np.errstate(all="ignore"):
+        expected = values.astype(kind).astype(np.float64)
+    np.testing.assert_array_equal([exact.round_float(float(v), dtype) for v in values], expected)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
 @pytest.mark.parametrize("source", ["float16", "bfloat16", "float32", "float64"])
 def test_float_to_int_truncates_and_saturates(dtype, source):
