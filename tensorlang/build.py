@@ -110,7 +110,7 @@ def interpret(x: Program, *args: Any) -> Any:
     if len(args) != len(inputs):
         raise BuildError(f"{func.name} takes {len(inputs)} inputs, got {len(args)}")
     shapes = Shapes(func.params, walk.sizes(func))
-    given = {p: np.ascontiguousarray(a) for p, a in zip(inputs, args, strict=True)}
+    given = {p: np.asarray(a, order="C") for p, a in zip(inputs, args, strict=True)}
     sizes = shapes.solve([given[p].shape if p in given else None for p in func.params])
     for param, shape in zip(func.params, shapes.of(sizes), strict=True):
         if param not in given:

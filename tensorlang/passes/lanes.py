@@ -48,7 +48,7 @@ class Vectorizer:
     # ---------------------------------------------------------------------------------------------- statements
     def stmt(self, stmt: Stmt, mask: Expr | None) -> Stmt:
         """`stmt` for all lanes, or for those in which `mask` holds, which are some."""
-        if isinstance(stmt, Store):
+        if isinstance(stmt, Store) and all(i.lanes == 1 for i in stmt.indices):
             return self._store(stmt, mask)
         if isinstance(stmt, Seq):
             return seq(*(self.stmt(s, mask) for s in stmt.stmts))
@@ -106,6 +106,8 @@ class Vectorizer:
             return expr
         if isinstance(expr, Var):
             return self.varying[expr]
+        if isinstance(expr, Load) and not expr.indices:
+            return expr  # the one element there is: always in bounds
         if isinstance(expr, Load):
             indices = tuple(map(self.index, expr.indices))
             if all(i.lanes == 1 for i in indices):
