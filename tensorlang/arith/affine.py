@@ -102,17 +102,18 @@ class _Decoder:
             if len(digits) == 1:
                 return nonneg(P.sub(weight, P.constant(1)), self.ctx)
             sized.append((weight, P.mul(c, P.poly(x)), self._span(P.poly(x))))
-        return self._ordered(sized, {}, {})
+        return self._ordered(sized, {}, {}, False) or (bool(self.ctx.facts) and self._ordered(sized, {}, {}, True))
 
     def _span(self, p: Poly) -> Poly | None:
         """How far two values of p can be apart, or None."""
         low, high = bounds(P.to_expr(p), self.ctx, self.variables)
         return None if low is None or high is None else P.sub(P.poly(high), P.poly(low))
 
-    def _ordered(self, digits: list[tuple[Poly, Poly, Poly | None]], lesser: Poly, below: Poly) -> bool:
+    def _ordered(self, digits: list[tuple[Poly, Poly, Poly | None]], lesser: Poly, below: Poly, by_facts: bool) -> bool:
         """Each weight exceeds what all lesser digits together (`lesser`) can differ by (`below`).
 
-        A digit is (weight, weighted value, span of the unweighted value).
+        A digit is (weight, weighted value, span of the unweighted value). by_facts: facts may bound the sum of the
+        lesser digits further than their ranges do.
         """
         if not digits:
             return True
@@ -123,10 +124,10 @@ class _Decoder:
                 rest = digits[:n] + digits[n + 1 :]
                 together = P.add(lesser, value)
                 reach = P.add(below, P.mul(weight, span or {}))
-                joint = self._span(together) if rest and self.ctx.facts else None  # facts may bound the sum further
+                joint = self._span(together) if rest and by_facts else None
                 if joint is not None and nonneg(P.sub(reach, joint), self.ctx):
                     reach = joint
-                if self._ordered(rest, together, reach):
+                if self._ordered(rest, together, reach, by_facts):
                     return True
         return False
 

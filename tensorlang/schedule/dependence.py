@@ -7,8 +7,8 @@ other through it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tensorlang.arith.affine import injective
 from tensorlang.arith.bounds import bounds
@@ -16,9 +16,24 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region, accesses
 from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import PARALLEL, SPATIAL, VECTORIZE, Alloc, Block, Buffer, Expr, For, Load, Stmt, Store, Var
+from tensorlang.ir.nodes import (
+    PARALLEL,
+    SPATIAL,
+    TRUE,
+    VECTORIZE,
+    Alloc,
+    Block,
+    Buffer,
+    Expr,
+    For,
+    Load,
+    Seq,
+    Stmt,
+    Store,
+    Var,
+)
 from tensorlang.ir.ops import make
-from tensorlang.ir.walk import find, free_vars
+from tensorlang.ir.walk import children, find, free_vars
 from tensorlang.schedule.checks import blocks_below
 
 if TYPE_CHECKING:
@@ -28,20 +43,40 @@ if TYPE_CHECKING:
 HOW = {PARALLEL: "in parallel", VECTORIZE: "as vectors"}
 
 
-def kinds_hold(s: Schedule, known: set[int]) -> None:
+def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozenset]:
     """Every parallel or vectorize loop of the program has independent iterations.
 
-    Loops in `known` (ids of nodes of the program before this step) have not changed: they are not checked again.
-    Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries.
+    Returns, for each of these loops, what the proof rests on; `proved` is what an earlier call has returned: a proof
+    is repeated only if that has changed. Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries.
     """
-    for loop in find_loops(s.func.body):
-        if loop.kind in (PARALLEL, VECTORIZE) and id(loop) not in known:
+    grounds: dict[Var, frozenset] = {}
+    for loop in statements(s.func.body):
+        if isinstance(loop, For) and loop.kind in (PARALLEL, VECTORIZE):
             not_nested(s, loop)
-            independent(s, loop)
+            grounds[loop.var] = _grounds(loop)
+            if proved.get(loop.var) != grounds[loop.var]:
+                independent(s, loop)
+    return grounds
 
 
-def find_loops(stmt: Stmt) -> Sequence[For]:
-    return list(find(stmt, For))
+def _grounds(loop: For) -> frozenset:
+    """What is below a loop, whatever the order and the kinds of the loops there."""
+    found: list[Any] = [loop.extent]
+    for stmt in statements(loop.body):
+        if isinstance(stmt, For):
+            found.append((stmt.var, stmt.extent))
+        elif not isinstance(stmt, Seq):
+            found.append(stmt.buffer if isinstance(stmt, Alloc) else stmt)
+    return frozenset(found)
+
+
+def statements(stmt: Stmt) -> Iterator[Stmt]:
+    """`stmt` and the statements below it, down to blocks."""
+    yield stmt
+    if not isinstance(stmt, Block):
+        for child in children(stmt):
+            if isinstance(child, Stmt):
+                yield from statements(child)
 
 
 def not_nested(s: Schedule, loop: For) -> None:
@@ -102,7 +137,11 @@ def separates(s: Schedule, loop: For, block: Block) -> bool:
         return False
     path = s.path(block)
     inner = [n for n in path[path.index(loop) :] if isinstance(n, For) and n.var in used]
-    return injective(spatial, [(n.var, n.extent) for n in inner], s.context(block, inside=True))
+    loops = [(n.var, n.extent) for n in inner]
+    # most proofs need no predicate, and are quicker without it
+    return injective(spatial, loops, s.context(loop)) or (
+        block.predicate is not TRUE and injective(spatial, loops, s.context(block, inside=True))
+    )
 
 
 def runs_once(s: Schedule, loop: For) -> bool:
@@ -120,12 +159,14 @@ def visits_once(
     spatial = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
     several = [n for n in inner if not runs_once(s, n)]
     mixed = any(n.var in free_vars(b) for n in reducing for b in spatial)
+    loops = [(n.var, n.extent) for n in several]
     ctx = s.context(at)
     for n in inner:
         ctx = ctx.bind(n.var, n.extent)
+    knowing = ctx
     for cond in conditions:
-        ctx = ctx.assume(cond)
-    if mixed or not injective(spatial, [(n.var, n.extent) for n in several], ctx):
+        knowing = knowing.assume(cond)
+    if mixed or not (injective(spatial, loops, ctx) or (conditions and injective(spatial, loops, knowing))):
         s.refuse(
             "visits_twice",
             f"it is not proved that the loops from {at.var.name} inwards visit each spatial point of block "

@@ -100,7 +100,8 @@ def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = T
     """
     if isinstance(stmt, For):
         extent = simplify(substitute(stmt.extent, values), ctx)
-        return stmt.replace(extent=extent, body=rebind(stmt.body, values, ctx.bind(stmt.var, open_extent(extent)), guard))
+        inside = ctx.bind(stmt.var, open_extent(extent))
+        return stmt.replace(extent=extent, body=rebind(stmt.body, values, inside, guard))
     if isinstance(stmt, Block):
         bindings = tuple(simplify(substitute(b, values), ctx) for b in stmt.bindings)
         predicate = simplify(substitute(stmt.predicate, values) & guard, ctx)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove
 from tensorlang.errors import ScheduleError
-from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, seq
+from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, Var, seq
 from tensorlang.ir.ops import all_of
 from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
@@ -63,6 +63,7 @@ class Schedule:
         self._before = self._index  # as it was when the step in progress began
         self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
         self._made: list[str] = []
+        self._proved: dict[Var, frozenset] = {}  # what proofs that loops are independent rest on
         self._planned: Iterator[str] | None = None
         for key in self._nodes.named:
             self._consumed[key] = ""
@@ -257,7 +258,7 @@ class Schedule:
         """Verify the program that a step has made, loop kinds included, and add the step to the trace."""
         step = Step(op, args, tuple(self._made))
         verify(self.func, "loop")
-        dependence.kinds_hold(self, set(self._before.parents))
+        self._proved = dependence.kinds_hold(self, self._proved)
         for key in self._before.named:
             if key not in self._nodes.named:
                 self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
