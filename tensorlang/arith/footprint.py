@@ -39,9 +39,18 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
 
 
 def written_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EMPTY) -> Region | None:
-    """The same for what `stmt` writes."""
+    """The same for what `stmt` writes, with whole dimensions where it is not proved to hold all that `stmt` reads."""
     ctx = bind_all(ctx, outer)
-    return _fixed(accesses(stmt, ctx)[1].get(buffer), {loop.var for loop in outer}, ctx)
+    reads, writes = accesses(stmt, ctx)
+    box = _fixed(writes.get(buffer), {loop.var for loop in outer}, ctx)
+    if box is None or buffer not in reads:
+        return box
+    read = reads[buffer]
+    mins, extents = list(box.mins), list(box.extents)
+    for d, (low, extent) in enumerate(zip(read.mins, read.extents, strict=True)):
+        if not (proves(mins[d] <= low, ctx) and proves(low + extent <= mins[d] + extents[d], ctx)):
+            mins[d], extents[d] = ZERO, buffer.shape[d]
+    return Region(buffer, tuple(mins), tuple(extents))
 
 
 def _fixed(region: Region | None, changing: Collection[Var], ctx: Context) -> Region | None:

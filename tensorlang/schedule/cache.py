@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tensorlang.arith.footprint import bind_all, read_box
 from tensorlang.ir.nodes import SPATIAL, TRUE, Alloc, Block, Buffer, Iter, Load, Seq, Stmt, Store, Var
 from tensorlang.ir.walk import substitute
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef
-from tensorlang.schedule.loops import nest
+from tensorlang.schedule.move import regenerate
 from tensorlang.schedule.primitive import primitive
+from tensorlang.schedule.tiles import needed_ranges
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) -> BlockRef:
     """Make `block` read `buffer` through a copy in memory `scope`; returns the block that copies.
 
-    Block and copy are named `<buffer>.<scope>`. The whole buffer is copied, before everything that leads to `block`;
-    compute_at moves the copy to where it is needed, on the part that is needed there.
+    Block and copy are named `<buffer>.<scope>`. The whole buffer is copied, before everything that leads to `block`
+    (inside the loops that produce the buffer, if `block` is there too, and then what `block` reads there); compute_at
+    moves the copy to where it is needed, on the part that is needed there.
 
     requires:
       1. `block` reads `buffer`
@@ -52,12 +55,16 @@ def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) 
     target = Buffer(s.fresh(f"{source.name}.{scope}", "buffer"), source.shape, source.dtype, scope)
     fresh = node.replace(body=substitute(node.body, {}, {source: target}))
     indices = [load.indices for load in flow.loads(node, source)]
-    copy, name = _copy(s, source, target, target.name, _axis_names(node, indices[0]))
+    copy = _copy(s, source, target, target.name, _axis_names(node, indices[0]))
     body = flow.splice(root, node, fresh)
     anchor = fresh if anchor is node else _same_place(body, root, anchor)
-    body = flow.splice(body, anchor, copy, anchor)
+    outer = flow.loops_above(body, anchor)
+    ctx = s.context(s.func.body)
+    box = read_box(anchor, target, outer, ctx)
+    ranges = needed_ranges(copy, {target: box} if box and outer else {}, bind_all(ctx, outer))
+    body = flow.splice(body, anchor, regenerate(s, copy, ranges, outer, ctx), anchor)
     s.replace(root, flow.place_alloc(body, target))
-    return BlockRef(s, name)
+    return BlockRef(s, copy.name)
 
 
 @primitive
@@ -102,13 +109,14 @@ def cache_write(s: Schedule, block: BlockLike, scope: str, tensor: Buffer | str 
         fresh = writer.replace(init=init, body=substitute(writer.body, {}, {target: local}))
         body = flow.splice(body, writer, fresh)
     store = next(flow.stores(node, target))
-    copy, name = _copy(s, local, target, f"{target.name}.write", _axis_names(node, store.indices))
+    copy = _copy(s, local, target, f"{target.name}.write", _axis_names(node, store.indices))
     anchor = _same_place(body, root, anchor)
-    body = flow.splice(body, anchor, anchor, copy)
+    ctx = s.context(s.func.body)
+    body = flow.splice(body, anchor, anchor, regenerate(s, copy, needed_ranges(copy, {}, ctx), (), ctx))
     if flow.is_private(root, target):
         body = flow.place_alloc(body, target)
     s.replace(root, flow.place_alloc(body, local))
-    return BlockRef(s, name)
+    return BlockRef(s, copy.name)
 
 
 # ------------------------------------------------------------------------------------------------ requirements
@@ -134,14 +142,11 @@ def _written(s: Schedule, node: Block, tensor: Buffer | str | None) -> Buffer:
 
 
 # ----------------------------------------------------------------------------------------------------- rewrite
-def _copy(s: Schedule, source: Buffer, target: Buffer, name: str, axes: list[str]) -> tuple[Stmt, str]:
-    """Loops around a block that copies all of `source` to `target`, and the name of the block."""
-    name = s.fresh(name, "block")
-    loops = [Var(s.fresh(f"{name}.{axis}")) for axis in axes]
+def _copy(s: Schedule, source: Buffer, target: Buffer, name: str, axes: list[str]) -> Block:
+    """A block, as yet without loops, that copies all of `source` to `target`."""
     iters = tuple(Iter(Var(axis), dim, SPATIAL) for axis, dim in zip(axes, source.shape, strict=True))
     point = tuple(it.var for it in iters)
-    block = Block(name, iters, tuple(loops), TRUE, None, None, Store(target, point, Load(source, point)))
-    return nest(loops, source.shape, block), name
+    return Block(s.fresh(name, "block"), iters, point, TRUE, None, None, Store(target, point, Load(source, point)))
 
 
 def _axis_names(node: Block, indices: tuple) -> list[str]:

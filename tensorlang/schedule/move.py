@@ -18,6 +18,7 @@ from tensorlang.ir.nodes import (
     VECTORIZE,
     ZERO,
     Block,
+    Buffer,
     Expr,
     For,
     Stmt,
@@ -98,7 +99,9 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
     fresh = regenerate(s, node, ranges, outer, ctx)
     body = flow.splice(rest, anchor, fresh, anchor)
-    _finds_its_inputs(s, body, next(find(fresh, Block)), ctx, hint)
+    moved = next(find(fresh, Block))
+    for buffer in flow.loaded(node):
+        _finds_what_it_reads(s, body, moved, buffer, ctx, hint)
     _put(s, node, body)
 
 
@@ -116,6 +119,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       6. neither `loop` nor a loop around it is vectorised
       7. the block's own loops are serial, and have no annotations
       8. the block and its producers write each element at one spatial point only
+      9. the consumers of the block stand after that place, and find there what they read
 
     rewrite:
       for i0 in 4:                             for i0 in 4:
@@ -151,7 +155,11 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ctx = s.context(s.func.body)
     ranges = produced_ranges(s, node, rest, place, outer, ctx, hint)
     fresh = regenerate(s, node, ranges, outer, ctx)
-    _put(s, node, flow.splice(rest, anchor, anchor, fresh))
+    body = flow.splice(rest, anchor, anchor, fresh)
+    for buffer in flow.stored(node):
+        for reader in flow.readers(body, buffer):
+            _finds_what_it_reads(s, body, reader, buffer, ctx, hint)
+    _put(s, node, body)
 
 
 # ------------------------------------------------------------------------------------------------ requirements
@@ -185,25 +193,28 @@ def _overwrites_nothing(s: Schedule, node: Block) -> None:
             s.refuse("overwrites", message, at=[node])
 
 
-def _finds_its_inputs(s: Schedule, body: Stmt, node: Block, ctx: Context, hint: str) -> None:
-    """Producers in a loop around `node` produce in each iteration what it reads there. Reason: not_produced_there."""
-    for buffer in flow.loaded(node):
-        for writer in flow.writers(body, buffer)[-1:]:
-            shared = flow.common(body, [writer, node])
-            around = (*flow.loops_above(body, shared), *([shared] if isinstance(shared, For) else []))
-            if not around:
-                continue
-            inner = bind_all(ctx, around)
-            wanted = accesses(flow.child_towards(body, shared, node), inner)[0][buffer]
-            made = accesses(flow.child_towards(body, shared, writer), inner)[1][buffer]
-            if not covers(made, wanted, inner):
-                s.refuse(
-                    "not_produced_there",
-                    f"{writer.name} is not known to produce all that {node.name} would read in one iteration of "
-                    f"{around[-1].var.name}",
-                    at=[writer],
-                    hint=hint,
-                )
+def _finds_what_it_reads(
+    s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: str
+) -> None:
+    """What `reader` reads of `buffer` is written before, in the same iteration of the loops around both.
+
+    Reasons: consumer_before, not_produced_there.
+    """
+    for writer in flow.writers(body, buffer)[-1:]:
+        shared = flow.common(body, [writer, reader])
+        if not flow.precedes(body, writer, reader):
+            message = f"{reader.name} reads what {writer.name} computes, and would stand before it"
+            s.refuse("consumer_before", message, hint=hint)
+        around = (*flow.loops_above(body, shared), *([shared] if isinstance(shared, For) else []))
+        if not around:
+            continue
+        inner = bind_all(ctx, around)
+        wanted = accesses(flow.child_towards(body, shared, reader), inner)[0][buffer]
+        made = accesses(flow.child_towards(body, shared, writer), inner)[1][buffer]
+        if not covers(made, wanted, inner):
+            loop = around[-1].var.name
+            message = f"{writer.name} is not known to produce all that {reader.name} reads in an iteration of {loop}"
+            s.refuse("not_produced_there", message, hint=hint)
 
 
 def is_remakeable(s: Schedule, node: Block) -> None:

@@ -298,6 +298,14 @@ def test_reverse_compute_at_needs_scalar_loops():
     assert refused(s, "vector_loop", lambda: s.reverse_compute_at("C", "P.j")).hint == "P.i"
 
 
+def test_reverse_compute_at_needs_its_consumers_after():
+    s = Schedule(matmul())
+    s.reverse_compute_at(s.cache_write("C", "local"), "C.j")
+    copy = s.cache_read("C.write", "C.local", "local")
+    error = refused(s, "consumer_before", lambda: s.reverse_compute_at(copy, "C.i"))
+    assert error.hint == "C.i, C.j"
+
+
 def test_reverse_compute_at_symbolic():
     n = tl.var("n")
     s = Schedule(biased_matmul(n, 6, n))
