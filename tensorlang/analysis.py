@@ -179,7 +179,7 @@ def _nest(path: tuple[For, ...], block: Block) -> Nest:
     regions: dict[tuple[Buffer, bool], list[tuple[Expr, ...]]] = {}
     stmt: Stmt = block
     for level in range(len(path), -1, -1):
-        reads, writes = accesses(stmt, contexts[level])
+        reads, writes = accesses(stmt, contexts[level], clip=True)
         for found, written in ((reads, False), (writes, True)):
             for buffer, region in found.items():
                 shape = tuple(_closed(e, contexts[level]) for e in region.extents)
@@ -211,7 +211,7 @@ def _closed(extent: Expr, ctx: Context) -> Expr:
     """The largest value of an extent, in terms of what is open in the whole Func."""
     if isinstance(extent, Const):
         return extent
-    upper = bounds(extent, ctx)[1]
+    upper = bounds(extent, ctx, clip=True)[1]
     return extent if upper is None else upper
 
 

@@ -89,7 +89,7 @@ class Reference:
 def _save(file: Path, arrays: Sequence[np.ndarray]) -> None:
     with open(file, "wb") as stream:
         for array in arrays:
-            stream.write(array.view(np.uint8).tobytes())
+            stream.write(array.tobytes())
 
 
 def _load(file: Path, specs: Sequence[Array]) -> list[np.ndarray]:

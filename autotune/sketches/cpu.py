@@ -123,7 +123,11 @@ def _contraction(
     s.unroll(i2)
     s.vectorize(j2)
     vectors = width // lanes
-    return [rows * vectors + vectors + 1 <= target.registers]
+    return [
+        rows * vectors + vectors + 1 <= target.registers,
+        (row_blocks - 1) * rows < m,  # no block lies wholly outside
+        (column_blocks - 1) * width < n,
+    ]
 
 
 def _pack(

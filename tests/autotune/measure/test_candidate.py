@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+
+from autotune.measure.candidate import LOSING, Reference, entry
+from autotune.measure.outcome import WrongAnswer
+from autotune.task import parse
+
+
+@pytest.fixture
+def task():
+    return parse("matmul:9,10,11")
+
+
+@pytest.fixture
+def reference(task, tmp_path):
+    return Reference(task, 0, tmp_path)
+
+
+class Fake:
+    """A kernel that does what `act(a, b, out)` does and claims to take `seconds`."""
+
+    def __init__(self, act, seconds=(1.0,)):
+        self.act, self.seconds, self.asked = act, seconds, []
+
+    def __call__(self, a, b, out):
+        self.act(a, b, out)
+
+    def time(self, a, b, out, repeat, min_seconds):
+        self.asked.append(repeat)
+        return type("Timing", (), {"runs": (self.seconds * repeat)[:repeat]})
+
+
+def right(a, b, out):
+    np.matmul(a, b, out=out)
+
+
+def test_right_answers_are_timed(reference):
+    fake = Fake(right, (1.0, 2.0, 3.0, 4.0, 5.0))
+    assert reference.measure(fake, 0, None) == {"seconds": 3.0, "spread": pytest.approx(2 / 3), "runs": 5}
+
+
+def test_losers_are_cut_short(reference):
+    fake = Fake(right)
+    assert reference.measure(fake, 0, best=0.99 / LOSING)["runs"] == 1
+    assert fake.asked == [1]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda a, b, out: None,
+        lambda a, b, out: np.matmul(a, b + 1e-3, out=out),
+        lambda a, b, out: out.__setitem__(slice(0, 8), (a @ b)[:8]),
+    ],
+    ids=["writes nothing", "is a little off", "forgets the last row"],
+)
+def test_wrong_answers_are_refused_and_never_timed(reference, act):
+    fake = Fake(act)
+    with pytest.raises(WrongAnswer, match=r"C\[\d, \d\] is"):
+        reference.measure(fake, 1, None)
+    assert fake.asked == []
+
+
+def test_an_answer_left_over_from_the_candidate_before_does_not_count(reference):
+    reference.measure(Fake(right), 0, None)
+    with pytest.raises(WrongAnswer, match="is nan"):
+        reference.measure(Fake(lambda a, b, out: None), 0, None)
+
+
+def test_workers_share_the_reference_through_files(task, tmp_path, monkeypatch):
+    Reference(task, 0, tmp_path)
+    monkeypatch.setattr(type(task), "plain", lambda self: pytest.fail("computed again"))
+    Reference(task, 0, tmp_path).measure(Fake(right), 1, None)
+
+
+def test_the_entry_announces_its_phases(task, tmp_path):
+    run = entry({"task": task.to_json(), "seed": 0, "scratch": str(tmp_path)})
+    phases = []
+    trace = json.loads(task.schedule().trace.to_json())
+    done = run({"trace": trace, "names": task.names, "number": 0, "best": None}, phases.append)
+    assert phases == ["build", "run"]
+    assert done["seconds"] > 0
