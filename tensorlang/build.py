@@ -84,7 +84,7 @@ def build(x: Program, target: Target | str = "llvm") -> Kernel:
     """
     module = lower(x, target)
     source = llvm.emit(module.func, module.target)
-    _dump(f"{module.name}.ll", source)
+    _dump(f"{module.name}.ll", lambda: source)
     code = llvm.compile(source, module.name, module.target)
     return Kernel(
         name=module.name,
@@ -140,7 +140,7 @@ def _watch(number: int, name: str, before: Func, after: Func, seconds: float) ->
     if dial >= 2 and after is not before:
         print(text(after), file=sys.stderr)
     if after is not before:
-        _dump(f"{before.name}.{number:02}.{name}.txt", text(after))
+        _dump(f"{before.name}.{number:02}.{name}.txt", lambda: text(after))
 
 
 def _level(func: Func) -> str | None:
@@ -150,8 +150,8 @@ def _level(func: Func) -> str | None:
     return None if any(isinstance(n, Expr) and n.lanes > 1 for n in walk.visit(func)) else "loop"
 
 
-def _dump(file: str, contents: str) -> None:
+def _dump(file: str, contents: Callable[[], str]) -> None:
     folder = config.dump()
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / file).write_text(contents)
+        (Path(folder) / file).write_text(contents())

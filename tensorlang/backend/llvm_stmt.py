@@ -191,7 +191,7 @@ class Statements:
 
     def _alloc(self, stmt: Alloc) -> None:
         buffer = stmt.buffer
-        if buffer.scope in (STACK, REGISTER):
+        if buffer.scope in (STACK, REGISTER) and buffer not in self.values.pointers:
             size = buffer.shape[0]
             if not isinstance(size, Const):
                 raise BuildError(f"{buffer.name} is on the stack, but its size {size!r} is not constant")

@@ -23,16 +23,17 @@ _STACK_BYTES = 16 << 10  # of one buffer, and of one function; more goes to the 
 def allocs(func: Func, target: Target) -> Func:
     """Every Alloc of the result has one of these scopes."""
     used = {STACK: 0}
+    placed: dict[Buffer, Buffer] = {}
 
-    def go(stmt: Stmt, parallel: bool) -> Stmt:
-        if isinstance(stmt, Alloc):
-            fresh = _place(stmt.buffer, parallel, used)
-            body = walk.substitute(stmt.body, buffers={stmt.buffer: fresh})
-            return Alloc(fresh, go(body, parallel))
-        inside = parallel or (isinstance(stmt, For) and stmt.kind == PARALLEL)
-        return walk.map_children(stmt, lambda n: go(n, inside) if isinstance(n, Stmt) else n)
+    def decide(stmt: Stmt, parallel: bool) -> None:
+        if isinstance(stmt, Alloc) and stmt.buffer not in placed:  # copies of a loop share their buffers
+            placed[stmt.buffer] = _place(stmt.buffer, parallel, used)
+        for child in walk.children(stmt):
+            if isinstance(child, Stmt):
+                decide(child, parallel or (isinstance(stmt, For) and stmt.kind == PARALLEL))
 
-    return func.with_body(go(func.body, False))
+    decide(func.body, False)
+    return func.with_body(walk.substitute(func.body, buffers=placed) if placed else func.body)
 
 
 def _place(buffer: Buffer, parallel: bool, used: dict[str, int]) -> Buffer:
@@ -59,7 +60,7 @@ def workspace_layout(func: Func) -> tuple[dict[Buffer, Expr], Expr, Expr]:
     offsets: dict[Buffer, Expr] = {}
     total: dict[str, Expr] = {WORKSPACE: const(0), THREAD: const(0)}
     for alloc in walk.find(func.body, Alloc):
-        if alloc.buffer.scope in total:
+        if alloc.buffer.scope in total and alloc.buffer not in offsets:
             offsets[alloc.buffer] = total[alloc.buffer.scope]
             total[alloc.buffer.scope] = total[alloc.buffer.scope] + size_bytes(alloc.buffer)
     return offsets, total[WORKSPACE], total[THREAD]
