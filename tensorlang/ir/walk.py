@@ -24,6 +24,7 @@ from tensorlang.ir.nodes import (
     Reduce,
     Reducer,
     Size,
+    Stmt,
     Store,
     Var,
 )
@@ -89,7 +90,18 @@ def visit(node: Node) -> Iterator[Node]:
 
 def find(node: Node, kind: type[N], where: Callable[[N], bool] = lambda _: True) -> Iterator[N]:
     """The nodes of class `kind` below `node` for which `where` holds, in order."""
-    return (n for n in visit(node) if isinstance(n, kind) and where(n))
+    nodes = _visit_statements(node) if isinstance(kind, type) and issubclass(kind, Stmt) else visit(node)
+    return (n for n in nodes if isinstance(n, kind) and where(n))
+
+
+def _visit_statements(node: Node) -> Iterator[Node]:
+    """As visit, without expressions, which hold no statements."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        yield current
+        below = [child for child in children(current) if not isinstance(child, Expr)]
+        stack.extend(reversed(below))
 
 
 def path_to(root: Node, target: Node) -> tuple[Node, ...] | None:

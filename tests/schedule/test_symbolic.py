@@ -84,10 +84,10 @@ def vectors(s: Schedule, count: int) -> list[dict[str, int]]:
 
 
 def facts(s: Schedule) -> dict[str, Expr]:
-    """Extents of all loops and footprints of every third, by name, over knobs and the variables of outer loops."""
+    """Extents of all loops and footprints of every fourth, by name, over knobs and the variables of outer loops."""
     loops = list(find(s.func.body, For))
     found: dict[str, Expr] = {f"extent of {loop.var.name}": loop.extent for loop in loops}
-    for loop in loops[::3]:
+    for loop in loops[::4]:
         for how, regions in zip(("read", "write"), accesses(loop.body, s.context(loop, inside=True), True), strict=True):
             for buffer, region in regions.items():
                 for d, (low, extent) in enumerate(zip(region.mins, region.extents, strict=True)):
