@@ -18,6 +18,7 @@ from tensorlang.ir.dtypes import to_numpy
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import (
     REDUCE,
+    TRUE,
     Alloc,
     Block,
     Buffer,
@@ -177,12 +178,15 @@ def _nest(path: tuple[For, ...], block: Block) -> Nest:
     for loop in path:
         contexts.append(contexts[-1].bind(loop.var, loop.extent))
     regions: dict[tuple[Buffer, bool], list[tuple[Expr, ...]]] = {}
-    stmt: Stmt = block
+    stmt: Stmt = block.replace(predicate=TRUE)  # regions as loops make them: the same for open and for known extents
     for level in range(len(path), -1, -1):
-        reads, writes = accesses(stmt, contexts[level], clip=True)
+        reads, writes = accesses(stmt, contexts[level])
         for found, written in ((reads, False), (writes, True)):
             for buffer, region in found.items():
-                shape = tuple(_closed(e, contexts[level]) for e in region.extents)
+                shape = tuple(
+                    _closed(extent, size, contexts[level])
+                    for extent, size in zip(region.extents, buffer.shape, strict=True)
+                )
                 regions.setdefault((buffer, written), []).insert(0, shape)
         if level:
             stmt = path[level - 1].replace(body=stmt)
@@ -207,12 +211,12 @@ def _axes(buffer: Buffer, block: Block) -> tuple[str, ...]:
     return tuple(found or ())
 
 
-def _closed(extent: Expr, ctx: Context) -> Expr:
-    """The largest value of an extent, in terms of what is open in the whole Func."""
-    if isinstance(extent, Const):
-        return extent
-    upper = bounds(extent, ctx, clip=True)[1]
-    return extent if upper is None else upper
+def _closed(extent: Expr, size: Expr, ctx: Context) -> Expr:
+    """The largest value of an extent in a dimension of `size`, in terms of what is open in the whole Func."""
+    if not isinstance(extent, Const):
+        upper = bounds(extent, ctx)[1] if free_vars(extent) & ctx.bound.keys() else extent
+        extent = size if upper is None else upper
+    return ops.make("min", extent, size)
 
 
 def _drives_reduction(var: Var, block: Block) -> bool:

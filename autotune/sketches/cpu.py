@@ -106,7 +106,7 @@ def _contraction(
     lanes = max(1, target.vector_bytes // c.item_bytes)
     m, n, k = c.extents[c.row], c.extents[c.column], c.extents[c.reduce[0]]
     rows = knob("rows", _upto(_ROWS, m))
-    width = knob("columns", [v * lanes for v in _upto(_VECTORS, -(-n // lanes))])
+    width = knob("columns", [v * lanes for v in _upto(_VECTORS, max(1, n // lanes))])
     row_blocks = knob("row_blocks", _upto(_BLOCKS, m))
     column_blocks = knob("column_blocks", _upto(_BLOCKS, -(-n // lanes)))
     depth = knob("depth", _upto(_DEPTHS, k))

@@ -22,7 +22,15 @@ def test_the_live_panel_shows_what_matters():
     display.update(snapshot())
     display.close(snapshot())
     shown = stream.getvalue()
-    for part in ("16/64 trials", "1 ms, 100.0 GFLOP/s, 50 % of peak", "s left", "CRASH", "segfault", "0.88", "measuring"):
+    for part in (
+        "16/64 trials",
+        "1 ms, 100.0 GFLOP/s, 50 % of peak",
+        "s left",
+        "CRASH",
+        "segfault",
+        "0.88",
+        "measuring",
+    ):
         assert part in shown
 
 
