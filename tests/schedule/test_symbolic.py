@@ -88,7 +88,8 @@ def facts(s: Schedule) -> dict[str, Expr]:
     loops = list(find(s.func.body, For))
     found: dict[str, Expr] = {f"extent of {loop.var.name}": loop.extent for loop in loops}
     for loop in loops[::4]:
-        for how, regions in zip(("read", "write"), accesses(loop.body, s.context(loop, inside=True), True), strict=True):
+        touched = accesses(loop.body, s.context(loop, inside=True), clip=True)
+        for how, regions in zip(("read", "write"), touched, strict=True):
             for buffer, region in regions.items():
                 for d, (low, extent) in enumerate(zip(region.mins, region.extents, strict=True)):
                     found[f"{how} of {buffer.name} in {loop.var.name}, start {d}"] = low
