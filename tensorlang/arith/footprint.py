@@ -14,7 +14,7 @@ from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region, accesses
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import ONE, ZERO, Buffer, Expr, For, Knob, Size, Stmt, Var
+from tensorlang.ir.nodes import ONE, ZERO, Buffer, Expr, For, Knob, Op, Size, Stmt, Var
 from tensorlang.ir.walk import free_vars
 
 
@@ -45,12 +45,22 @@ def written_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context =
     box = _fixed(writes.get(buffer), {loop.var for loop in outer}, ctx)
     if box is None or buffer not in reads:
         return box
-    read = reads[buffer]
-    mins, extents = list(box.mins), list(box.extents)
-    for d, (low, extent) in enumerate(zip(read.mins, read.extents, strict=True)):
-        if not (proves(mins[d] <= low, ctx) and proves(low + extent <= mins[d] + extents[d], ctx)):
-            mins[d], extents[d] = ZERO, buffer.shape[d]
-    return Region(buffer, tuple(mins), tuple(extents))
+    held = holds(box, reads[buffer], ctx)
+    mins = tuple(low if ok else ZERO for low, ok in zip(box.mins, held, strict=True))
+    extents = tuple(e if ok else dim for e, ok, dim in zip(box.extents, held, buffer.shape, strict=True))
+    return Region(buffer, mins, extents)
+
+
+def holds(region: Region, other: Region, ctx: Context) -> list[bool]:
+    """For each dimension, whether `region` is proved to hold all of `other` that is inside the buffer."""
+
+    def reaches(low: Expr, extent: Expr, high: Expr, dim: Expr) -> bool:
+        if isinstance(extent, Op) and extent.op == "min":
+            return all(reaches(low, e, high, dim) for e in extent.args)
+        return proves(high <= low + extent, ctx) or proves(dim <= low + extent, ctx)
+
+    parts = zip(region.mins, region.extents, other.mins, other.extents, region.buffer.shape, strict=True)
+    return [proves(a <= b, ctx) and reaches(a, x, b + y, dim) for a, x, b, y, dim in parts]
 
 
 def _fixed(region: Region | None, changing: Collection[Var], ctx: Context) -> Region | None:
@@ -76,9 +86,13 @@ def _fixed_dimension(
     largest: Expr | None = extent
     if not _depends_only(extent, ()):
         largest = bounds(extent, ctx, over=changing)[1]
-    if largest is None or not _depends_only(largest, ()) or proves(largest >= dim, ctx):
+    if largest is None or not _depends_only(largest, ()):
         return ZERO, dim
-    return low, largest
+    if not proves(low >= ZERO, ctx):
+        return (ZERO, dim) if proves(largest >= dim, ctx) else (low, largest)
+    if any(isinstance(v, Size) for v in free_vars(dim)) and not proves(largest >= dim, ctx):
+        return low, largest  # rather a constant than the lesser of it and a size
+    return low, simplify(ops.make("min", largest, dim), ctx)
 
 
 def _depends_only(expr: Expr, variables: Collection[Var]) -> bool:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
-from tensorlang.arith.footprint import bind_all, read_box
+from tensorlang.arith.footprint import bind_all, holds, read_box
 from tensorlang.arith.prove import proves
-from tensorlang.arith.regions import accesses, covers
+from tensorlang.arith.regions import accesses
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
@@ -211,7 +211,7 @@ def _finds_what_it_reads(
         inner = bind_all(ctx, around)
         wanted = accesses(flow.child_towards(body, shared, reader), inner)[0][buffer]
         made = accesses(flow.child_towards(body, shared, writer), inner)[1][buffer]
-        if not covers(made, wanted, inner):
+        if not all(holds(made, wanted, inner)):
             loop = around[-1].var.name
             message = f"{writer.name} is not known to produce all that {reader.name} reads in an iteration of {loop}"
             s.refuse("not_produced_there", message, hint=hint)

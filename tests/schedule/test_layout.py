@@ -1,10 +1,15 @@
 """transform_layout."""
 
+import random
+
 import pytest
 from programs import before_and_after, biased_matmul, chain, check_numbers, convolution, matmul, refused, running
-from test_move import check, shapes
+from test_move import check, compact_form, shapes
 
 import tensorlang as tl
+from tensorlang.arith.simplify import simplify
+from tensorlang.ir.nodes import Alloc, const
+from tensorlang.ir.walk import find, substitute
 from tensorlang.schedule.schedule import Schedule
 
 
@@ -50,15 +55,15 @@ def test_layout_of_a_reduction():
     check_numbers(before, s)
 
 
-def packed_matmul(m, n, k, order, pad, mr=4, nr=4):
+def packed_matmul(m, n, k, order="layout first", pad=0.0, mr=4, nr=4, mp=2, np=3, kc=8):
     """A matmul as BLIS does it: panels of B under k0, panels of A under i0, a tile of C written back under j0."""
     s = Schedule(matmul(m, n, k))
     before = s.func
     a, b, back = s.cache_read("C", "A", "global"), s.cache_read("C", "B", "global"), s.cache_write("C", "local")
     i, j, kk = s.loops("C")
-    i0, i1, i2 = s.split(i, [None, 2, mr])
-    j0, j1, j2 = s.split(j, [None, 3, nr])
-    k0, k1 = s.split(kk, [None, 8])
+    i0, i1, i2 = s.split(i, [None, mp, mr])
+    j0, j1, j2 = s.split(j, [None, np, nr])
+    k0, k1 = s.split(kk, [None, kc])
     s.reorder(j0, k0, i0, j1, i1, k1, i2, j2)
     pack_a = lambda i, k: (i // mr, k, i % mr)  # noqa: E731
     pack_b = lambda k, j: (j // nr, k, j % nr)  # noqa: E731
@@ -97,10 +102,27 @@ def test_packed_matmul_goes_on():
     check(before, s)
 
 
-def test_packed_matmul_with_knobs():
-    mr, nr = tl.knob("mr", (2, 4, 6)), tl.knob("nr", (8, 16))
-    _, s = packed_matmul(21, 37, 29, "layout first", 0.0, mr, nr)
-    assert shapes(s) == {"A.global": "[2, 8, mr]", "B.global": "[3, 8, nr]", "C.local": "[21, nr * 3]"}
+def knobbed_matmul(order, pad):
+    choices = {"mr": (2, 4, 6), "nr": (4, 8), "mp": (1, 2, 5), "np": (1, 3), "kc": (1, 4, 8)}
+    knobs = {name: tl.knob(name, values) for name, values in choices.items()}
+    return choices, packed_matmul(21, 37, 29, order, pad, **knobs)
+
+
+@pytest.mark.parametrize(("order", "pad"), [("layout first", None), ("layout first", 0.0), ("move first", 0.0)])
+def test_packed_matmul_with_knobs(order, pad):
+    """Boxes are expressions over open knobs; any choice makes the program that literal factors make."""
+    choices, (before, s) = knobbed_matmul(order, pad)
+    assert s.constraints == ()
+    boxes = {alloc.buffer.name: alloc.buffer.shape for alloc in find(compact_form(s), Alloc)}
+    assert repr(boxes["B.global"]) == "(np, kc, nr)"
+    rng = random.Random(0)
+    for _ in range(4):
+        values = {name: rng.choice(options) for name, options in choices.items()}
+        literal = s.trace.instantiate(values).apply(before)
+        check(before, literal)
+        by_knob = {knob: const(values[knob.name]) for knob in s.trace.knobs.values()}
+        closed = {name: repr([simplify(substitute(d, by_knob)) for d in shape]) for name, shape in boxes.items()}
+        assert closed == shapes(literal)
 
 
 @pytest.mark.parametrize("n", [0, 1, 8, 11])
