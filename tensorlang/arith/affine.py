@@ -59,7 +59,7 @@ class _Decoder:
         self.known: set[Expr] = set()
 
     def decodes(self, polys: list[Poly]) -> bool:
-        self.known = {v for v in self.variables if isinstance(simplify(v, self.ctx), Expr) and self._fixed(v)}
+        self.known = {v for v in self.variables if self._fixed(v)}
         pending = list(polys)
         while not self.variables <= self.known:
             before = len(self.known)

@@ -121,13 +121,15 @@ def _factored(x: Poly, d: Poly) -> Iterator[tuple[Poly, Poly, Poly]]:
         yield scaled, rest, {m: c}
 
 
-# (x//a + c) // b = (x + a*c) // (a*b)
+# (x//a + c) // b = (x + a*c) // (a*b)  for a c that is a constant or made of what is in b, as in ceil-divs
 def nested(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    inner = _only_atom(x, "floordiv")
-    if inner is None:
-        return None
-    y, a = map(P.poly, inner.args)
-    return floordiv(P.add(y, P.scale(a, x.get((), 0))), P.mul(a, d), ctx)
+    for m, c in x.items():
+        if c == 1 and len(m) == 1 and isinstance(m[0], Op) and m[0].op == "floordiv" and _positive_divisor(m[0]):
+            rest = P.without(x, m)
+            if P.atoms(rest) <= P.atoms(d):
+                y, a = map(P.poly, m[0].args)
+                return floordiv(P.add(y, P.mul(a, rest)), P.mul(a, d), ctx)
+    return None
 
 
 # (x % (c*e)) // c = (x//c) % e

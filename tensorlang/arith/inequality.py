@@ -178,9 +178,9 @@ def _index_of_facts(ctx: Context) -> tuple[dict, dict]:
         plain: dict[Expr, list[tuple[int, int, Poly]]] = {}
         scaled: dict[Expr, list[tuple[int, Poly, Poly]]] = {}
         found = ctx.memo["facts"] = (plain, scaled)
-        for n, f in enumerate(ctx.facts):
+        for n, (f, bound) in enumerate(_facts(ctx)):
             for x in sorted(P.atoms(f), key=P.order):
-                parts = P.split(f, x)
+                parts = P.split(f, x) if x is not bound else None
                 if parts is None:
                     continue
                 c, r = parts
@@ -190,6 +190,16 @@ def _index_of_facts(ctx: Context) -> tuple[dict, dict]:
                 else:
                     scaled.setdefault(x, []).append((n, c, r))
     return found
+
+
+def _facts(ctx: Context) -> Iterator[tuple[Poly, Var | None]]:
+    """The facts; then what ranges (of the variable given) say about the other atoms in them."""
+    yield from ((f, None) for f in ctx.facts)
+    for var, (lo, hi) in ctx.bound.items():
+        if lo is not None and P.atoms(lo):
+            yield P.sub({(var,): 1}, lo), var
+        if hi is not None and P.atoms(hi):
+            yield P.sub(hi, {(var,): 1}), var
 
 
 def _facts_about(x: Expr, ctx: Context) -> list[tuple[int, int, Poly]]:
@@ -247,7 +257,9 @@ def interval_of(x: Expr, ctx: Context) -> Interval:
     if found is None:
         memo[x] = EVERYTHING  # for ranges that depend on each other
         low, high = _interval_of(x, ctx)
-        for _, c, r in _facts_about(x, ctx):  # c*x + r >= 0
+        for n, c, r in _facts_about(x, ctx):  # c*x + r >= 0
+            if n >= len(ctx.facts):
+                break
             ends = interval(r, ctx)
             if c > 0 and ends[1] != math.inf:
                 low = max(low, _ceil_div(-int(ends[1]), c))

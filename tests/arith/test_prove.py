@@ -77,6 +77,11 @@ PROVED = [
     (EMPTY.assume((n < m) & (m < K)), n + 1 < K),
     (EMPTY.assume(n >= 5), n * n >= 25),
     (EMPTY.assume(ops.make("eq", n, 128)), ops.make("eq", n // 4, 32)),
+    (EMPTY.bind(f, n).assume(f >= 3), n >= 4),
+    (EMPTY.bind(f, n).assume(f >= i0), i0 < n),
+    # guards of a tile say where its outer tiles end
+    (loops(((n + 31) // 32 + 3) // 4, 4, 32).assume((i0 * 4 + i1) * 32 + i2 < n), i0 * 4 + i1 < (n + 31) // 32),
+    (loops(((n + T - 1) // T + U - 1) // U, U, T).assume((i0 * U + i1) * T + i2 < n), i0 * U + i1 < (n + T - 1) // T),
     # ceil-div, min and max
     (EMPTY, (n + 31) // 32 * 32 >= n),
     (EMPTY, (n + T - 1) // T * T < n + T),

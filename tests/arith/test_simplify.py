@@ -45,6 +45,7 @@ FORMS = [
     (Context(), (n * T + T - 1) // T, n),
     (Context(), (n + T - 1) // T, (n + T - 1) // T),
     (Context(), ((n + 31) // 32 + 3) // 4, (n + 127) // 128),
+    (Context(), ((n + T - 1) // T + U - 1) // U, (n + T * U - 1) // (T * U)),
     (Context(), n // T // U, n // (T * U)),
     (Context(), n * T * U // (T * 2), n * U // 2),
     (Context(), i // 4 * 4 + i % 4, i),
