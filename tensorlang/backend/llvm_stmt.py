@@ -55,14 +55,16 @@ class Module:
         shared = [b for b in self.offsets if b.scope == WORKSPACE]
         self.body(f"{name}.body", (*params, *shared, *self.sizes), self.func.body)
         code = Code(self.declared)
-        names = {a: "%" + code.name(a.name) for a in (*params, *self.sizes)}
+        outside: tuple[Argument, ...] = (*params, *self.sizes)
+        names = {a: "%" + code.name(a.name) for a in outside}
         values = Values(code, self.target, {})
         for size in self.sizes:
             values.bind(size, names[size])
         for buffer in shared:
             names[buffer] = self._region(code, values, "%workspace", self.offsets[buffer], buffer)
         threads = code.let(f"getelementptr i8, ptr %workspace, i64 {values.value(self.shared_bytes)}", "threads")
-        passed = [f"{_type(a)} {names[a]}" for a in (*params, *shared, *self.sizes)]
+        everything: tuple[Argument, ...] = (*params, *shared, *self.sizes)
+        passed = [f"{_type(a)} {names[a]}" for a in everything]
         code.do(f"call void @{name}.body({', '.join([*passed, f'ptr {threads}'])})")
         code.do("ret void")
         signature = ", ".join([f"ptr {names[p]}" for p in params] + [f"i64 {names[s]}" for s in self.sizes])

@@ -118,7 +118,7 @@ class Vectorizer:
             var = self._bind(expr.var, value)
             return Let(var, value, self.expr(expr.body, mask))
         if isinstance(expr, Op) and expr.op == "if_then_else" and self.varies(expr.args[0]):
-            return self._either(*expr.args, mask)
+            return self._either(expr.args[0], expr.args[1], expr.args[2], mask)
         if isinstance(expr, Op):
             args = [self.expr(a, mask) for a in expr.args]
             converts = expr.op in ("cast", "reinterpret")

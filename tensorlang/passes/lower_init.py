@@ -23,7 +23,7 @@ def lower_init(func: Func, target: Target) -> Func:
             fresh: Stmt = stmt
             if stmt.init is not None:
                 place, inner = _place(stmt, loops)
-                before.setdefault(place or stmt, []).append(_nest(stmt, loops, inner))
+                before.setdefault(place or stmt, []).append(_nest(stmt, stmt.init, inner))
                 fresh = stmt.replace(init=None)
         else:
             inside = (*loops, stmt) if isinstance(stmt, For) else loops
@@ -44,8 +44,8 @@ def _place(block: Block, loops: tuple[For, ...]) -> tuple[For | None, tuple[For,
     return None, ()
 
 
-def _nest(block: Block, loops: tuple[For, ...], inner: tuple[For, ...]) -> Stmt:
-    """The init of `block` in copies of those `inner` loops that drive its spatial iterators."""
+def _nest(block: Block, init: Stmt, inner: tuple[For, ...]) -> Stmt:
+    """`init`, that of `block`, in copies of those `inner` loops that drive its spatial iterators."""
     spatial = [(it, b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
     driving = frozenset[Var]().union(*(walk.free_vars(b) for _, b in spatial))
     copied = [loop for loop in inner if loop.var in driving]
@@ -59,7 +59,7 @@ def _nest(block: Block, loops: tuple[For, ...], inner: tuple[For, ...]) -> Stmt:
         walk.substitute(ops.all_of(c for c in conjuncts(block.predicate) if not walk.free_vars(c) & hidden), renamed),
         None,
         None,
-        walk.substitute(block.init, iters),
+        walk.substitute(init, iters),
     )
     for loop in reversed(copied):
         kind = SERIAL if loop.kind == PARALLEL else loop.kind  # it runs inside the region that launches nothing new

@@ -36,6 +36,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.passes.tighten import minimum, needs
+from tensorlang.passes.tools import map_stmts
 from tensorlang.target.target import Target
 
 _MOST_STORES = 2048  # below one loop, unrolled
@@ -55,7 +56,7 @@ def partition(func: Func, target: Target) -> Func:
 
 
 def _partitioned(stmt: Stmt) -> Stmt:
-    stmt = walk.map_children(stmt, lambda n: _partitioned(n) if isinstance(n, Stmt) else n)
+    stmt = map_stmts(stmt, _partitioned)
     if not isinstance(stmt, For) or stmt.kind not in (SERIAL, PARALLEL):
         return stmt
     if _unrolled_stores(stmt.body) > _MOST_STORES // 2:

@@ -41,7 +41,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.passes.tighten import needs
-from tensorlang.passes.tools import add_const, has_load
+from tensorlang.passes.tools import add_const, has_load, map_stmts
 from tensorlang.target.target import Target
 
 REGISTER = "register"
@@ -58,13 +58,13 @@ def _promoted(stmt: Stmt, most: int) -> Stmt:
     parts: list[Stmt] = []
     for part in stmt.stmts if isinstance(stmt, Seq) else (stmt,):
         if not isinstance(part, For):
-            parts.append(walk.map_children(part, lambda n: _promoted(n, most) if isinstance(n, Stmt) else n))
+            parts.append(map_stmts(part, lambda n: _promoted(n, most)))
             continue
         accumulators = _accumulators(part, most) if part.kind == SERIAL else []
         loop: Stmt = part
         for accumulator in accumulators:
             loop = accumulator.inside(loop)
-        loop = walk.map_children(loop, lambda n: _promoted(n, most) if isinstance(n, Stmt) else n)
+        loop = map_stmts(loop, lambda n: _promoted(n, most))
         for accumulator in accumulators:
             loop = accumulator.around(loop, part, parts)
         parts.append(loop)
@@ -120,9 +120,12 @@ def _accumulators(loop: For, most: int) -> list[_Accumulator]:
 
 def _all_disjoint(places: dict[Place, int]) -> bool:
     """Whether any two places have no element in common."""
-    spans = [[_span(i) for i in indices] for indices, _ in places]
-    if any(s is None for span in spans for s in span):
-        return False
+    spans: list[list[tuple[Expr, int, int]]] = []
+    for indices, _ in places:
+        found = [s for s in map(_span, indices) if s is not None]
+        if len(found) < len(indices):
+            return False
+        spans.append(found)
     return all(any(map(_apart, a, b)) for n, a in enumerate(spans) for b in spans[:n])
 
 
@@ -194,7 +197,9 @@ class _Accumulator:
         found: dict[Place, Expr] = {}
         first = len(before)
         while first and isinstance(store := before[first - 1], Store) and not has_load(store.value):
-            if store.buffer is self.buffer and _place(store) in self.slots:
+            if store.buffer is self.buffer:
+                if _place(store) not in self.slots:  # perhaps a part of one of ours
+                    break
                 found.setdefault(_place(store), store.value)
             first -= 1
         if len(found) != len(self.slots):

@@ -4,7 +4,8 @@
     ->
     for i0 in 9: for k in 64: for i1 in min(12, 100 - i0 * 12): S
 
-A loop is shortened, too, where its body could not do anything: that is what `needs` finds out.
+A serial or parallel loop is shortened, too, where its body could not do anything: that is what `needs` finds out.
+Unrolled and vectorized loops keep constant extents as far as possible: their tails are masked.
 """
 
 from __future__ import annotations
@@ -12,8 +13,25 @@ from __future__ import annotations
 from tensorlang.arith.affine import linear
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import ONE, ZERO, Alloc, Const, Expr, For, Func, If, LetStmt, Op, Seq, Stmt, Var, seq
-from tensorlang.passes.tools import conjuncts, has_load
+from tensorlang.ir.nodes import (
+    ONE,
+    PARALLEL,
+    SERIAL,
+    ZERO,
+    Alloc,
+    Const,
+    Expr,
+    For,
+    Func,
+    If,
+    LetStmt,
+    Op,
+    Seq,
+    Stmt,
+    Var,
+    seq,
+)
+from tensorlang.passes.tools import conjuncts, has_load, map_stmts
 from tensorlang.target.target import Target
 
 
@@ -24,7 +42,7 @@ def tighten(func: Func, target: Target) -> Func:
 
 def _tightened(stmt: Stmt) -> Stmt:
     if not isinstance(stmt, For):
-        return walk.map_children(stmt, lambda n: _tightened(n) if isinstance(n, Stmt) else n)
+        return map_stmts(stmt, _tightened)
     guards, body = _peel(_tightened(stmt.body))
     bounds = [stmt.extent]
     outside, inside = [], []
@@ -36,7 +54,7 @@ def _tightened(stmt: Stmt) -> Stmt:
             bounds.append(bound)
         else:
             inside.append(guard)
-    for need in needs(body):
+    for need in needs(body) if stmt.kind in (SERIAL, PARALLEL) else ():
         bound = _upper_bound(ops.make("ge", need, ONE), stmt.var)
         if bound is not None:
             bounds.append(bound)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import ZERO, Const, Expr, For, Load, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var
+from tensorlang.ir.nodes import ZERO, Const, Expr, For, Load, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
 
 
 def conjuncts(cond: Expr) -> list[Expr]:
@@ -21,9 +23,10 @@ def has_load(expr: Expr) -> bool:
     return expr.memo[key]
 
 
-def statements(stmt: Stmt) -> tuple[Stmt, ...]:
-    """`stmt` as the sequence that it is."""
-    return stmt.stmts if isinstance(stmt, Seq) else (stmt,)
+def map_stmts(stmt: Stmt, fold: Callable[[Stmt], Stmt]) -> Stmt:
+    """`stmt` with each direct child statement replaced by `fold(child)`; sequences stay flat."""
+    changed = walk.map_children(stmt, lambda n: fold(n) if isinstance(n, Stmt) else n)
+    return seq(*changed.stmts) if isinstance(changed, Seq) and changed is not stmt else changed
 
 
 def stores(node: Node) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import SERIAL, UNROLL, Const, For, Func, Stmt, const, seq
-from tensorlang.passes.tools import stores
+from tensorlang.passes.tools import map_stmts, stores
 from tensorlang.target.target import Target
 
 _MOST_STORES = 1024  # that one unrolled loop may hold
@@ -29,4 +29,4 @@ def _unrolled(stmt: Stmt) -> Stmt:
             if sum(map(stores, copies)) <= _MOST_STORES:
                 return seq(*copies)
         return stmt.replace(kind=SERIAL, body=_unrolled(stmt.body))
-    return walk.map_children(stmt, lambda n: _unrolled(n) if isinstance(n, Stmt) else n)
+    return map_stmts(stmt, _unrolled)

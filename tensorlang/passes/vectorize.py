@@ -15,6 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tensorlang.arith.bounds import const_bounds
+from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import (
@@ -36,7 +39,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.passes.lanes import NoVectorForm, Vectorizer
-from tensorlang.passes.tighten import minimum
+from tensorlang.passes.tools import map_stmts
 from tensorlang.target.target import Target
 
 _MOST_COPIES = 8  # vectors that one loop may become; more stay a loop over vectors
@@ -44,15 +47,21 @@ _MOST_COPIES = 8  # vectors that one loop may become; more stay a loop over vect
 
 def vectorize(func: Func, target: Target) -> Func:
     """No loop of kind vectorize remains. Needs lower_blocks before it and flatten after it."""
-    return func.with_body(_vectorized(func.body, target))
+    return func.with_body(_vectorized(func.body, target, EMPTY))
 
 
-def _vectorized(stmt: Stmt, target: Target) -> Stmt:
-    stmt = walk.map_children(stmt, lambda n: _vectorized(n, target) if isinstance(n, Stmt) else n)
+def _vectorized(stmt: Stmt, target: Target, ctx: Context) -> Stmt:
+    inside = ctx
+    if isinstance(stmt, For):
+        inside = ctx.bind(stmt.var, stmt.extent)
+    elif isinstance(stmt, If):
+        then = _vectorized(stmt.then, target, ctx.assume(stmt.cond))
+        return If(stmt.cond, then, None if stmt.orelse is None else _vectorized(stmt.orelse, target, ctx))
+    stmt = map_stmts(stmt, lambda n: _vectorized(n, target, inside))
     if not isinstance(stmt, For) or stmt.kind != VECTORIZE:
         return stmt
     try:
-        return _Pieces(stmt, target).all()
+        return _Pieces(stmt, target, ctx).all()
     except NoVectorForm:
         return stmt.replace(kind=SERIAL)
 
@@ -63,6 +72,7 @@ class _Pieces:
 
     loop: For
     target: Target
+    ctx: Context  # what is known outside the loop
 
     def __post_init__(self) -> None:
         widest = _widest(self.loop.body, self.loop.var)
@@ -81,12 +91,12 @@ class _Pieces:
         """The whole loop."""
         extent = self.loop.extent
         if isinstance(extent, Const):
-            full, rest = divmod(int(extent.value), self.lanes)
+            full, rest = divmod(max(0, int(extent.value)), self.lanes)
             return seq(self.full(const(full)), *self.rest(const(full * self.lanes), rest))
-        sizes = [int(p.value) for p in minimum(extent) if isinstance(p, Const)]
-        if self.masks and sizes and min(sizes) <= _MOST_COPIES * self.lanes:
-            starts = range(0, min(sizes), self.lanes)
-            return seq(*(self.masked(n, min(self.lanes, _power(min(sizes) - n)), extent - n) for n in starts))
+        _, most = const_bounds(extent, self.ctx)
+        if self.masks and most <= _MOST_COPIES * self.lanes:
+            starts = range(0, max(0, int(most)), self.lanes)
+            return seq(*(self.masked(n, min(self.lanes, _power(int(most) - n)), extent - n) for n in starts))
         full_vectors = simplify(extent // self.lanes)
         done = full_vectors * self.lanes
         left = simplify(extent - done)
@@ -115,7 +125,14 @@ class _Pieces:
 
     def masked(self, start: int, width: int, count: Expr) -> Stmt:
         """One vector of which `count`, perhaps none, perhaps more than there are, iterations happen."""
-        return If(count > ZERO, self.vector(const(start), width, count))
+        vector = self.vector(const(start), width, count)
+        return vector if proves(count > ZERO, self.ctx) or self._harmless() else If(count > ZERO, vector)
+
+    def _harmless(self) -> bool:
+        """Whether what all lanes load alike may be loaded even if no lane is on: it is surely in bounds."""
+        loads = walk.find(self.loop.body, Load, lambda n: self.loop.var not in walk.free_vars(n))
+        places = [(i, extent) for n in loads for i, extent in zip(n.indices, n.buffer.shape, strict=True)]
+        return all(proves((i >= ZERO) & (i < extent), self.ctx) for i, extent in places)
 
 
 def _power(n: int) -> int:
