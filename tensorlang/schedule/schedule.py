@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove
+from tensorlang.create_func import create_func
 from tensorlang.errors import ScheduleError
 from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, Var, seq
 from tensorlang.ir.ops import all_of
@@ -51,8 +52,6 @@ class Schedule:
         if isinstance(computed, Func):
             func = computed
         else:
-            from tensorlang.create_func import create_func
-
             func = create_func(computed, args)
         verify(func, "loop")
         self.func: Func = func
