@@ -49,10 +49,7 @@ class Schedule:
     """
 
     def __init__(self, computed: Any, args: Sequence[Any] | None = None, target: Any = None):
-        if isinstance(computed, Func):
-            func = computed
-        else:
-            func = create_func(computed, args)
+        func = computed if isinstance(computed, Func) else create_func(computed, args)
         verify(func, "loop")
         self.func: Func = func
         self.target = target
