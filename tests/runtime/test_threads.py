@@ -72,11 +72,13 @@ define internal void @count(ptr %ctx, i64 %begin, i64 %end, i64 %thread) {
 }
 """
 NATIVE = Native(TEXT)
+# Looked up once: llvmlite guards every call by a lock, which a fork may find taken by another thread.
+ADDRESSES = {name: NATIVE.address(name) for name in ("mark", "nest")}
 
 
 def launch(function: str, context: np.ndarray, n: int) -> None:
     tl_launch = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(threads.launch_address())
-    tl_launch(NATIVE.address(function), context.ctypes.data, n)
+    tl_launch(ADDRESSES[function], context.ctypes.data, n)
 
 
 def check_launch(n: int) -> None:
@@ -179,10 +181,11 @@ check_launch(100)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_while_another_thread_launches() -> None:
     code = """
+check_launch(2)
 stop = threading.Event()
 def work():
     while not stop.is_set(): check_launch(2000)
-worker = threading.Thread(target=work); worker.start()
+worker = threading.Thread(target=work, daemon=True); worker.start()
 for _ in range(10):
     child = os.fork()
     if child == 0:
