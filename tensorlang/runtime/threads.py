@@ -1,7 +1,8 @@
 """The thread pool that runs parallel loops: compiled from pool.ll, which explains it, once per process.
 
 Workers are started by the first launch. They spin for 30 us after a launch and then sleep, so that they do not take
-cores from NumPy, torch or anyone else. A child made by fork gets a fresh pool.
+cores from NumPy, torch or anyone else. A child made by fork gets a fresh pool. (Fork while another thread is compiling
+is not safe all the same: the child then finds llvmlite's own lock taken. Start such children before compiling.)
 """
 
 from __future__ import annotations
