@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CLOCK = 3e9
 FMA_LATENCY = 4.0
 _LINE_CYCLES = (0.7, 2.0, 14.0)  # for a line from L2, L3, memory, prefetching considered
+_ARITHMETIC_BYTES = 64  # of vector multiply-adds that a core starts in a cycle
 _LAUNCH_SECONDS = 3e-6
 
 
@@ -42,7 +43,7 @@ def seconds(count: Counts, target: Target) -> Seconds:
     micro_ops = arithmetic + count.step_loads + count.step_stores + 3
     cycles = np.maximum.reduce(
         [
-            arithmetic / 2,
+            arithmetic * target.vector_bytes / _ARITHMETIC_BYTES,
             0.9 * FMA_LATENCY * count.chain,
             count.step_loads / 2,
             count.step_stores,

@@ -67,7 +67,9 @@ class Reference:
         """The first call is cold, so it only rules out the hopeless; losers get one warm run, the others several."""
         if best is not None and first > HOPELESS * best and first > 1e-3:
             return {"seconds": first, "spread": 0.0, "runs": 1}
-        runs = self._runs(kernel, arrays, 1)
+        runs = [first]
+        if best is not None and first > LOSING * best:
+            runs = self._runs(kernel, arrays, 1)
         if best is None or runs[0] < LOSING * best:
             runs = self._runs(kernel, arrays, _RUNS)
         low, median, high = statistics.quantiles(runs, n=4, method="inclusive") if len(runs) > 1 else runs * 3

@@ -1,9 +1,10 @@
 import json
+import time
 
 import numpy as np
 import pytest
 
-from autotune.measure.candidate import LOSING, Reference, entry
+from autotune.measure.candidate import Reference, entry
 from autotune.measure.outcome import WrongAnswer
 from autotune.task import parse
 
@@ -43,8 +44,18 @@ def test_right_answers_are_timed(reference):
 
 def test_losers_are_cut_short(reference):
     fake = Fake(right)
-    assert reference.measure(fake, 0, best=0.99 / LOSING)["runs"] == 1
+    assert reference.measure(fake, 0, best=1e-9)["runs"] == 1
     assert fake.asked == [1]
+
+
+def test_the_hopeless_run_once(reference):
+    def slow(a, b, out):
+        time.sleep(0.005)
+        right(a, b, out)
+
+    fake = Fake(slow)
+    assert 0.005 <= reference.measure(fake, 0, best=1e-3)["seconds"] < 1
+    assert fake.asked == []
 
 
 @pytest.mark.parametrize(

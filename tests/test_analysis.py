@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tensorlang import analysis
+
+
+def matmul(m=8, n=12, k=16):
+    a = tl.placeholder((m, k), "float32", name="A")
+    b = tl.placeholder((k, n), "float32", name="B")
+    axis = tl.reduce_axis(k, name="k")
+    return tl.compute((m, n), lambda i, j: tl.sum(a[i, axis] * b[axis, j], axis=axis), name="C")
+
+
+def values(exprs, knobs=(), at=()):
+    return analysis.numpy_function(tuple(exprs), tuple(knobs))(*at)
+
+
+def test_flops():
+    assert analysis.flops(tl.create_func(matmul())) == 2 * 8 * 12 * 16
+    x = tl.placeholder((10,), "float32", name="x")
+    assert analysis.flops(tl.create_func(tl.compute((10,), lambda i: x[i] / 2.0 + x[i], name="y"))) == 20
+    n = tl.var("n")
+    open_sized = tl.placeholder((n,), "float32", name="z")
+    with pytest.raises(ValueError, match="is not known"):
+        analysis.flops(tl.create_func(tl.compute((n,), lambda i: open_sized[i] + 1.0, name="y")))
+
+
+def test_nests_tell_loops_axes_and_footprints():
+    (nest,) = analysis.nests(tl.create_func(matmul()))
+    assert [(loop.name, loop.reduce) for loop in nest.loops] == [("C.i", False), ("C.j", False), ("C.k", True)]
+    assert (nest.block, nest.flops, nest.reduces) == ("C", 2, True)
+    by_name = {(f.buffer, f.written): f for f in nest.footprints}
+    a, b, c = by_name["A", False], by_name["B", False], by_name["C", True]
+    assert (a.axes, b.axes, c.axes) == (("C.i", "C.k"), ("C.k", "C.j"), ("C.i", "C.j"))
+    assert [values(shape) for shape in b.extents] == [[16, 12], [16, 12], [16, 1], [1, 1]]
+
+
+def test_footprints_of_open_tiles_are_expressions():
+    t = tl.knob("t", (2, 3, 4))
+    s = tl.Schedule(matmul())
+    i, j, k = s.loops("C")
+    i0, i1 = s.split(i, [None, t])
+    s.reorder(i0, j, k, i1)
+    (nest,) = analysis.nests(s.func)
+    a = next(f for f in nest.footprints if f.buffer == "A")
+    sizes = np.array([2, 3, 4])
+    assert [list(np.broadcast_to(v, 3)) for v in values(a.extents[1], [t], [sizes])] == [[2, 3, 4], [16, 16, 16]]
+    assert values([analysis.extents(s.func)["C.i.0"]], [t], [sizes])[0].tolist() == [4, 3, 2]
+
+
+def test_names_can_be_changed_and_changed_back():
+    func = tl.create_func(matmul())
+    assert analysis.names(func) == ["A", "B", "C", "C.i", "C.j", "C.k", "C"]
+    other = analysis.renamed(func, ["X", "Y", "Z", "Z.p", "Z.q", "Z.r", "Z"])
+    assert analysis.names(other) == ["X", "Y", "Z", "Z.p", "Z.q", "Z.r", "Z"]
+    assert analysis.structural_hash(other) == analysis.structural_hash(func)
+    s = tl.Schedule(other)
+    s.reorder("Z.p", "Z.r", "Z.q")
+    a, b = (np.random.default_rng(0).random(shape, dtype=np.float32) for shape in ((8, 16), (16, 12)))
+    np.testing.assert_allclose(tl.build(s)(X=a, Y=b), a @ b, rtol=1e-5)
+    with pytest.raises(ValueError, match="has 7 names, got 1"):
+        analysis.renamed(func, ["A"])
+
+
+def test_names_of_intermediate_buffers_are_among_them():
+    x = tl.placeholder((6,), "float32", name="x")
+    y = tl.compute((6,), lambda i: x[i] + 1.0, name="y")
+    func = tl.create_func(tl.compute((6,), lambda i: y[i] * 2.0, name="z"))
+    fresh = [f"n{number}" for number in range(len(analysis.names(func)))]
+    assert analysis.names(analysis.renamed(func, fresh)) == fresh
