@@ -98,11 +98,11 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     boxes = {b: read_box(place.body, b, outer, ctx) for b in buffers}
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
     fresh = regenerate(s, node, ranges, outer, ctx)
-    body = flow.splice(rest, anchor, fresh, anchor)
+    body = _allocated(s, node, flow.splice(rest, anchor, fresh, anchor))
     moved = next(find(fresh, Block))
     for buffer in flow.loaded(node):
         _finds_what_it_reads(s, body, moved, buffer, ctx, hint)
-    _put(s, node, body)
+    s.replace(s.func.body, body)
 
 
 @primitive
@@ -155,11 +155,11 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ctx = s.context(s.func.body)
     ranges = produced_ranges(s, node, rest, place, outer, ctx, hint)
     fresh = regenerate(s, node, ranges, outer, ctx)
-    body = flow.splice(rest, anchor, anchor, fresh)
+    body = _allocated(s, node, flow.splice(rest, anchor, anchor, fresh))
     for buffer in flow.stored(node):
         for reader in flow.readers(body, buffer):
             _finds_what_it_reads(s, body, reader, buffer, ctx, hint)
-    _put(s, node, body)
+    s.replace(s.func.body, body)
 
 
 # ------------------------------------------------------------------------------------------------ requirements
@@ -299,12 +299,12 @@ def regenerate(s: Schedule, node: Block, ranges: list[Range], outer: tuple[For, 
     return nest(variables, [extent for _, extent in ranges], body)
 
 
-def _put(s: Schedule, node: Block, body: Stmt) -> None:
-    """Make `body` the program, with the buffers that the moved block touches allocated where they are used."""
+def _allocated(s: Schedule, node: Block, body: Stmt) -> Stmt:
+    """`body` with the buffers that the moved `node` touches allocated where they are used."""
     for buffer in (*flow.stored(node), *flow.loaded(node)):
         if flow.is_private(s.func.body, buffer):
             body = flow.place_alloc(body, buffer)
-    s.replace(s.func.body, body)
+    return body
 
 
 def _find_loop(root: Stmt, loop: For) -> For | None:

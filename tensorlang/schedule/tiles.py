@@ -123,7 +123,15 @@ def produced_ranges(
                 at=[producer, place],
                 hint=hint,
             )
-    return [_inside(found.get(it.var), it.extent, around) for it in node.iters]
+    return [_exactly(found.get(it.var), it.extent, around) for it in node.iters]
+
+
+def _exactly(part: Range | None, extent: Expr, ctx: Context) -> Range:
+    """`part` cut to the domain, of which it never becomes more: the rest may be incomplete."""
+    if part is None:
+        return Range(ZERO, extent)
+    low, size = simplify(part.low, ctx), simplify(part.extent, ctx)
+    return Range(low, extent) if proves((size >= extent) & (low >= ZERO), ctx) else Range(low, size)
 
 
 def _made_box(

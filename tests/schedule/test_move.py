@@ -261,6 +261,15 @@ def test_nested_guards_leave_no_gap():
     check(before, s)
 
 
+def test_iterations_that_produce_nothing():
+    """The outer loop has iterations beyond the domain, for which the consumer must not run either."""
+    s = Schedule(chain(4, 5))
+    before = s.func
+    s.split("P.i", [4, 9])
+    s.reverse_compute_at("C", "P.i.0")
+    check(before, s)
+
+
 def test_strided_production_has_gaps():
     a = tl.placeholder((12,), name="A")
     p = tl.compute((12,), lambda i: a[i] * 2.0, name="P")
