@@ -18,7 +18,7 @@ from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.interp import run
-from tensorlang.ir.nodes import Block, Buffer, Expr, Func, Knob, Size
+from tensorlang.ir.nodes import Alloc, Buffer, Expr, Func, Knob, Size
 from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
 from tensorlang.passes.allocs import workspace_layout
@@ -145,9 +145,10 @@ def _watch(number: int, name: str, before: Func, after: Func, seconds: float) ->
 
 def _level(func: Func) -> str | None:
     """The level that a Func between passes has; None for vectors over buffers that are not flat yet."""
-    if all(len(p.shape) == 1 for p in func.params):
-        return "flat" if not any(True for _ in walk.find(func, Block)) else "loop"
-    return None if any(isinstance(n, Expr) and n.lanes > 1 for n in walk.visit(func)) else "loop"
+    if not any(isinstance(n, Expr) and n.lanes > 1 for n in walk.visit(func)):
+        return "loop"
+    buffers = [*func.params, *(a.buffer for a in walk.find(func, Alloc))]
+    return "flat" if all(len(b.shape) == 1 for b in buffers) else None
 
 
 def _dump(file: str, contents: Callable[[], str]) -> None:

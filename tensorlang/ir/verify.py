@@ -98,7 +98,8 @@ class _Verifier:
 
     def declare(self, buffer: Buffer, where: Node) -> None:
         self.check(buffer.dtype in dtypes.DATA, f"buffer {buffer.name} has no data dtype: {buffer.dtype}", where)
-        self.check(buffer.name not in self.buffers, f"two buffers are named {buffer.name}", where)
+        known = self.buffers.get(buffer.name, buffer)  # copies of a loop share the buffers that they allocate
+        self.check(known is buffer, f"two buffers are named {buffer.name}", where)
         self.buffers[buffer.name] = buffer
 
     # -------------------------------------------------------------------------------------- expressions
@@ -197,6 +198,7 @@ class _Verifier:
             self.stmt(stmt.body, self.bind(scope, stmt.var, stmt))
         elif isinstance(stmt, Alloc):
             self.declare(stmt.buffer, stmt)
+            self.check(stmt.buffer not in scope.buffers, f"{stmt.buffer.name} is allocated inside itself", stmt)
             for extent in stmt.buffer.shape:
                 self.expr(extent, scope, stmt, self.subscripts, 1)
             new = frozenset((stmt.buffer,))

@@ -50,21 +50,22 @@ Place = tuple[tuple[Expr, ...], Expr | None]  # subscripts and mask
 
 def promote(func: Func, target: Target) -> Func:
     """Accumulators become Allocs of scope register. Needs unroll and vectorize before it and flatten after it."""
-    return func.with_body(_promoted(func.body, 2 * target.registers))
+    taken = {b.name for b in func.params} | {a.buffer.name for a in walk.find(func.body, Alloc)}
+    return func.with_body(_promoted(func.body, 2 * target.registers, taken))
 
 
-def _promoted(stmt: Stmt, most: int) -> Stmt:
+def _promoted(stmt: Stmt, most: int, taken: set[str]) -> Stmt:
     """Outermost loops first: what stays in registers across all of a nest need not do so again inside."""
     parts: list[Stmt] = []
     for part in stmt.stmts if isinstance(stmt, Seq) else (stmt,):
         if not isinstance(part, For):
-            parts.append(map_stmts(part, lambda n: _promoted(n, most)))
+            parts.append(map_stmts(part, lambda n: _promoted(n, most, taken)))
             continue
-        accumulators = _accumulators(part, most) if part.kind == SERIAL else []
+        accumulators = _accumulators(part, most, taken) if part.kind == SERIAL else []
         loop: Stmt = part
         for accumulator in accumulators:
             loop = accumulator.inside(loop)
-        loop = map_stmts(loop, lambda n: _promoted(n, most))
+        loop = map_stmts(loop, lambda n: _promoted(n, most, taken))
         for accumulator in accumulators:
             loop = accumulator.around(loop, part, parts)
         parts.append(loop)
@@ -108,14 +109,21 @@ def _collect(node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, u
         _collect(child, bound, sure and not conditional, node.mask if isinstance(node, Store) else mask, uses)
 
 
-def _accumulators(loop: For, most: int) -> list[_Accumulator]:
+def _accumulators(loop: For, most: int, taken: set[str]) -> list[_Accumulator]:
     uses: dict[Buffer, _Uses] = {}
     _collect(loop.body, frozenset((loop.var,)), True, None, uses)
     return [
-        _Accumulator(buffer, found.places)
+        _Accumulator(buffer, found.places, _fresh(f"{buffer.name}.acc", taken))
         for buffer, found in uses.items()
         if found.stored and found.fixed and len(found.places) <= most and _all_disjoint(found.places)
     ]
+
+
+def _fresh(base: str, taken: set[str]) -> str:
+    """A name that no buffer has, from now on taken."""
+    name = next(n for n in (base, *(f"{base}_{k}" for k in range(1, len(taken) + 2))) if n not in taken)
+    taken.add(name)
+    return name
 
 
 def _all_disjoint(places: dict[Place, int]) -> bool:
@@ -148,14 +156,14 @@ def _apart(a: tuple[Expr, int, int], b: tuple[Expr, int, int]) -> bool:
 class _Accumulator:
     """The registers for the places of one buffer."""
 
-    def __init__(self, buffer: Buffer, places: dict[Place, int]):
+    def __init__(self, buffer: Buffer, places: dict[Place, int], name: str):
         self.buffer, self.lanes = buffer, places
         self.slots: dict[Place, int] = {}
         total = 0
         for place, lanes in places.items():
             self.slots[place] = total
             total += lanes
-        self.register = Buffer(f"{buffer.name}.acc", (const(total),), buffer.dtype, REGISTER)
+        self.register = Buffer(name, (const(total),), buffer.dtype, REGISTER)
 
     def _index(self, place: Place) -> tuple[Expr]:
         slot, lanes = const(self.slots[place]), self.lanes[place]
@@ -181,7 +189,7 @@ class _Accumulator:
             for indices, mask in self.slots
         ]
         if initial is not None:
-            loads = [Store(self.register, self._index(place), value) for place, value in initial.items()]
+            loads = [Store(self.register, self._index(place), initial[place]) for place in self.slots]
             return Alloc(self.register, seq(*loads, loop, *after))
         loads = [
             Store(self.register, self._index((indices, mask)), Load(self.buffer, indices, mask))

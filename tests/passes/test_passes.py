@@ -1,0 +1,129 @@
+"""Each pass on a program made for it, as text; and all passes in a row against the interpreter."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from programs import NARROW, check_all_passes, lowered, matmul, results
+
+import tensorlang as tl
+from tensorlang.ir import walk
+from tensorlang.ir.nodes import Alloc, Block, For, If
+from tensorlang.passes.allocs import workspace_layout
+
+Golden = Callable[[str, str], None]
+STEPS = ["lower_init", "lower_blocks", "tighten", "partition", "tidy", "vectorize", "promote", "flatten"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_text(step: str, golden: Golden) -> None:
+    """A matmul of 10 x 20 x 3 in tiles of 4 x 16 after each pass."""
+    golden(f"passes/{step}", str(lowered(matmul(10, 20, 3), step)))
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 2), (10, 20, 3), (3, 5, 1), (9, 33, 4), (1, 1, 1)])
+def test_no_pass_changes_a_number(shape: tuple[int, int, int]) -> None:
+    check_all_passes(matmul(*shape))
+
+
+@pytest.mark.parametrize("shape", [(10, 20), (13, 7)])
+def test_parallel_and_fused_loops(shape: tuple[int, int]) -> None:
+    """The tile loops fused into one parallel loop: both kinds of tails are branches inside a single launch."""
+    s = matmul(*shape, 3)
+    loops = s.loops("C")
+    s.parallel(s.fuse(loops[0], loops[1]))
+    check_all_passes(s)
+    func = lowered(s, "promote")
+    assert len([n for n in walk.find(func, For) if n.kind == "parallel"]) == 1
+
+
+def test_vectors_over_serial_loops_and_gathers() -> None:
+    a = tl.placeholder((6, 13), name="A")
+    k = tl.reduce_axis(6, name="k")
+    column = tl.compute((13,), lambda j: tl.sum(a[k, 12 - j] * a[k, j // 2], axis=k), name="C")
+    s = tl.Schedule(column)
+    j, k_loop = s.loops("C")
+    s.reorder(j, k_loop)
+    s.vectorize(j)
+    check_all_passes(s)
+
+
+def test_masks_of_conditions() -> None:
+    a = tl.placeholder((6,), name="A")
+    padded = tl.compute((21,), lambda i: tl.if_then_else((i >= 5) & (i < 11), a[i - 5], a[3]), name="C")
+    s = tl.Schedule(padded)
+    s.vectorize(s.loops("C")[0])
+    check_all_passes(s)
+
+
+def test_accumulators_stay_in_registers() -> None:
+    """In all four variants, the loop over k neither loads nor stores C."""
+    func = lowered(matmul(10, 20, 3), "promote")
+    inner = [n for n in walk.find(func, For) if n.var.name == "C.k"]
+    assert len(inner) == 4
+    for loop in inner:
+        assert not any(n.buffer.name == "C" for n in walk.visit(loop) if hasattr(n, "buffer"))
+    assert not list(walk.find(func, Block)) and not list(walk.find(func, If))
+
+
+def test_aliasing_accumulators_stay_in_memory() -> None:
+    """C[j % 3] may be the same element for two j: no registers for it."""
+    a = tl.placeholder((4, 8), name="A")
+    k = tl.reduce_axis(8, name="k")
+    s = tl.Schedule(tl.compute((4,), lambda i: tl.sum(a[i, k], axis=k), name="C"))
+    i, kk = s.loops("C")
+    s.reorder(kk, i)
+    func = lowered(s, "promote")  # here C is written at a place that changes in the loops: i is inside k
+    registers = [n for n in walk.find(func, Alloc) if n.buffer.scope == "register"]
+    assert not registers
+    check_all_passes(s)
+
+
+def test_too_much_code_stays_a_loop() -> None:
+    a = tl.placeholder((5000,), name="A")
+    s = tl.Schedule(tl.compute((5000,), lambda i: a[i] + 1.0, name="C"))
+    s.unroll(s.loops("C")[0])
+    func = lowered(s, "unroll")
+    assert [n.kind for n in walk.find(func, For)] == ["serial"]
+
+
+def test_small_and_large_allocations() -> None:
+    a = tl.placeholder((100, 300), name="A")
+    big = tl.compute((100, 300), lambda i, j: a[i, j] * 2.0, name="P")
+    s = tl.Schedule(tl.compute((100, 300), lambda i, j: big[i, j] + 1.0, name="C"))
+    func = lowered(s, "allocs")
+    _, shared, thread = workspace_layout(func)
+    assert (shared.value, thread.value) == (100 * 300 * 4, 0)
+    s.compute_at("P", s.loops("C")[0])
+    func = lowered(s, "allocs")
+    assert [n.buffer.scope for n in walk.find(func, Alloc)] == ["stack"]
+
+
+def test_debug_dial(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+    """TENSORLANG_DEBUG prints times, then programs; TENSORLANG_DUMP writes each step."""
+    monkeypatch.setenv("TENSORLANG_DEBUG", "2")
+    monkeypatch.setenv("TENSORLANG_DUMP", str(tmp_path))
+    s = matmul(4, 16, 2)
+    x, y = np.ones((4, 2), np.float32), np.ones((2, 16), np.float32)
+    np.testing.assert_array_equal(tl.build(s, NARROW)(x, y), x @ y)
+    shown = capsys.readouterr().err
+    assert "lower_init" in shown and "(unchanged)" in shown and "unroll C.i.1 in 4" in shown
+    assert (tmp_path / "C.ll").exists() and len(list(tmp_path.glob("C.*.txt"))) > 5
+
+
+def test_open_knobs() -> None:
+    knob = tl.knob("t", (2, 4))
+    a = tl.placeholder((8,), name="A")
+    s = tl.Schedule(tl.compute((8,), lambda i: a[i] + 1.0, name="C"))
+    s.split(s.loops("C")[0], [None, knob])
+    with pytest.raises(tl.BuildError, match="knobs: t"):
+        tl.build(s)
+
+
+def test_empty_reduction() -> None:
+    n = tl.var("n")
+    a = tl.placeholder((3, n), name="A")
+    k = tl.reduce_axis(n, name="k")
+    s = tl.Schedule(tl.compute((3,), lambda i: tl.sum(a[i, k], axis=k), name="C"))
+    np.testing.assert_array_equal(tl.build(s)(np.zeros((3, 0), np.float32)), np.zeros(3))
+    assert results(lowered(matmul(4, 8, 1), "flatten"))
