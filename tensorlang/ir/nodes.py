@@ -34,6 +34,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
+from tensorlang.ir.operators import Operators
+
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
 THREAD_AXES = tuple(f"{unit}.{axis}" for unit in ("blockIdx", "threadIdx", "vthread") for axis in "xyz")
 LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL, *THREAD_AXES)
@@ -61,7 +63,7 @@ class Node:
 
 
 # ---------------------------------------------------------------------------------------------- expressions
-class Expr(Node):
+class Expr(Operators, Node):
     """A value: `dtype` of each lane, `lanes` of them. Python operators build expressions (see ops.py)."""
 
     __slots__ = ("dtype", "lanes", "memo")
@@ -71,123 +73,6 @@ class Expr(Node):
 
     def __reduce__(self) -> Any:
         raise TypeError("IR is not pickled: use ir.serial (Func <-> JSON) or a Trace")
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"the truth of {self!r} is not known while a program is built: use select, if_then_else, & | ~ "
-            "instead of if, and, or, not"
-        )
-
-    def __iter__(self) -> Any:
-        raise TypeError(f"{self!r} is a scalar expression: it cannot be iterated over")
-
-    def astype(self, dtype: str) -> Expr:
-        """The value converted to `dtype`, as NumPy's astype: `(A[i] * B[i]).astype("float32")`."""
-        return _ops.cast(self, dtype)
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> Any:
-        return _ops.make("eq", self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _ops.make("ne", self, other)
-
-    def __lt__(self, other: Any) -> Expr:
-        return _ops.make("lt", self, other)
-
-    def __le__(self, other: Any) -> Expr:
-        return _ops.make("le", self, other)
-
-    def __gt__(self, other: Any) -> Expr:
-        return _ops.make("gt", self, other)
-
-    def __ge__(self, other: Any) -> Expr:
-        return _ops.make("ge", self, other)
-
-    def __neg__(self) -> Expr:
-        return _ops.make("neg", self)
-
-    def __pos__(self) -> Expr:
-        return self
-
-    def __abs__(self) -> Expr:
-        return _ops.make("abs", self)
-
-    def __invert__(self) -> Expr:
-        return _ops.invert(self)
-
-    def __pow__(self, other: Any) -> Expr:
-        return _ops.power(self, other)
-
-    def __rpow__(self, other: Any) -> Expr:
-        return _ops.make("pow", other, self)
-
-    def __add__(self, other: Any) -> Expr:
-        return _ops.make("add", self, other)
-
-    def __radd__(self, other: Any) -> Expr:
-        return _ops.make("add", other, self)
-
-    def __sub__(self, other: Any) -> Expr:
-        return _ops.make("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Expr:
-        return _ops.make("sub", other, self)
-
-    def __mul__(self, other: Any) -> Expr:
-        return _ops.make("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Expr:
-        return _ops.make("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Expr:
-        return _ops.make("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Expr:
-        return _ops.make("div", other, self)
-
-    def __floordiv__(self, other: Any) -> Expr:
-        return _ops.make("floordiv", self, other)
-
-    def __rfloordiv__(self, other: Any) -> Expr:
-        return _ops.make("floordiv", other, self)
-
-    def __mod__(self, other: Any) -> Expr:
-        return _ops.make("mod", self, other)
-
-    def __rmod__(self, other: Any) -> Expr:
-        return _ops.make("mod", other, self)
-
-    def __and__(self, other: Any) -> Expr:
-        return _ops.logic("and", self, other)
-
-    def __rand__(self, other: Any) -> Expr:
-        return _ops.logic("and", other, self)
-
-    def __or__(self, other: Any) -> Expr:
-        return _ops.logic("or", self, other)
-
-    def __ror__(self, other: Any) -> Expr:
-        return _ops.logic("or", other, self)
-
-    def __xor__(self, other: Any) -> Expr:
-        return _ops.logic("xor", self, other)
-
-    def __rxor__(self, other: Any) -> Expr:
-        return _ops.logic("xor", other, self)
-
-    def __lshift__(self, other: Any) -> Expr:
-        return _ops.make("shl", self, other)
-
-    def __rlshift__(self, other: Any) -> Expr:
-        return _ops.make("shl", other, self)
-
-    def __rshift__(self, other: Any) -> Expr:
-        return _ops.make("shr", self, other)
-
-    def __rrshift__(self, other: Any) -> Expr:
-        return _ops.make("shr", other, self)
 
 
 def _intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int) -> Any:
@@ -527,5 +412,3 @@ TRUE, FALSE, ZERO, ONE = Const(True, "bool"), Const(False, "bool"), const(0), co
 
 Fold = Callable[[Node], Node]
 Nodes = Iterator[Node]
-
-from tensorlang.ir import ops as _ops  # noqa: E402  (operators build through its table, which needs the nodes)
