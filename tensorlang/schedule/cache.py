@@ -50,8 +50,9 @@ def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) 
     late = [w for w in made if not flow.precedes(root, w, node)]
     if late:
         s.refuse("producer_not_before", f"{late[0].name} writes {source.name} later", at=[late[0], node])
-    shared = flow.common(root, [*made, node])
-    anchor = flow.child_towards(root, shared, node) if made else _outermost(root, node)
+    shared = [flow.common(root, [w, node]) for w in made]
+    innermost = max(shared, key=lambda stmt: len(flow.path(root, stmt)), default=None)
+    anchor = _outermost(root, node) if innermost is None else flow.child_towards(root, innermost, node)
     target = Buffer(s.fresh(f"{source.name}.{scope}", "buffer"), source.shape, source.dtype, scope)
     fresh = node.replace(body=substitute(node.body, {}, {source: target}))
     indices = [load.indices for load in flow.loads(node, source)]

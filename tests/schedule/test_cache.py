@@ -1,7 +1,7 @@
 """cache_read, cache_write."""
 
 import pytest
-from programs import before_and_after, blur, chain, check_numbers, matmul, normalised, refused, running
+from programs import before_and_after, blur, chain, check_numbers, matmul, normalised, refused, row_sum, running
 
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
@@ -41,6 +41,17 @@ def test_cache_read_inside_the_loop_that_produces():
     before = s.func
     s.cache_read("C", "T", "local")
     assert [loop.name for loop in s.loops("T.local")][:2] == ["C.t", "C.x"]
+    check_numbers(before, s)
+
+
+def test_cache_read_stands_behind_the_last_update():
+    s = Schedule(row_sum(6, 7))
+    before = s.func
+    s.cache_write("C", "local")
+    s.decompose_reduction("C", "C.i")
+    s.reverse_compute_at("C.write", "C.i")
+    s.cache_read("C.write", "C.local", "local")
+    assert [b.name for b in s.blocks()] == ["C.init", "C", "C.local.local", "C.write"]
     check_numbers(before, s)
 
 
