@@ -79,7 +79,7 @@ class Module:
         for argument in arguments:
             if isinstance(argument, Var):
                 values.bind(argument, names[argument])
-        writer = Statements(self, code, values)
+        writer = Statements(self, code, values, nested=loop is not None)
         if loop is None:
             writer.run(stmt)
         else:
@@ -128,10 +128,10 @@ class Module:
 
 
 class Statements:
-    """Writes statements into `code`."""
+    """Writes statements into `code`; `nested` inside of a parallel loop, where another one is an ordinary loop."""
 
-    def __init__(self, module: Module, code: Code, values: Values):
-        self.module, self.code, self.values = module, code, values
+    def __init__(self, module: Module, code: Code, values: Values, nested: bool):
+        self.module, self.code, self.values, self.nested = module, code, values, nested
 
     def run(self, stmt: Stmt) -> None:
         """Append the code of `stmt`."""
@@ -139,7 +139,7 @@ class Statements:
             for part in stmt.stmts:
                 self.run(part)
         elif isinstance(stmt, For):
-            if stmt.kind == PARALLEL:
+            if stmt.kind == PARALLEL and not self.nested:
                 self._launch(stmt)
             else:
                 self.loop(stmt, "0", self.values.value(stmt.extent))
