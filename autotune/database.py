@@ -71,13 +71,15 @@ class Record:
 
 
 class Database:
-    """The records in a file, or in memory if `path` is None.
+    """The records in a file, or in memory if `path` is None. Raises FileNotFoundError if its folder is not there.
 
     Example: `db = Database("tuned.jsonl"); db.append([record]); best(db.records(key))`.
     """
 
     def __init__(self, path: str | Path | None = None):
         self.path = None if path is None else Path(path)
+        if self.path is not None and not self.path.parent.is_dir():
+            raise FileNotFoundError(f"log: there is no folder {str(self.path.parent)!r}")
         self._records = [] if self.path is None else list(read(self.path))
 
     def records(self, key: str | None = None) -> list[Record]:

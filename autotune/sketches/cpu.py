@@ -18,6 +18,15 @@ _VECTORS = (1, 2, 3, 4, 6)
 _BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _DEPTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
+# How operands are packed: not, once for all threads, or for each tile and block of the reduction.
+_NOT, _ONCE, _PER_TILE = "", "once", "per tile"
+_STRUCTURES = (  # name, rows, columns
+    ("tile_pack_rows_pack_columns", _PER_TILE, _ONCE),
+    ("tile_pack_rows_once_pack_columns", _ONCE, _ONCE),
+    ("tile_pack_columns", _NOT, _ONCE),
+    ("tile", _NOT, _NOT),
+)
+
 
 @dataclass(frozen=True)
 class Contraction:
@@ -45,12 +54,11 @@ def sketches(task: Task) -> list[Sketch]:
         ]
     others = [n for n in found if n.block != contraction.block]
     result = []
-    for pack_rows, pack_columns in ((True, True), (False, True), (False, False)):
+    for name, pack_rows, pack_columns in _STRUCTURES:
         if (pack_rows and not contraction.row_operand) or (pack_columns and not contraction.column_operand):
             continue
-        name = "tile" + ("_pack_rows" if pack_rows else "") + ("_pack_columns" if pack_columns else "")
 
-        def write(s: Schedule, knob: AskKnob, rows: bool = pack_rows, columns: bool = pack_columns) -> list[Any]:
+        def write(s: Schedule, knob: AskKnob, rows: str = pack_rows, columns: str = pack_columns) -> list[Any]:
             conditions = _contraction(s, knob, contraction, task.target, rows, columns)
             _plain_all(s, knob, others, task.target, vector=True)
             return conditions
@@ -97,12 +105,9 @@ def _as_contraction(nest: Nest) -> Contraction | None:
 
 
 def _contraction(
-    s: Schedule, knob: AskKnob, c: Contraction, target: Target, pack_rows: bool, pack_columns: bool
+    s: Schedule, knob: AskKnob, c: Contraction, target: Target, pack_rows: str, pack_columns: str
 ) -> list[Any]:
-    """Tiles of rows x columns for the threads; in them blocks of the reduction, then register tiles, then the depth.
-
-    Packed columns are copied once for all threads, packed rows for each tile and block of the reduction.
-    """
+    """Tiles of rows x columns for the threads; in them blocks of the reduction, then register tiles, then the depth."""
     lanes = max(1, target.vector_bytes // c.item_bytes)
     m, n, k = c.extents[c.row], c.extents[c.column], c.extents[c.reduce[0]]
     rows = knob("rows", _upto(_ROWS, m))
@@ -116,9 +121,11 @@ def _contraction(
     s.reorder(*c.batch, i0, j0, k0, j1, i1, k1, *c.reduce[1:], i2, j2)
     if pack_columns and c.column_operand:
         _pack(s, c.block, *c.column_operand, width, vector=True)
+    if pack_rows == _ONCE and c.row_operand:
+        _pack(s, c.block, *c.row_operand, rows, vector=False)
     tile = s.fuse(*c.batch, i0, j0)
     s.parallel(tile)
-    if pack_rows and c.row_operand:
+    if pack_rows == _PER_TILE and c.row_operand:
         _pack(s, c.block, *c.row_operand, rows, vector=False, at=k0.name)
     s.unroll(i2)
     s.vectorize(j2)

@@ -69,6 +69,7 @@ def test_plain_lines_when_there_is_no_terminal(tuned, capsys):
         (["tune", "matmul:8,8,8", "--target", "abacus"], "argument --target: expected a target, got 'abacus'"),
         (["best", "matmul:8,8,8", "--log", "none.jsonl"], "--log: there is no file 'none.jsonl'"),
         (["show", "none.jsonl"], "--log: there is no file 'none.jsonl'"),
+        (["tune", "matmul:8,8,8", "--log", "no/such/log.jsonl"], "log: there is no folder 'no/such'"),
         (["dance"], "invalid choice: 'dance'"),
     ],
 )

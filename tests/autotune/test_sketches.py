@@ -82,6 +82,7 @@ def test_contractions_are_found():
     assert roles(norm()) is None
     assert [s.name for s in sketches_for(Task.of(dense_relu()))] == [
         "tile_pack_rows_pack_columns",
+        "tile_pack_rows_once_pack_columns",
         "tile_pack_columns",
         "tile",
     ]

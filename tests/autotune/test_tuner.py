@@ -13,6 +13,7 @@ import autotune
 import tensorlang as tl
 from autotune.database import Database
 from autotune.measure.outcome import Outcome, Status
+from autotune.sketches import sketches_for
 from autotune.tuner import BATCH, open_spaces
 
 
@@ -51,7 +52,9 @@ def no_peak(monkeypatch):
 
 
 def tune(log, runner, trials=20, **more):
-    return autotune.tune(matmul(), trials=trials, log=log, runner=runner, **more)
+    task = autotune.Task.of(matmul())
+    sketches = sketches_for(task)[-2:]
+    return autotune.tune(task, trials=trials, log=log, runner=runner, sketches=sketches, **more)
 
 
 def test_the_loop_measures_remembers_and_counts_failures(tmp_path):
@@ -135,7 +138,7 @@ def test_a_task_that_cannot_be_tuned_says_why():
 def test_suggest_needs_no_measurement():
     schedule = autotune.suggest(matmul())
     assert schedule.trace.steps
-    assert len(open_spaces(autotune.Task.of(matmul()))) == 3
+    assert len(open_spaces(autotune.Task.of(matmul()))) == 4
 
 
 def test_an_interrupt_at_the_keyboard_ends_cleanly_with_a_log_that_resumes(tmp_path):
