@@ -15,7 +15,7 @@ from tensorlang.arith.regions import Region, accesses
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, ZERO, Buffer, Expr, For, Knob, Op, Size, Stmt, Var
-from tensorlang.ir.walk import free_vars
+from tensorlang.ir.walk import find, free_vars, transform
 
 
 def bind_all(ctx: Context, loops: Sequence[For]) -> Context:
@@ -55,12 +55,18 @@ def holds(region: Region, other: Region, ctx: Context) -> list[bool]:
     """For each dimension, whether `region` is proved to hold all of `other` that is inside the buffer."""
 
     def reaches(low: Expr, extent: Expr, high: Expr, dim: Expr) -> bool:
-        if isinstance(extent, Op) and extent.op == "min":
-            return all(reaches(low, e, high, dim) for e in extent.args)
+        least = next(find(extent, Op, lambda e: e.op == "min"), None)
+        if least is not None:  # it is one of its operands
+            return all(reaches(low, _with(extent, least, case), high, dim) for case in least.args)
         return proves(high <= low + extent, ctx) or proves(dim <= low + extent, ctx)
 
     parts = zip(region.mins, region.extents, other.mins, other.extents, region.buffer.shape, strict=True)
     return [proves(a <= b, ctx) and reaches(a, x, b + y, dim) for a, x, b, y, dim in parts]
+
+
+def _with(expr: Expr, part: Expr, value: Expr) -> Expr:
+    """`expr` with `value` in place of `part`."""
+    return transform(expr, lambda e: value if e is part else e)
 
 
 def _fixed(region: Region | None, changing: Collection[Var], ctx: Context) -> Region | None:

@@ -108,7 +108,8 @@ def knobbed_matmul(order, pad):
     return choices, packed_matmul(21, 37, 29, order, pad, **knobs)
 
 
-@pytest.mark.parametrize(("order", "pad"), [("layout first", None), ("layout first", 0.0), ("move first", 0.0)])
+@pytest.mark.parametrize("order", ["layout first", "move first"])
+@pytest.mark.parametrize("pad", [None, 0.0])
 def test_packed_matmul_with_knobs(order, pad):
     """Boxes are expressions over open knobs; any choice makes the program that literal factors make."""
     choices, (before, s) = knobbed_matmul(order, pad)
