@@ -97,6 +97,7 @@ class _Pieces:
         if self.masks and most <= _MOST_COPIES * self.lanes:
             starts = range(0, max(0, int(most)), self.lanes)
             return seq(*(self.masked(n, min(self.lanes, _power(int(most) - n)), extent - n) for n in starts))
+        extent = simplify(ops.make("max", extent, ZERO), self.ctx)  # a negative extent runs nothing
         full_vectors = simplify(extent // self.lanes)
         done = full_vectors * self.lanes
         left = simplify(extent - done)

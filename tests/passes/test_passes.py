@@ -7,7 +7,7 @@ import pytest
 from programs import NARROW, check_all_passes, lowered, matmul, results
 
 import tensorlang as tl
-from tensorlang.ir import walk
+from tensorlang.ir import interp, walk
 from tensorlang.ir.nodes import Alloc, Block, For, If
 from tensorlang.passes.allocs import workspace_layout
 
@@ -127,3 +127,18 @@ def test_empty_reduction() -> None:
     s = tl.Schedule(tl.compute((3,), lambda i: tl.sum(a[i, k], axis=k), name="C"))
     np.testing.assert_array_equal(tl.build(s)(np.zeros((3, 0), np.float32)), np.zeros(3))
     assert results(lowered(matmul(4, 8, 1), "flatten"))
+
+
+@pytest.mark.parametrize("cpu", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("sizes", [(5, 13), (3, 30), (8, 32)])
+def test_run_time_sizes(cpu: str, sizes: tuple[int, int]) -> None:
+    """Tails of run-time length, with masks and without, touch nothing outside: the interpreter checks each access."""
+    target = tl.Target("llvm", cpu=cpu)
+    m, n = tl.var("m"), tl.var("n")
+    s = matmul(m, n, 3)
+    func = tl.lower(s, target).func
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((sizes[0], 3), (3, sizes[1])))
+    c = np.full(sizes, 77, np.float32)
+    interp.run(func, [a.reshape(-1), b.reshape(-1), c.reshape(-1)], dict(zip((m, n), sizes, strict=True)))
+    np.testing.assert_array_equal(c, a @ b)
