@@ -74,13 +74,14 @@ def pack(s: tl.Schedule, operand: str, dimension: int, width: int, at: tl.Loop |
 
 
 def tile(m: int, k: int) -> dict[str, int]:
-    """Parameters of `schedule` from the facts of this machine: registers, and half of the second-level cache for A."""
+    """Parameters of `schedule` for this machine: a block of A fills at most half of the second-level cache, and there
+    are enough blocks for the threads to finish together."""
     import tensorlang as tl
 
     target = tl.Target("llvm")
     rows = 8 if target.registers >= 32 else 6
-    blocks = max(1, min(128 // rows, target.l2 // 2 // (4 * k * rows)))
-    return {"rows": rows, "vectors": 2, "blocks": blocks}
+    blocks = min(target.l2 // 2 // (4 * k * rows), m // rows // (8 * target.cores), 8)
+    return {"rows": rows, "vectors": 2, "blocks": max(1, blocks)}
 
 
 def ours(n: int, **parameters: int) -> Callable[[], None]:
