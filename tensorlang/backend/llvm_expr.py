@@ -5,8 +5,9 @@ from __future__ import annotations
 from tensorlang.backend.llvm_cast import Caster
 from tensorlang.backend.llvm_code import Code, constant, memory_type, splat, suffix, value_type, vector_constant
 from tensorlang.errors import BuildError
-from tensorlang.ir import dtypes
+from tensorlang.ir import dtypes, mathlib
 from tensorlang.ir.nodes import Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var
+from tensorlang.ir.ops import MATH
 from tensorlang.passes.tools import add_const, has_load, nonnegative
 from tensorlang.target.target import Target
 
@@ -146,6 +147,8 @@ class Values:
         if op == "lt" and (tail := self._tail_mask(expr)):
             return tail
         args = [self.value(a) for a in expr.args]
+        if op in MATH:
+            return self.value(mathlib.define(expr))  # its operands are there: that keeps the recursion shallow
         if op == "cast":
             return Caster(self.code, lanes, self.f16c).cast(args[0], dtype, expr.dtype)
         if op == "reinterpret":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tensorlang.errors import ExprError
-from tensorlang.ir import dtypes, exact, memory, walk
+from tensorlang.ir import dtypes, exact, mathlib, memory, walk
 from tensorlang.ir.nodes import Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var
 from tensorlang.ir.ops import MATH, OPS
 
@@ -25,47 +25,11 @@ _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 _BITS = {"bitand": "&", "bitor": "|", "bitxor": "^"}
 
 
-def scalar_math(name: str) -> Callable[..., float]:
-    """A mathematical function on Python floats, through NumPy in float64."""
-    function = _MATH[name] if name in _MATH else getattr(np, name)
-
-    def apply(*values: float) -> float:
-        return float(function(*map(np.float64, values)))
-
-    return apply
-
-
-def _erf(x: Any) -> Any:
-    return np.vectorize(math.erf, otypes=[np.float64])(x)
-
-
-_MATH: dict[str, Callable[..., Any]] = {
-    "rsqrt": lambda x: 1.0 / np.sqrt(x),
-    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
-    "atan": np.arctan,
-    "erf": _erf,
-    "pow": np.power,
-}
-
-
-def array_math(name: str) -> Callable[..., np.ndarray]:
-    """A mathematical function on float arrays: each element as `scalar_math` computes it, then rounded."""
-    function = scalar_math(name)
-
-    def apply(*arrays: np.ndarray) -> np.ndarray:
-        values = [function(*map(float, lane)) for lane in zip(*arrays, strict=True)]
-        return exact.array_cast(np.array(values, np.float64), dtypes.from_numpy(arrays[0].dtype) or "float64")
-
-    return apply
-
-
 def _array_function(op: str, dtype: str) -> Callable[..., Any]:
     """What `op` computes on arrays of `dtype`."""
     function: Callable[..., Any] | None = OPS[op].numpy
     if op == "fma":
         return exact.array_fma
-    if op in MATH:
-        return array_math(op)
     if op in ("min", "max") and dtypes.is_float(dtype):
         function = exact.array_minimum if op == "min" else exact.array_maximum
     if function is None:
@@ -125,7 +89,7 @@ class Writer:
             current = stack.pop()
             if current not in seen:
                 seen.add(current)
-                below = [n for n in walk.children(current) if isinstance(n, Expr)]
+                below = _parts(current)
                 self.uses.update(below)
                 stack.extend(below)
         self.scopes.append({})
@@ -150,6 +114,8 @@ class Writer:
         if isinstance(expr, Op):
             if expr.op == "if_then_else":
                 return self.choice(expr)
+            if expr.op in MATH:
+                return self.defined(expr)
             if expr.lanes > 1:
                 return self.vector_op(expr)
             return self.scalar_op(expr, [self.expr(a) for a in expr.args])
@@ -196,6 +162,14 @@ class Writer:
             self.scopes.pop()
             self.indent -= 1
         return name
+
+    def defined(self, expr: Op) -> str:
+        """A mathematical function by its definition, its operands before it: that keeps the recursion shallow."""
+        for arg in expr.args:
+            code = self.expr(arg)
+            if not isinstance(arg, Var | Const) and not any(arg in scope for scope in self.scopes):
+                self.scopes[-1][arg] = self.assign("t", code)
+        return self.expr(mathlib.define(expr))
 
     def vector_op(self, expr: Op) -> str:
         args = [self.expr(a) for a in expr.args]
@@ -264,7 +238,7 @@ class Writer:
         if op in kept:
             return f"{self.refer(f'_float_{op}', kept[op])}({', '.join(args)})"
         computed: dict[str, Callable[..., float]] = {"div": exact.divide, "sqrt": exact.square_root}
-        name = self.refer(f"_float_{op}", computed[op] if op in computed else scalar_math(op))
+        name = self.refer(f"_float_{op}", computed[op])
         return self.rounded(f"{name}({', '.join(args)})", dtype)
 
     def wrapped(self, code: str, dtype: str) -> str:
@@ -350,6 +324,13 @@ class Writer:
         if buffer not in self.memory:
             raise ExprError(f"buffer {buffer.name} is neither a parameter nor allocated here")
         return self.memory[buffer]
+
+
+def _parts(expr: Expr) -> list[Expr]:
+    """The expressions that are evaluated for `expr`."""
+    if isinstance(expr, Op) and expr.op in MATH:
+        return [*expr.args, mathlib.define(expr)]
+    return [n for n in walk.children(expr) if isinstance(n, Expr)]
 
 
 def _numpy_type(dtype: str) -> Any:
