@@ -28,7 +28,7 @@ from tensorlang.schedule import layout as _layout
 from tensorlang.schedule import loops as _loops
 from tensorlang.schedule import move as _move
 from tensorlang.schedule import reduction as _reduction
-from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
+from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
 
@@ -91,9 +91,23 @@ class Schedule:
         """The block of that name. Raises ScheduleError (unknown_block, consumed_block)."""
         return BlockRef(self, self.block_node(name).name)
 
-    def loops(self, block: BlockLike) -> list[Loop]:
-        """The loops around a block, outermost first."""
+    def loops(self, block: BlockLike | None = None) -> list[Loop]:
+        """The loops around a block, outermost first; without a block all loops, in program order."""
+        if block is None:
+            return [Loop(self, name) for space, name in self._nodes.named if space == LOOP]
         return [Loop(self, n.var.name) for n in self.path(self.block_node(block)) if isinstance(n, For)]
+
+    def find(self, pattern: Pattern = "*", **facts: Any) -> list[Any]:
+        """The handles of loops and blocks that fit, in program order, a loop before what is inside it.
+
+        pattern: a name with wildcards (`*` any text, dots included; `?` any character; `[ab]` one of them), or a
+        function of a handle. facts: attributes and the values they must have; what lacks the attribute does not fit.
+
+        >>> s.find("C.i.*")                                     # all that was split off C.i
+        >>> s.find(kind="serial", is_reduction=True)            # loops, for blocks have no kind
+        >>> s.find(lambda block: block.consumers == [], is_reduction=False, reads=[s.buffers()["A"]])
+        """
+        return search(self, pattern, facts)
 
     def loop(self, name: LoopLike) -> Loop:
         """The loop of that name. Raises ScheduleError (unknown_loop, consumed_loop)."""
