@@ -6,12 +6,12 @@ import itertools
 import random
 
 import pytest
-from index_fuzz import evaluate
 
 from tensorlang.arith.affine import injective, linear
 from tensorlang.arith.context import Context
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import Expr, Knob, Size, Var, const
+from tests.arith.index_fuzz import evaluate
 
 n, m, k = Size("n"), Size("m"), Size("k")
 T, U = Knob("T", (4, 8, 16)), Knob("U", (2, 3))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from index_fuzz import Undefined, World, evaluate
 
 from tensorlang.arith.bounds import bounds, const_bounds
 from tensorlang.arith.context import Context
@@ -13,6 +12,7 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import Expr, Knob, Size, Var, const
 from tensorlang.ir.walk import free_vars
+from tests.arith.index_fuzz import Undefined, World, evaluate
 
 n, m = Size("n"), Size("m")
 T = Knob("T", (4, 8, 16))

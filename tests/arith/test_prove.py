@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from index_fuzz import World, holds
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove, proves
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import FALSE, TRUE, Expr, Knob, Size, Var, const
+from tests.arith.index_fuzz import World, holds
 
 n, m, N, K = Size("n"), Size("m"), Size("N"), Size("K")
 T, U = Knob("T", (4, 8, 16)), Knob("U", (2, 3))

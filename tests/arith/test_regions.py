@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from index_fuzz import evaluate
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import Region, accesses, covers
@@ -34,6 +33,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.ops import literal
+from tests.arith.index_fuzz import evaluate
 
 M, N, K = Size("M"), Size("N"), Size("K")
 T, U = Knob("T", (4, 8, 16)), Knob("U", (2, 3))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from index_fuzz import Undefined, World, evaluate
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import TRUE, Buffer, Expr, Knob, Load, Size, Splat, Var, const
+from tests.arith.index_fuzz import Undefined, World, evaluate
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -1,8 +1,6 @@
 """Random sequences of steps that copy, move, inline and lay out: refused cleanly, or the numbers stay."""
 
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,7 @@ from tensorlang.passes.lower_init import lower_init
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.schedule.trace import Trace
 from tensorlang.target.target import Target
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "schedule"))
-import programs
+from tests.schedule import programs
 
 HOST = Target("llvm")
 PROGRAMS = (

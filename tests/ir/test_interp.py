@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import pytest
-from small_funcs import extents, literal, matmul, nest, row_sum
 
 from tensorlang.errors import ArgumentError
 from tensorlang.ir import dtypes, exact, interp, ops
@@ -34,6 +33,7 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
+from tests.ir.small_funcs import extents, literal, matmul, nest, row_sum
 
 
 def poisoned(*shape: int) -> np.ndarray:

@@ -4,7 +4,6 @@ import gc
 import pickle
 
 import pytest
-from small_funcs import extents, literal
 
 from tensorlang.ir.nodes import (
     NOTHING,
@@ -24,6 +23,7 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
+from tests.ir.small_funcs import extents, literal
 
 i, j = Var("i"), Var("j")
 A = Buffer("A", extents(4), "float32")

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from small_funcs import extents, literal
 
 from tensorlang.errors import ExprError
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import FALSE, TRUE, Buffer, Const, Load, Var, const
+from tests.ir.small_funcs import extents, literal
 
 i, j = Var("i"), Var("j")
 x, y = Var("x", "float32"), Var("y", "float64")

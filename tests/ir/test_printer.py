@@ -1,7 +1,6 @@
 """Printed IR."""
 
 import pytest
-from small_funcs import extents, literal, matmul, nest
 
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
@@ -30,6 +29,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.printer import text
+from tests.ir.small_funcs import extents, literal, matmul, nest
 
 i, j, k = Var("i"), Var("j"), Var("k")
 p = Var("p", "bool")

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from small_funcs import extents, literal, matmul, nest, row_sum
 
 from tensorlang.errors import ExprError
 from tensorlang.ir import interp, ops, walk
@@ -41,6 +40,7 @@ from tensorlang.ir.nodes import (
 from tensorlang.ir.printer import text
 from tensorlang.ir.serial import expr_from_json, expr_to_json, from_json, structural_hash, to_json
 from tensorlang.ir.verify import verify
+from tests.ir.small_funcs import extents, literal, matmul, nest, row_sum
 
 
 def everything() -> Func:

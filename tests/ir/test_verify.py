@@ -1,7 +1,6 @@
 """Each rule of verify has a Func that breaks it."""
 
 import pytest
-from small_funcs import extents, literal, matmul, nest, row_sum, sum_reducer
 
 from tensorlang.errors import VerifyError
 from tensorlang.ir import ops
@@ -31,6 +30,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.verify import verify
+from tests.ir.small_funcs import extents, literal, matmul, nest, row_sum, sum_reducer
 
 A, B = Buffer("A", extents(4), "float32"), Buffer("B", extents(4), "float32")
 i, j = Var("i"), Var("j")

@@ -1,7 +1,5 @@
 """Traversal, substitution, comparison."""
 
-from small_funcs import extents, literal, matmul, nest, row_sum
-
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import (
     NOTHING,
@@ -24,6 +22,7 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
+from tests.ir.small_funcs import extents, literal, matmul, nest, row_sum
 
 i, j = Var("i"), Var("j")
 x = Var("x", "float32")

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from programs import NARROW, check_all_passes, lowered, matmul, results
 
 import tensorlang as tl
 from tensorlang.ir import interp, walk
 from tensorlang.ir.nodes import Alloc, Block, For, If
 from tensorlang.passes.allocs import workspace_layout
+from tests.passes.programs import NARROW, check_all_passes, lowered, matmul, results
 
 Golden = Callable[[str, str], None]
 STEPS = ["lower_init", "lower_blocks", "tighten", "partition", "tidy", "vectorize", "promote", "flatten"]

@@ -1,10 +1,20 @@
 """cache_read, cache_write."""
 
 import pytest
-from programs import before_and_after, blur, chain, check_numbers, matmul, normalised, refused, row_sum, running
 
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import (
+    before_and_after,
+    blur,
+    chain,
+    check_numbers,
+    matmul,
+    normalised,
+    refused,
+    row_sum,
+    running,
+)
 
 
 def test_cache_read(golden):

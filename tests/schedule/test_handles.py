@@ -1,10 +1,10 @@
 """Handles: what a schedule library asks about a program, and finding loops and blocks."""
 
 import pytest
-from programs import biased_matmul, blur, chain, last_positive, matmul, normalised
 
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import biased_matmul, blur, chain, last_positive, matmul, normalised
 
 
 def names(handles):

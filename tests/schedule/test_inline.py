@@ -1,6 +1,8 @@
 """compute_inline, reverse_compute_inline."""
 
-from programs import (
+import tensorlang as tl
+from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import (
     before_and_after,
     biased_matmul,
     blur,
@@ -12,9 +14,6 @@ from programs import (
     refused,
     row_sum,
 )
-
-import tensorlang as tl
-from tensorlang.schedule.schedule import Schedule
 
 
 def test_compute_inline(golden):

@@ -1,7 +1,11 @@
 """parallel, vectorize, unroll, annotate."""
 
 import pytest
-from programs import (
+
+import tensorlang as tl
+from tensorlang.ir.nodes import SERIAL, For, Func, Var, const, seq
+from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import (
     add,
     before_and_after,
     chain,
@@ -14,10 +18,6 @@ from programs import (
     running,
     triangle,
 )
-
-import tensorlang as tl
-from tensorlang.ir.nodes import SERIAL, For, Func, Var, const, seq
-from tensorlang.schedule.schedule import Schedule
 
 
 def test_kinds(golden):

@@ -3,14 +3,23 @@
 import random
 
 import pytest
-from programs import before_and_after, biased_matmul, chain, check_numbers, convolution, matmul, refused, running
-from test_move import check, compact_form, shapes
 
 import tensorlang as tl
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import Alloc, const
 from tensorlang.ir.walk import find, substitute
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import (
+    before_and_after,
+    biased_matmul,
+    chain,
+    check_numbers,
+    convolution,
+    matmul,
+    refused,
+    running,
+)
+from tests.schedule.test_move import check, compact_form, shapes
 
 
 def test_transform_layout(golden):

@@ -1,7 +1,10 @@
 """split, fuse, reorder, tile."""
 
 import pytest
-from programs import (
+
+import tensorlang as tl
+from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import (
     add,
     before_and_after,
     chain,
@@ -13,9 +16,6 @@ from programs import (
     running,
     triangle,
 )
-
-import tensorlang as tl
-from tensorlang.schedule.schedule import Schedule
 
 
 # ---------------------------------------------------------------------------------------------------- split

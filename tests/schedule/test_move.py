@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from programs import (
+
+import tensorlang as tl
+from tensorlang.ir.nodes import Alloc
+from tensorlang.ir.walk import find
+from tensorlang.passes.compact import compacted
+from tensorlang.passes.lower_blocks import lower_blocks
+from tensorlang.passes.lower_init import lower_init
+from tensorlang.schedule.schedule import Schedule
+from tensorlang.target.target import Target
+from tests.schedule.programs import (
     before_and_after,
     biased_matmul,
     blur,
@@ -15,15 +24,6 @@ from programs import (
     refused,
     running,
 )
-
-import tensorlang as tl
-from tensorlang.ir.nodes import Alloc
-from tensorlang.ir.walk import find
-from tensorlang.passes.compact import compacted
-from tensorlang.passes.lower_blocks import lower_blocks
-from tensorlang.passes.lower_init import lower_init
-from tensorlang.schedule.schedule import Schedule
-from tensorlang.target.target import Target
 
 HOST = Target("llvm")
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from programs import add, matmul, refused
 
 import tensorlang as tl
 from tensorlang.errors import VerifyError
@@ -10,6 +9,7 @@ from tensorlang.ir.nodes import For
 from tensorlang.schedule.index_map import IndexMap
 from tensorlang.schedule.primitive import composition, primitive
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import add, matmul, refused
 
 PRIMITIVES = [method for method in vars(Schedule).values() if hasattr(method, "signature")]
 

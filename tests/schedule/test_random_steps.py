@@ -5,12 +5,12 @@ import random
 
 import numpy as np
 import pytest
-from programs import chain, check_numbers, last_positive, matmul, outputs, row_sum
 
 import tensorlang as tl
 from tensorlang.ir.nodes import For, Node
 from tensorlang.ir.walk import substitute, transform
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import chain, check_numbers, last_positive, matmul, outputs, row_sum
 
 
 def random_step(s: Schedule, rng: random.Random) -> None:

@@ -1,12 +1,12 @@
 """decompose_reduction."""
 
 import pytest
-from programs import before_and_after, check_numbers, last_positive, matmul, refused, row_sum
 
 import tensorlang as tl
 from tensorlang.ir.nodes import SERIAL, Alloc, For, Var, const, seq
 from tensorlang.ir.walk import find, substitute
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import before_and_after, check_numbers, last_positive, matmul, refused, row_sum
 
 
 def test_decompose_reduction(golden):

@@ -1,13 +1,13 @@
 """Schedule: handles, names, services for primitives."""
 
 import pytest
-from programs import add, chain, matmul, refused, row_sum
 
 import tensorlang as tl
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.ir.nodes import FALSE, NOTHING, TRUE, For, Seq
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import add, chain, matmul, refused, row_sum
 
 
 def test_a_schedule_of_tensors_or_of_a_func():

@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable
 
 import pytest
-from programs import matmul
 
 import tensorlang as tl
 from tensorlang.arith.regions import accesses
@@ -17,6 +16,7 @@ from tensorlang.ir.nodes import Expr, For, Knob, Var
 from tensorlang.ir.ops import all_of
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule.schedule import Schedule
+from tests.schedule.programs import matmul
 
 M, N, K = 100, 72, 60
 Sketch = Callable[[Schedule], None]

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from programs import add, check_replay, matmul, row_sum
 
 import tensorlang as tl
 from tensorlang.ir.nodes import Func
@@ -11,6 +10,7 @@ from tensorlang.ir.walk import same
 from tensorlang.schedule.index_map import IndexMap
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.schedule.trace import Step, Trace
+from tests.schedule.programs import add, check_replay, matmul, row_sum
 
 
 def scheduled() -> tuple[Func, Schedule]:
