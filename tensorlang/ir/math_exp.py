@@ -137,10 +137,14 @@ def expm1(x: Expr) -> Expr:
 
 
 def sigmoid(x: Expr) -> Expr:
-    """1 / (1 + exp(-x)), or exp(x) / (1 + exp(x)) for negative x."""
+    """1 / (1 + exp(-x)), or exp(x) / (1 + exp(x)) for negative x, without losing the errors of sum and division."""
     shifted, value = _reduced(at_least(-size(x), _EXP_RANGE[x.dtype][0]), careful=True)
     e = scale_far(value, shifted)
-    return select(x < 0.0, e, constant(x, 1.0)) / (1.0 + e)
+    below, below_error = fast_two_sum(1.0, e)
+    top, inverse = select(x < 0.0, e, constant(x, 1.0)), 1.0 / below
+    quotient = top * inverse
+    missing = fma(-quotient, below, top) - quotient * below_error
+    return fma(missing, inverse, quotient)
 
 
 def _half_exp(x: Expr) -> Expr:
@@ -151,8 +155,8 @@ def _half_exp(x: Expr) -> Expr:
 
 def sinh(x: Expr) -> Expr:
     """x + x**3 * p(x**2) up to |x| = 1, else (exp(|x|) - exp(-|x|)) / 2 with the sign of x."""
-    half = _half_exp(x)
-    return select(size(x) < 1.0, _odd(x, SINH[x.dtype]), with_sign(half - 0.25 / half, x))
+    half, big = _half_exp(x), size(x)
+    return with_sign(select(big < 1.0, _odd(big, SINH[x.dtype]), half - 0.25 / half), x)
 
 
 def cosh(x: Expr) -> Expr:
@@ -164,7 +168,7 @@ def tanh(x: Expr) -> Expr:
     """x + x**3 * p(x**2) up to |x| = 0.6, else 1 - 2 / (exp(2 * |x|) + 1) with the sign of x."""
     big = at_most(size(x), _TANH_MOST[x.dtype])
     far = 1.0 - 2.0 / (exp_of_moderate(big + big) + 1.0)
-    return select(size(x) < 0.6, _odd(x, TANH[x.dtype]), with_sign(far, x))
+    return with_sign(select(big < 0.6, _odd(big, TANH[x.dtype]), far), x)
 
 
 def _odd(x: Expr, coefficients: tuple[float, ...]) -> Expr:

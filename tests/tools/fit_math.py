@@ -52,7 +52,7 @@ FITS: dict[str, tuple[Callable[[Real], Real], Any, Any, dict[str, int]]] = {
     "ATAN": (odd_rest(mp.atan), 0, 1, {"float32": 9, "float64": 21}),
     "ERF": (lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, 0, 1, {"float32": 6, "float64": 13}),
     "LOG_ERFC": (lambda s: -mp.log(mp.erfc(1 + s)), 0, 3, {"float32": 9}),
-    "LOG_ERFC_WIDE": (lambda s: -mp.log(mp.erfc(1 + s)), 0, 5, {"float64": 27}),
+    "LOG_ERFC_FAR": (lambda s: -mp.log(mp.erfc(1 + s)), 0, 5, {"float64": 27}),
 }
 
 
