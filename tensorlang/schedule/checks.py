@@ -74,8 +74,20 @@ def split_factors(s: Schedule, factors: Any) -> list[Expr | None]:
 
 def known_tail(s: Schedule, tail: Any) -> None:
     """How iterations beyond the extent are kept from running. Reason: unknown_tail."""
-    if tail != "guard":
-        s.refuse("unknown_tail", f"there is no tail {tail!r}", hint='"guard"')
+    if tail not in ("guard", "cut"):
+        s.refuse("unknown_tail", f"there is no tail {tail!r}", hint='"guard" or "cut"')
+
+
+def tiles_fit(s: Schedule, loop: For, product: Expr) -> None:
+    """The loop has at least as many iterations as one full nest of the given factors. Reason: factors_exceed."""
+    s.require(
+        product <= loop.extent,
+        s.context(loop),
+        "factors_exceed",
+        f"the factors make {product!r} iterations, loop {loop.var.name} is not known to have as many: {loop.extent!r}",
+        at=[loop],
+        hint="smaller factors, or None in place of one of them",
+    )
 
 
 def distinct_loops(s: Schedule, loops: Any, least: int = 2) -> list[For]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tensorlang.arith.bounds import const_bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const
+from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const, seq
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import map_children, substitute
-from tensorlang.schedule import checks, dependence
+from tensorlang.schedule import checks, copies, dependence
 from tensorlang.schedule.handles import Loop, LoopLike
 from tensorlang.schedule.primitive import composition, primitive
 
@@ -23,39 +24,90 @@ Factor = int | Expr | None
 
 @primitive
 def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "guard") -> tuple[Loop, ...]:
-    """Split a loop into a nest of loops, outermost first; returns them.
+    """Split a loop into a nest of loops, outermost first; returns them, and the remainder loop if there is one.
 
     Each factor is the extent of a new loop: an int, a knob, or None (at most one), which is inferred.
 
+    tail says what becomes of iterations beyond the last full tile. "guard": the extents are rounded up, and a predicate
+    skips what is too much; it is left out if the factors are proved to divide the extent. "cut": the extents are
+    rounded down, and a remainder loop `i.tail` follows. Its blocks `B.tail` and their loops and buffers are copies; the
+    full tiles keep the names. It is there even if it is known to be empty, so that a program has one structure for
+    all sizes and knobs.
+
     requires:
       1. `factors` are ints >= 1 or index expressions over knobs, at least one, None at most once
-      2. without None, the product of the factors covers the extent
+      2. without None, the product of the factors covers the extent ("guard"), or is no more than it ("cut")
       3. the loop is serial and has no annotations
-      4. `tail` is "guard": iterations beyond the extent are skipped by a predicate, which is left out if the
-         factors are proved to divide the extent
+      4. `tail` is "guard" or "cut"; for "cut":
+      5. the extent is not negative
+      6. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both, and where
+         it is in reduction iterators, no extent on which the init depends does on the loop
 
     rewrite:
       for i in n:                    for i.0 in (n + 3) // 4:
         block B(x = i)         ->      for i.1 in 4:
                                          block B(x = i.0 * 4 + i.1) where i.0 * 4 + i.1 < n
+
+      with tail="cut":               for i.0 in n // 4:
+                               ->      for i.1 in 4:
+                                         block B(x = i.0 * 4 + i.1)
+                                     for i.tail in n % 4:
+                                       block B.tail(x = n // 4 * 4 + i.tail)
     """
     node = s.loop_node(loop)
     given = checks.split_factors(s, factors)
     checks.is_serial(s, node)
     checks.has_no_annotations(s, node)
     checks.known_tail(s, tail)
+    if tail == "cut":
+        return _split_and_cut(s, node, given)
     ctx = s.context(node)
     extents, exact = _complete(s, node, given, ctx)
     fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
-    around = s.context(node, rewriting=True)
-    index: Expr = ZERO
-    for var, extent in zip(fresh, extents, strict=True):
-        around, index = around.bind(var, open_extent(extent)), index * extent + var
-    index = simplify(index, around)
+    around, index = _digits(fresh, extents, s.context(node, rewriting=True))
     guard = TRUE if exact else index < node.extent
     body = rebind(node.body, {node.var: index}, around, guard)
     s.replace(node, nest(fresh, extents, body))
     return tuple(Loop(s, v.name) for v in fresh)
+
+
+def _digits(variables: Sequence[Var], extents: Sequence[Expr], ctx: Context) -> tuple[Context, Expr]:
+    """The context inside a nest of loops, and the number of the iteration there."""
+    index: Expr = ZERO
+    for var, extent in zip(variables, extents, strict=True):
+        ctx, index = ctx.bind(var, open_extent(extent)), index * extent + var
+    return ctx, simplify(index, ctx)
+
+
+def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tuple[Loop, ...]:
+    """Full tiles, then the remainder."""
+    checks.extents_not_negative(s, [node])
+    copies.inits_stay_whole(s, node)
+    ctx = s.context(node)
+    product: Expr = ONE
+    for factor in given:
+        product = product if factor is None else product * factor
+    if all(factor is not None for factor in given):
+        checks.tiles_fit(s, node, simplify(product, ctx))
+        done, rest = product, node.extent - product
+    else:
+        done, rest = node.extent // product * product, node.extent % product
+    extents = [simplify(node.extent // product, ctx) if factor is None else factor for factor in given]
+    fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
+    tail = Var(s.fresh(f"{node.var.name}.tail"))
+    around = s.context(node, rewriting=True)
+    inside, index = _digits(fresh, extents, around)
+    full = nest(fresh, extents, rebind(node.body, {node.var: index}, inside))
+    copy = copies.duplicate(s, copies.continued(node.body, node), "tail")
+    remainder = part(node.var, copy, tail, simplify(done, ctx), simplify(rest, ctx), around)
+    s.replace(node, seq(full, remainder))
+    return tuple(Loop(s, v.name) for v in (*fresh, tail))
+
+
+def part(old: Var, body: Stmt, var: Var, start: Expr, extent: Expr, ctx: Context) -> For:
+    """A loop over `extent` iterations, from `start` on, of the loop over `old` around `body`."""
+    inside = ctx.bind(var, open_extent(extent))
+    return For(var, extent, SERIAL, rebind(body, {old: simplify(start + var, inside)}, inside))
 
 
 def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) -> tuple[list[Expr], bool]:
@@ -79,11 +131,11 @@ def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) ->
 
 
 def open_extent(extent: Expr) -> Expr:
-    """The extent that rewrites assume: a loop of one iteration counts as having two.
+    """The extent that rewrites assume: a loop of at most one iteration counts as having two.
 
     So its variable stays in bindings, and a program has one structure whatever numbers its knobs become.
     """
-    return const(2) if extent is ONE else extent
+    return const(2) if const_bounds(extent)[1] <= 1 else extent
 
 
 def nest(variables: Sequence[Var], extents: Sequence[Expr], body: Stmt, kind: str = SERIAL) -> Stmt:

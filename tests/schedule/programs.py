@@ -87,8 +87,10 @@ def running() -> Func:
     return Func("running", (a, c), (c,), Alloc(held, nest))
 
 
-def outputs(func: Func, sizes: dict[str, int] = {}, seed: int = 0) -> list[np.ndarray]:
-    """What `func` computes by the interpreter, from arrays of small integers, into poisoned outputs."""
+def arguments(
+    func: Func, sizes: dict[str, int] = {}, seed: int = 0
+) -> tuple[dict[Buffer, np.ndarray], dict[Size, int]]:
+    """Arrays of small integers for the inputs of `func`, poisoned ones for the outputs; and its sizes."""
     rng = np.random.default_rng(seed)
     by_size = {v: sizes[v.name] for p in func.params for d in p.shape for v in [d] if isinstance(v, Size)}
     arrays = {}
@@ -96,8 +98,26 @@ def outputs(func: Func, sizes: dict[str, int] = {}, seed: int = 0) -> list[np.nd
         shape = [by_size[d] if isinstance(d, Size) else d.value for d in param.shape]
         array = rng.integers(-4, 5, shape).astype(dtypes.to_numpy(param.dtype))
         arrays[param] = np.full_like(array, 77) if param in func.outputs else array
+    return arrays, by_size
+
+
+def outputs(func: Func, sizes: dict[str, int] = {}, seed: int = 0) -> list[np.ndarray]:
+    """What `func` computes by the interpreter."""
+    arrays, by_size = arguments(func, sizes, seed)
     interp.run(func, arrays, by_size)
     return [arrays[p] for p in func.outputs]
+
+
+def check_kernel(before: Func, s: Schedule, *all_sizes: dict[str, int]) -> None:
+    """The compiled schedule computes what `before` does, for all these sizes, and check_numbers holds."""
+    kernel = tl.build(s)
+    for sizes in all_sizes or ({},):
+        check_numbers(before, s, sizes)
+        arrays, _ = arguments(before, sizes)
+        results = kernel(*(a for p, a in arrays.items() if p not in before.outputs))
+        results = results if isinstance(results, tuple) else (results,)
+        for expected, got in zip(outputs(before, sizes), results, strict=True):
+            np.testing.assert_array_equal(expected, got)
 
 
 def check_numbers(before: Func, s: Schedule, sizes: dict[str, int] = {}) -> None:

@@ -1,0 +1,96 @@
+"""Copies of a part of the program, with names of their own, for the primitives that run a block in several parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Expr, For, Iter, Stmt, Var
+from tensorlang.ir.walk import find, free_vars, map_children, replace_node, substitute
+from tensorlang.schedule import checks
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+
+def duplicate(s: Schedule, stmt: Stmt, suffix: str) -> Stmt:
+    """A copy of `stmt` whose loops, blocks and allocated buffers are new.
+
+    Block `C` becomes `C.<suffix>`, its loop `C.j` becomes `C.<suffix>.j`, buffer `P` becomes `P.<suffix>`.
+    """
+    renamed = {b.name: s.fresh(f"{b.name}.{suffix}", "block") for b in checks.blocks_below(stmt)}
+
+    def loop_name(name: str) -> str:
+        owner = max((b for b in renamed if name.startswith(b + ".")), key=len, default=None)
+        return f"{name}.{suffix}" if owner is None else renamed[owner] + name[len(owner) :]
+
+    def go(node: Stmt, values: Mapping[Var, Expr], buffers: Mapping[Buffer, Buffer]) -> Stmt:
+        if isinstance(node, For):
+            var = Var(s.fresh(loop_name(node.var.name)))
+            body = go(node.body, {**values, node.var: var}, buffers)
+            return For(var, substitute(node.extent, values), node.kind, body, node.annotations)
+        if isinstance(node, Alloc):
+            old = node.buffer
+            shape = tuple(substitute(dim, values) for dim in old.shape)
+            fresh = Buffer(s.fresh(f"{old.name}.{suffix}", "buffer"), shape, old.dtype, old.scope)
+            return Alloc(fresh, go(node.body, values, {**buffers, old: fresh}))
+        if isinstance(node, Block):
+            return _block(node, renamed[node.name], values, buffers)
+        return map_children(
+            node, lambda n: go(n, values, buffers) if isinstance(n, Stmt) else substitute(n, values, buffers)
+        )
+
+    return go(stmt, {}, {})
+
+
+def _block(block: Block, name: str, values: Mapping[Var, Expr], buffers: Mapping[Buffer, Buffer]) -> Block:
+    """`block` under another name, with iterators of its own."""
+    own: dict[Var, Expr] = {it.var: Var(it.var.name) for it in block.iters}
+    return block.replace(
+        name=name,
+        iters=tuple(Iter(own[it.var], it.extent, it.kind) for it in block.iters),  # type: ignore[arg-type]
+        bindings=tuple(substitute(b, values) for b in block.bindings),
+        predicate=substitute(block.predicate, values),
+        init=None if block.init is None else substitute(block.init, own, buffers),
+        body=substitute(block.body, own, buffers),
+    )
+
+
+def continued(body: Stmt, loop: For) -> Stmt:
+    """`body`, that of `loop`, for iterations after the first ones: reductions over `loop` have had their init."""
+    going_on = list(find(body, Block, lambda b: b.init is not None and bool(checks.driven(loop, b) - {SPATIAL})))
+    for block in going_on:
+        body = replace_node(body, block, block.replace(init=None))
+    return body
+
+
+# ------------------------------------------------------------------------------------------------ requirements
+def inits_stay_whole(s: Schedule, loop: For) -> None:
+    """The init of a reduction over `loop` covers the same elements whichever iterations the loop has left.
+
+    Reasons: mixed_iterators, extent_depends.
+    """
+    for block in find(loop, Block, lambda b: b.init is not None):
+        kinds = checks.driven(loop, block)
+        if len(kinds) > 1:
+            s.refuse(
+                "mixed_iterators",
+                f"loop {loop.var.name} drives {' and '.join(sorted(kinds))} iterators of block {block.name}, whose "
+                "init cannot be left to one of the parts",
+                at=[loop, block],
+                hint=f"decompose_reduction({block.name}, {loop.var.name}) first",
+            )
+        if kinds - {SPATIAL}:
+            checks.extents_free_of(s, _loops_of_init(s, loop, block), [loop])
+
+
+def _loops_of_init(s: Schedule, loop: For, block: Block) -> list[For]:
+    """The loops inside `loop` that decide for which elements the init of `block` runs."""
+    path = s.path(block)
+    found: list[For] = []
+    needed = set[Var]()
+    for inner in reversed(path[path.index(loop) + 1 :]):
+        if isinstance(inner, For) and (inner.var in needed or not checks.driven(inner, block) - {SPATIAL}):
+            found.append(inner)
+            needed |= free_vars(inner.extent)
+    return found
