@@ -76,8 +76,11 @@ class Values:
                 steps = self.code.let(f"mul nsw {vector} {self.splat(expr.stride, lanes)}, {steps}")
             return self.code.let(f"add nsw {vector} {self.splat(expr.base, lanes)}, {steps}")
         if isinstance(expr, Let):
-            self.bind(expr.var, self.value(expr.value))
-            return self.value(expr.body)
+            value = self.value(expr.value)
+            self.scopes.append({expr.var: value})  # what the body makes of it does not outlive the value
+            result = self.value(expr.body)
+            self.scopes.pop()
+            return result
         raise BuildError(f"{expr!r} is used outside of what defines it")
 
     def splat(self, scalar: Expr, lanes: int) -> str:

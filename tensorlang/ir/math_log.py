@@ -86,11 +86,11 @@ def log(x: Expr) -> Expr:
     k, m = exponent_and_fraction(x)
     f = m - 1.0
     high, low = LN2[x.dtype]
-    return _with_limits(x, _sum(k, f, _rest(f), high, low))
+    return _with_limits(x, fma(k, high, f + fma(k, low, _rest(f))))
 
 
 def _sum(k: Expr, f: Expr, rest: Expr, high: float, low: float) -> Expr:
-    """k * (high + low) + f + rest, where |f| is below that of the first term, or k is 0."""
+    """k * (high + low) + f + rest with one rounding that counts, so that exact results are; |f| < high / 2 or so."""
     whole, error = two_product(k, high)
     total, more = fast_two_sum(whole, f)
     return total + (more + (fma(k, low, error) + rest))
@@ -123,5 +123,6 @@ def log1p(x: Expr) -> Expr:
     near: Expr = k == 0.0
     f = select(near, x, m - 1.0)
     rest = _rest(f) + select(near, constant(x, 0.0), missing / u)
-    result = _with_limits(x, _sum(k, f, rest, *LN2[x.dtype]), -1.0)
+    high, low = LN2[x.dtype]
+    result = _with_limits(x, fma(k, high, f + fma(k, low, rest)), -1.0)
     return select(size(x) < FORMATS[x.dtype].tiny, x, result)  # keeps -0.0 and all bits of subnormals

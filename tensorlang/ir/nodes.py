@@ -12,6 +12,7 @@ Semantics, once and for all:
   a fused multiply-add is the op `fma`, formed once, in create_func. `max` and `min` propagate NaN and put -0.0
   below 0.0. float16 and bfloat16 arithmetic, casts to and from them included, computes each op in float32 and
   rounds. A cast from float to integer truncates and saturates, NaN gives 0.
+- Mathematical functions (exp ...) are what mathlib.py defines them to be in terms of other ops, everywhere.
 - **Vectors.** An expression has `lanes` (1 for scalars); ops work lane by lane. A `mask` on a flat load or store
   switches lanes off: a masked-off lane touches no memory and loads as zero.
 - `select` evaluates both sides; `if_then_else` only the one taken, so that it may guard a load.
@@ -330,11 +331,13 @@ class Store(Stmt):
 
 
 class Alloc(Stmt):
-    """`body`, in which `buffer` exists."""
+    """`body`, in which `buffer` exists. Annotations say how it is stored, and change no value: see schedule/storage.py."""
 
-    __slots__ = fields = ("buffer", "body")
+    __slots__ = fields = ("buffer", "body", "annotations")
+    defaults: ClassVar = {"annotations": ()}
     buffer: Buffer
     body: Stmt
+    annotations: Annotations
 
 
 class If(Stmt):

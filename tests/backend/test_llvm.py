@@ -7,7 +7,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.ir import dtypes, ops
-from tensorlang.ir.nodes import Expr
+from tensorlang.ir.nodes import Buffer, Expr, Func, Let, Load, Seq, Store, Var, const
 
 N = 21  # not a multiple of any vector
 
@@ -172,6 +172,16 @@ def test_source_and_asm() -> None:
     kernel = tl.build(s)
     assert "define void @iota(" in kernel.source() and "@iota__repeat" in kernel.source()
     assert "iota:" in kernel.asm()
+
+
+def test_let_of_a_value_that_changes() -> None:
+    """The same expression again, after a store to what it reads."""
+    a, v = Buffer("A", (const(1),), "float32"), Var("v", "float32")
+    twice = Store(a, (const(0),), Let(v, Load(a, (const(0),)), v * v + v))
+    func = Func("again", (a,), (a,), Seq((twice, twice)))
+    x = np.array([2.0], np.float32)
+    tl.build(func)(out=x)
+    assert x[0] == 42.0
 
 
 def test_undefined_op() -> None:
