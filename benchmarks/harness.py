@@ -118,9 +118,11 @@ class _Process:
 
 
 def compare(
-    contenders: Sequence[Contender], turns: int = 11, min_seconds: float = 0.1, pause: float = 0.05
+    contenders: Sequence[Contender], turns: int = 11, min_seconds: float = 0.1, pause: float = 0.25
 ) -> list[Row]:
     """Measure the contenders in `turns` rounds (2 or more); each runs for `min_seconds` a turn, after a `pause`.
+
+    The pause outlasts the spinning of the contender before: idle workers of OpenBLAS spin for 2**28 cycles, 0.1 s.
 
     Raises BenchmarkError if one of them fails.
     """
