@@ -170,7 +170,8 @@ def _nest(rule: Compute, name: str, buffers: dict[Buffer, Buffer]) -> Stmt:
         body = seq(*(_store(b, point, localized(e)) for b, e in zip(targets, rule.bodies, strict=True)))
     else:
         init = seq(*(Store(b, point, e) for b, e in zip(targets, reduction.reducer.identity, strict=True)))
-        body = _update(targets, point, reduction.reducer, tuple(map(localized, reduction.sources)))
+        stored = [Load(b, point) for b in targets]
+        body = update(stored, reduction.reducer, tuple(map(localized, reduction.sources)))
     reducer = reduction.reducer if reduction is not None else None
     stmt: Stmt = Block(name, iters, loops, TRUE, reducer, init, body)
     for loop, it in zip(reversed(loops), reversed(iters), strict=True):
@@ -182,15 +183,14 @@ def _store(buffer: Buffer, point: tuple[Expr, ...], value: Expr) -> Stmt:
     return Store(buffer, point, fuse_multiply_add(value))
 
 
-def _update(targets: list[Buffer], point: tuple[Expr, ...], reducer: Reducer, sources: tuple[Expr, ...]) -> Stmt:
-    """Combine what is stored with `sources`; all components are computed before the first is stored."""
-    stored = tuple(Load(b, point) for b in targets)
+def update(stored: Sequence[Load], reducer: Reducer, sources: Sequence[Expr]) -> Stmt:
+    """Combine what is `stored` with `sources`; all components are computed before the first is stored."""
     values = dict(zip((*reducer.left, *reducer.right), (*stored, *sources), strict=True))
     combined = [walk.substitute(e, values) for e in reducer.combine]
-    if len(targets) == 1:
-        return _store(targets[0], point, combined[0])
-    fresh = [Var(f"{b.name}.next", b.dtype) for b in targets]
-    stmt = seq(*(Store(b, point, v) for b, v in zip(targets, fresh, strict=True)))
+    if len(stored) == 1:
+        return _store(stored[0].buffer, stored[0].indices, combined[0])
+    fresh = [Var(f"{place.buffer.name}.next", place.dtype) for place in stored]
+    stmt = seq(*(Store(place.buffer, place.indices, v) for place, v in zip(stored, fresh, strict=True)))
     for variable, value in zip(reversed(fresh), reversed(combined), strict=True):
         stmt = LetStmt(variable, fuse_multiply_add(value), stmt)
     return stmt

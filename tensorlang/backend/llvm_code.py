@@ -71,9 +71,12 @@ class Code:
     def name(self, base: str) -> str:
         """A fresh name like `base`, without its % sign."""
         base = re.sub(r"[^A-Za-z0-9_.]", "_", base) or "v"
-        n = self._taken.get(base, 0)
-        self._taken[base] = n + 1
-        return f"{base}_{n}" if n else base
+        name = base
+        while name in self._taken:  # a base may itself look like base_1
+            self._taken[base] += 1
+            name = f"{base}_{self._taken[base]}"
+        self._taken[name] = 0
+        return name
 
     def let(self, instruction: str, base: str = "t") -> str:
         """Append `%fresh = instruction`; returns %fresh."""

@@ -28,6 +28,7 @@ from tensorlang.schedule import layout as _layout
 from tensorlang.schedule import loops as _loops
 from tensorlang.schedule import move as _move
 from tensorlang.schedule import reduction as _reduction
+from tensorlang.schedule import rfactor as _rfactor
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
@@ -74,6 +75,7 @@ class Schedule:
     unroll = _kinds.unroll
     annotate = _kinds.annotate
     decompose_reduction = _reduction.decompose_reduction
+    rfactor = _rfactor.rfactor
     cache_read = _cache.cache_read
     cache_write = _cache.cache_write
     compute_at = _move.compute_at
