@@ -131,7 +131,10 @@ class Kernel:
         if not size:
             function(*first, *native, None)
             return
-        workspace = self._free_workspaces.pop() if self._free_workspaces else None
+        try:
+            workspace = self._free_workspaces.pop()
+        except IndexError:  # the first call, or one beside another
+            workspace = None
         if workspace is None or workspace.size < size:
             workspace = arrays.empty((size,), np.dtype(np.uint8))
         function(*first, *native, arrays.address(workspace))
@@ -267,7 +270,7 @@ class Kernel:
             else:
                 hint = f" (convert it: astype({param.dtype!r}))"
         elif values or not self.sizes:
-            shape = self._shapes.of(values)[number]
+            shape = self._shapes.of(tuple(values))[number]
             if view.shape == shape and not view.flags.c_contiguous:
                 came += f" with strides {view.strides}"
                 hint = " (row-major, compact memory is needed: numpy.ascontiguousarray)"

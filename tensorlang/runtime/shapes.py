@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from tensorlang.errors import ArgumentError, BuildError
@@ -35,6 +36,7 @@ class Shapes:
         self._extents = numpy_function([extent for p in self.params for extent in p.shape], self.sizes)
         ends = list(accumulate(len(p.shape) for p in self.params))
         self._slices = [slice(end - len(p.shape), end) for p, end in zip(self.params, ends, strict=True)]
+        self.of = lru_cache(64)(self._of)  # calls with the same sizes as before are the rule
         self.constant = None if self.sizes else self.of(())
         self._clues = self._find_clues()
         self._plain = self._plain_dims()
@@ -43,8 +45,8 @@ class Shapes:
             if number not in everything:
                 raise BuildError(f"the size {size.name} cannot be told from the shapes of the parameters")
 
-    def of(self, values: Sequence[int]) -> tuple[Shape, ...]:
-        """The shapes of all parameters for these values of the sizes."""
+    def _of(self, values: tuple[int, ...]) -> tuple[Shape, ...]:
+        """`of(values)`: the shapes of all parameters for these values of the sizes."""
         extents = tuple(self._extents(*values))
         return tuple([extents[where] for where in self._slices])
 
