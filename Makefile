@@ -1,7 +1,7 @@
 # make demo   tunes a matmul on this machine, prints the table, writes the log
 # make test   runs all tests
 # make lint   ruff and mypy
-# make peers  installs torch into .venv-peers, for the benchmarks that compare with it
+# make peers  installs torch into .venv-peers, for the benchmarks that compare with it (TORCH names another build)
 #
 # PYTHON is the interpreter that makes the environments; they are made once, and again when setup.py changes.
 
@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
-TORCH_INDEX ?= 
+TORCH ?= torch==2.13.0
 PIP := -m pip --disable-pip-version-check install --quiet
 
 .PHONY: demo test lint peers clean
@@ -35,8 +35,7 @@ $(STAMP): setup.py
 
 $(PEERS)/.installed: Makefile
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python $(PIP) numpy
-	$(PEERS)/bin/python $(PIP) torch --index-url $(TORCH_INDEX) || $(PEERS)/bin/python $(PIP) torch
+	$(PEERS)/bin/python $(PIP) numpy $(TORCH)
 	touch $@
 
 clean:
