@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from random_te import Program, concrete
 
 import tensorlang as tl
 from tensorlang.ir import interp
 from tensorlang.ir.verify import verify
 from tensorlang.te_eval import evaluate
+from tests.fuzz.random_te import Program, concrete
 
 
 def poisoned(buffer, sizes):
