@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ class Kernel:
         arguments = [*[ctypes.c_void_p] * len(self.params), *[ctypes.c_int64] * len(self.sizes), ctypes.c_void_p]
         self._entry = ctypes.CFUNCTYPE(None, *arguments)(entry)
         self._repeat = ctypes.CFUNCTYPE(None, ctypes.c_int64, *arguments)(repeat)
-        self._workspace = workspace
+        self._workspace = lru_cache(64)(workspace)
         self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
 
