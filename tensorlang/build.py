@@ -76,14 +76,14 @@ def lower(x: Program, target: Target | str = "llvm") -> Module:
     return Module(func.params, func.outputs, walk.sizes(func), lowered, machine)
 
 
-def build(x: Program, target: Target | str = "llvm") -> Kernel:
-    """Compile a schedule, tensors or a Func into a kernel. Raises BuildError.
+def build(x: Program | Module, target: Target | str = "llvm") -> Kernel:
+    """Compile a schedule, tensors, a Func, or the Module that they were lowered to, into a kernel. Raises BuildError.
 
     >>> f = build(s)
     >>> c = f(a, b)
     """
-    module = lower(x, target)
-    source = llvm.emit(module.func, module.target)
+    module = x if isinstance(x, Module) else lower(x, target)
+    source = llvm.emit(module.func, module.sizes, module.target)
     _dump(f"{module.name}.ll", lambda: source)
     code = llvm.compile(source, module.name, module.target)
     return Kernel(

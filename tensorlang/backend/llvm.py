@@ -6,13 +6,14 @@ again and again, for timing without Python in between.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
 from tensorlang.backend.llvm_stmt import Module
 from tensorlang.errors import BuildError
-from tensorlang.ir.nodes import Func
+from tensorlang.ir.nodes import Func, Size
 from tensorlang.passes.allocs import allocs
 from tensorlang.passes.compact import compact
 from tensorlang.passes.flatten import flatten
@@ -59,9 +60,9 @@ done:
 }}"""
 
 
-def emit(func: Func, target: Target) -> str:
-    """The LLVM IR of a flat Func."""
-    module = Module(func, target)
+def emit(func: Func, sizes: Sequence[Size], target: Target) -> str:
+    """The LLVM IR of a flat Func. `sizes` are its integer parameters, those in no shape any more included."""
+    module = Module(func, sizes, target)
     module.write()
     types = [*["ptr"] * len(func.params), *["i64"] * len(module.sizes), "ptr"]
     args = ", ".join(f"{kind} %a{n}" for n, kind in enumerate(types))

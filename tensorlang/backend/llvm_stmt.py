@@ -26,6 +26,7 @@ from tensorlang.ir.nodes import (
     Load,
     Ramp,
     Seq,
+    Size,
     Stmt,
     Store,
     Var,
@@ -40,11 +41,10 @@ Argument = Buffer | Var  # what a body needs from outside: memory, or a scalar
 class Module:
     """The functions of one Func in the order they were written, and the intrinsics that they call."""
 
-    def __init__(self, func: Func, target: Target):
-        self.func, self.target = func, target
+    def __init__(self, func: Func, sizes: Sequence[Size], target: Target):
+        self.func, self.sizes, self.target = func, tuple(sizes), target
         self.functions: list[str] = []
         self.declared: set[str] = set()
-        self.sizes = walk.sizes(func)
         self.offsets, self.shared_bytes, self.thread_bytes = workspace_layout(func)
         self.attributes = _attributes(target)
         self.parallel_loops = 0

@@ -80,3 +80,15 @@ def test_a_kernel_outlives_what_it_was_made_from() -> None:
     f = kernels.pop()
     del kernels
     assert f(whole((2, 2))).shape == (2,)
+
+
+def test_sizes_that_lowering_drops_from_a_shape() -> None:
+    """A size times zero is no part of the flat buffer's extent, but still one of the kernel's parameters."""
+    m, n = tl.var("m"), tl.var("n")
+    a = tl.placeholder((m, 0), "float32", name="A")
+    b = tl.placeholder((m, n), "float32", name="B")
+    k = tl.reduce_axis(0, name="k")
+    f = tl.build(tl.compute((n, m), lambda j, i: b[i, j], name="C"))
+    g = tl.build(tl.compute((m,), lambda i: tl.sum(a[i, k], axis=k), name="D"))
+    x = whole((3, 5))
+    assert (f(x) == x.T).all() and (g(np.empty((4, 0), np.float32)) == 0).all()
