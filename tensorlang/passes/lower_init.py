@@ -1,51 +1,58 @@
 """lower_init: the init of a reduction becomes a block of its own, before the outermost loop that reduces.
 
-    for i: for k: for j:                        for i: for j': block C.init(i, j'): C[i, j'] = 0
-      block C(i, j, k: reduce):          ->            for k: for j: block C(i, j, k: reduce):
-        init: C[i, j] = 0                                C[i, j] = C[i, j] + ...
-        C[i, j] = C[i, j] + ...
+for i: for k: for j:                        for i: for j': block C.init(i, j'): C[i, j'] = 0
+  block C(i, j, k: reduce):          ->            for k: for j: block C(i, j, k: reduce):
+    init: C[i, j] = 0                                C[i, j] = C[i, j] + ...
+    C[i, j] = C[i, j] + ...
 """
 
 from __future__ import annotations
 
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, Block, Expr, For, Func, Iter, Stmt, Var, seq
+from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, Block, Expr, For, Func, If, Iter, Stmt, Var, seq
 from tensorlang.passes.tools import conjuncts
 from tensorlang.target.target import Target
+
+Around = tuple[For | Expr, ...]  # the loops around a statement and the conditions of the Ifs, outermost first
 
 
 def lower_init(func: Func, target: Target) -> Func:
     """Every Block of the result has `init` None."""
     before: dict[Stmt, list[Stmt]] = {}  # loop or block -> the init nests that run right before it
 
-    def go(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
+    def go(stmt: Stmt, around: Around) -> Stmt:
         if isinstance(stmt, Block):
             fresh: Stmt = stmt
             if stmt.init is not None:
-                place, inner = _place(stmt, loops)
+                place, inner = _place(stmt, around)
                 before.setdefault(place or stmt, []).append(_nest(stmt, stmt.init, inner))
                 fresh = stmt.replace(init=None)
+        elif isinstance(stmt, If):
+            orelse = None if stmt.orelse is None else go(stmt.orelse, (*around, ops.make("not", stmt.cond)))
+            fresh = stmt.replace(then=go(stmt.then, (*around, stmt.cond)), orelse=orelse)
         else:
-            inside = (*loops, stmt) if isinstance(stmt, For) else loops
+            inside = (*around, stmt) if isinstance(stmt, For) else around
             fresh = walk.map_children(stmt, lambda n: go(n, inside) if isinstance(n, Stmt) else n)
         return seq(*before.pop(stmt, ()), fresh)
 
     return func.with_body(go(func.body, ()))
 
 
-def _place(block: Block, loops: tuple[For, ...]) -> tuple[For | None, tuple[For, ...]]:
-    """The outermost loop that drives a reduction iterator of `block`, and the loops from there inwards."""
+def _place(block: Block, around: Around) -> tuple[For | None, Around]:
+    """The outermost loop that drives a reduction iterator of `block`, and what is around it from there inwards."""
     driving = frozenset[Var]().union(
         *(walk.free_vars(b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind != SPATIAL)
     )
-    for n, loop in enumerate(loops):
-        if loop.var in driving:
-            return loop, loops[n:]
+    for n, outer in enumerate(around):
+        if isinstance(outer, For) and outer.var in driving:
+            return outer, around[n:]
     return None, ()
 
 
-def _nest(block: Block, init: Stmt, inner: tuple[For, ...]) -> Stmt:
-    """`init`, that of `block`, in copies of those `inner` loops that drive its spatial iterators."""
+def _nest(block: Block, init: Stmt, around: Around) -> Stmt:
+    """`init`, that of `block`, in copies of those loops `around` it that drive its spatial iterators, and its Ifs."""
+    inner = [outer for outer in around if isinstance(outer, For)]
+    guards = [c for cond in (*(a for a in around if isinstance(a, Expr)), block.predicate) for c in conjuncts(cond)]
     spatial = [(it, b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
     driving = frozenset[Var]().union(*(walk.free_vars(b) for _, b in spatial))
     copied = [loop for loop in inner if loop.var in driving]
@@ -56,7 +63,7 @@ def _nest(block: Block, init: Stmt, inner: tuple[For, ...]) -> Stmt:
         f"{block.name}.init",
         tuple(Iter(iters[it.var], it.extent, SPATIAL) for it, _ in spatial),
         tuple(walk.substitute(b, renamed) for _, b in spatial),
-        walk.substitute(ops.all_of(c for c in conjuncts(block.predicate) if not walk.free_vars(c) & hidden), renamed),
+        walk.substitute(ops.all_of(c for c in guards if not walk.free_vars(c) & hidden), renamed),
         None,
         None,
         walk.substitute(init, iters),

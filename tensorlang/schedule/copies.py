@@ -33,7 +33,7 @@ def duplicate(s: Schedule, stmt: Stmt, suffix: str) -> Stmt:
             old = node.buffer
             shape = tuple(substitute(dim, values) for dim in old.shape)
             fresh = Buffer(s.fresh(f"{old.name}.{suffix}", "buffer"), shape, old.dtype, old.scope)
-            return Alloc(fresh, go(node.body, values, {**buffers, old: fresh}))
+            return Alloc(fresh, go(node.body, values, {**buffers, old: fresh}), node.annotations)
         if isinstance(node, Block):
             return _block(node, renamed[node.name], values, buffers)
         return map_children(

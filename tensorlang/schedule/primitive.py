@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from tensorlang.errors import ScheduleError
-from tensorlang.ir.nodes import Buffer, Expr
+from tensorlang.ir.nodes import Buffer, Expr, Size
+from tensorlang.ir.walk import free_vars, sizes, substitute
 from tensorlang.schedule.handles import BlockRef, Loop
 from tensorlang.schedule.index_map import IndexMap
 from tensorlang.schedule.trace import Step, call_text
@@ -94,11 +95,19 @@ def plain(s: Schedule, value: Any) -> Any:
         return [plain(s, v) for v in value]
     if isinstance(value, dict):
         return {str(k): plain(s, v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float | str | Expr | IndexMap):
+    if isinstance(value, Expr):
+        return _over_own_sizes(s, value)
+    if value is None or isinstance(value, bool | int | float | str | IndexMap):
         return value
     if callable(value):
         return IndexMap.of(value)
     raise ScheduleError("bad_argument", f"{value!r} is not something a schedule step takes")
+
+
+def _over_own_sizes(s: Schedule, expr: Expr) -> Expr:
+    """`expr` over the shape variables of the program, which are meant by name, as in a stored trace."""
+    own = {v.name: v for v in sizes(s.func)}
+    return substitute(expr, {v: own[v.name] for v in free_vars(expr) if isinstance(v, Size) and v.name in own})
 
 
 def _located(error: ScheduleError, op: str, values: dict[str, Any]) -> ScheduleError:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove
+from tensorlang.arith.simplify import negation
 from tensorlang.create_func import create_func
 from tensorlang.errors import ScheduleError
 from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, Var, seq
@@ -27,6 +28,7 @@ from tensorlang.schedule import kinds as _kinds
 from tensorlang.schedule import layout as _layout
 from tensorlang.schedule import loops as _loops
 from tensorlang.schedule import move as _move
+from tensorlang.schedule import partition as _partition
 from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule import rfactor as _rfactor
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
@@ -70,6 +72,10 @@ class Schedule:
     fuse = _loops.fuse
     reorder = _loops.reorder
     tile = _loops.tile
+    add_unit_loop = _partition.add_unit_loop
+    loop_partition = _partition.loop_partition
+    fission = _partition.fission
+    specialize = _partition.specialize
     parallel = _kinds.parallel
     vectorize = _kinds.vectorize
     unroll = _kinds.unroll
@@ -218,8 +224,8 @@ class Schedule:
                 ctx = ctx.bind(outer.var, _loops.open_extent(outer.extent) if rewriting else outer.extent)
             elif isinstance(outer, Block):
                 ctx = ctx.assume(outer.predicate)
-            elif isinstance(outer, If) and inner is outer.then:
-                ctx = ctx.assume(outer.cond)
+            elif isinstance(outer, If):
+                ctx = ctx.assume(outer.cond if inner is outer.then else negation(outer.cond))
         return ctx
 
     def require(

@@ -4,7 +4,7 @@ A step records its arguments in full and, in order, the names of all loops, bloc
 gives out the same names again, so a stored trace does not depend on how names are chosen.
 
 In JSON, an expression is `{"expr": ...}` and an index map `{"indices": [names], "map": [...]}`, both in the form of
-ir.serial over the knobs that are listed first; all else stands for itself. Loading a trace evaluates nothing.
+ir.serial over the knobs and sizes that are listed first; all else stands for itself. Loading a trace evaluates nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.errors import ScheduleError
-from tensorlang.ir.nodes import Expr, Knob, Var, const
+from tensorlang.ir.nodes import Expr, Knob, Size, Var, const
 from tensorlang.ir.serial import expr_from_json, expr_to_json
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule.index_map import IndexMap
@@ -50,10 +50,11 @@ class Trace:
     steps: tuple[Step, ...]
 
     def to_json(self) -> str:
-        """One line of JSON: the version, the knobs with their choices, the steps as {"op", "args", "out"}."""
+        """One line of JSON: version, knobs with their choices, sizes if any, steps as {"op", "args", "out"}."""
         knobs = {name: list(knob.choices) for name, knob in self.knobs.items()}
+        sizes = {"sizes": list(self.sizes)} if self.sizes else {}
         steps = [{"op": t.op, "args": _encode(t.args), "out": list(t.out)} for t in self.steps]
-        return json.dumps({"version": VERSION, "knobs": knobs, "steps": steps})
+        return json.dumps({"version": VERSION, "knobs": knobs, **sizes, "steps": steps})
 
     @classmethod
     def from_json(cls, text: str) -> Trace:
@@ -65,8 +66,9 @@ class Trace:
             data = json.loads(text)
             if data["version"] != VERSION:
                 raise ScheduleError("bad_trace", f"trace version {data['version']!r}, this is version {VERSION}")
-            knobs: dict[str, Var] = {name: Knob(name, tuple(choices)) for name, choices in data["knobs"].items()}
-            steps = [Step(t["op"], _decode(t["args"], knobs), tuple(t["out"])) for t in data["steps"]]
+            symbols: dict[str, Var] = {name: Knob(name, tuple(choices)) for name, choices in data["knobs"].items()}
+            symbols.update((name, Size(name)) for name in data.get("sizes", ()))
+            steps = [Step(t["op"], _decode(t["args"], symbols), tuple(t["out"])) for t in data["steps"]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ScheduleError("bad_trace", f"this is not a trace: {error!r}") from error
         return cls(tuple(steps))
@@ -83,9 +85,17 @@ class Trace:
     @property
     def knobs(self) -> dict[str, Knob]:
         """The open knobs by name, in order of first use."""
+        return {name: v for name, v in self._symbols().items() if isinstance(v, Knob)}
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The names of the shape variables in arguments; replay takes them for those of the program."""
+        return tuple(name for name, v in self._symbols().items() if isinstance(v, Size))
+
+    def _symbols(self) -> dict[str, Var]:
         exprs = [e for t in self.steps for e in _exprs(t.args)]
-        found = {v.name: v for e in exprs for v in sorted(free_vars(e), key=lambda v: v.name) if isinstance(v, Knob)}
-        return found
+        found = (v for e in exprs for v in sorted(free_vars(e), key=lambda v: v.name))
+        return {v.name: v for v in found if isinstance(v, Knob | Size)}
 
     def instantiate(self, values: Mapping[str, int]) -> Trace:
         """The trace with the knobs in `values` replaced by numbers; factors that become constant turn into ints."""
@@ -106,11 +116,12 @@ class Trace:
     def as_python(self, name: str = "s") -> str:
         """The steps as Python source that does the same to the schedule `name`, with the names they made as comments.
 
-        Knobs are declared first: `t = tl.knob("t", (1, 2, 4))`.
+        Knobs and shape variables are declared first: `t = tl.knob("t", (1, 2, 4))`.
         """
         from tensorlang.schedule.schedule import Schedule  # see apply
 
         lines = [f"{_identifier(k.name)} = tl.knob({k.name!r}, {k.choices!r})" for k in self.knobs.values()]
+        lines += [f"{_identifier(n)} = tl.var({n!r})" for n in self.sizes]
         for t in self.steps:
             made = f"  # {', '.join(t.out)}" if t.out else ""
             signature = getattr(Schedule, t.op).signature
