@@ -201,7 +201,8 @@ class _Writer:
             indices = [self.expr(i) for i in stmt.indices]
             return ["store", self.buffer(stmt.buffer), indices, self.expr(stmt.value), mask]
         if isinstance(stmt, Alloc):
-            return ["alloc", self.buffer(stmt.buffer), self.stmt(stmt.body)]
+            notes = [_plain_annotations(stmt.annotations)] if stmt.annotations else []
+            return ["alloc", self.buffer(stmt.buffer), self.stmt(stmt.body), *notes]
         if isinstance(stmt, If):
             return ["if", self.expr(stmt.cond), self.stmt(stmt.then), self.stmt(stmt.orelse)]
         if isinstance(stmt, LetStmt):
@@ -330,7 +331,8 @@ class _Reader:
             on = None if mask is None else self.expr(mask)
             return Store(self.buffers[name], tuple(map(self.expr, indices)), self.expr(value), on)
         if what == "alloc":
-            return Alloc(self.buffers[rest[0]], self.stmt(rest[1]))
+            buffer, body, *alloc_notes = rest
+            return Alloc(self.buffers[buffer], self.stmt(body), *map(_annotations, alloc_notes))
         if what == "if":
             return If(self.expr(rest[0]), self.stmt(rest[1]), self.stmt(rest[2]))
         if what == "let":

@@ -53,7 +53,7 @@ def _shrunk(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:
     small = Buffer(buffer.name, box.extents, buffer.dtype, buffer.scope)
     for loop in outer:
         ctx = ctx.bind(loop.var, loop.extent)
-    return Alloc(small, _rebased(alloc.body, small, box, ctx))
+    return alloc.replace(buffer=small, body=_rebased(alloc.body, small, box, ctx))
 
 
 def _rebased(stmt: Stmt, small: Buffer, box: Region, ctx: Context) -> Stmt:

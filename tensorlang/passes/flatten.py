@@ -1,6 +1,8 @@
 """flatten: buffers become one-dimensional, row-major; several subscripts become one.
 
     C[i, j] = A[j, i]  ->  C[i * 64 + j] = A[j * 32 + i]
+
+Where storage_align asks for it, the distance between neighbours along an axis grows to such a multiple, plus offset.
 """
 
 from __future__ import annotations
@@ -13,35 +15,42 @@ from tensorlang.target.target import Target
 
 def flatten(func: Func, target: Target) -> Func:
     """Parameters become new, one-dimensional Buffers of the same names."""
-    allocated = (alloc.buffer for alloc in walk.find(func.body, Alloc))
-    flat = {buffer: _flat_buffer(buffer) for buffer in (*func.params, *allocated)}
+    pitches = {param: strides(param) for param in func.params}
+    for alloc in walk.find(func.body, Alloc):
+        pitches[alloc.buffer] = strides(alloc.buffer, dict(alloc.annotations).get("align", ()))
+    flat = {b: Buffer(b.name, (total,), b.dtype, b.scope) for b, (total, *_) in pitches.items()}
 
     def rewrite(node: Node) -> Node:
         if isinstance(node, Load):
-            return Load(flat[node.buffer], (_index(node.indices, node.buffer, node.lanes),), node.mask)
+            return Load(flat[node.buffer], (_index(node.indices, pitches[node.buffer][1:], node.lanes),), node.mask)
         if isinstance(node, Store):
             lanes = max((i.lanes for i in node.indices), default=1)
-            return Store(flat[node.buffer], (_index(node.indices, node.buffer, lanes),), node.value, node.mask)
+            return Store(
+                flat[node.buffer], (_index(node.indices, pitches[node.buffer][1:], lanes),), node.value, node.mask
+            )
         return Alloc(flat[node.buffer], node.body) if isinstance(node, Alloc) else node
 
     params = tuple(flat[p] for p in func.params)
     return Func(func.name, params, tuple(flat[p] for p in func.outputs), walk.transform(func.body, rewrite))
 
 
-def _flat_buffer(buffer: Buffer) -> Buffer:
-    size: Expr = ONE
-    for extent in buffer.shape:
-        size = size * extent
-    return Buffer(buffer.name, (size,), buffer.dtype, buffer.scope)
+def strides(buffer: Buffer, aligned: tuple[tuple[int, int, int], ...] = ()) -> list[Expr]:
+    """The number of elements of a buffer, then for each axis the distance between neighbours in elements.
+
+    aligned: (axis, factor, offset): the distance along `axis` is the least number that leaves `offset` modulo `factor`.
+    """
+    wanted = {axis: (factor, offset) for axis, factor, offset in aligned}
+    steps: list[Expr] = [ONE]
+    for axis in reversed(range(len(buffer.shape))):
+        steps.insert(0, steps[0] * buffer.shape[axis])
+        if axis - 1 in wanted:
+            factor, offset = wanted[axis - 1]
+            steps[0] = simplify((steps[0] - offset + factor - 1) // factor * factor + offset)
+    return steps
 
 
-def _index(indices: tuple[Expr, ...], buffer: Buffer, lanes: int) -> Expr:
-    """Row-major position; a sum of ramps is a ramp."""
-    strides: list[Expr] = []
-    step: Expr = ONE
-    for extent in reversed(buffer.shape):
-        strides.insert(0, step)
-        step = step * extent
+def _index(indices: tuple[Expr, ...], strides: list[Expr], lanes: int) -> Expr:
+    """Position in memory; a sum of ramps is a ramp."""
     if lanes == 1:
         return simplify(_dot(indices, strides))
     if all(i.lanes == 1 or isinstance(i, Ramp) for i in indices):

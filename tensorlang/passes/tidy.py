@@ -52,7 +52,7 @@ def tidied(stmt: Stmt, ctx: Context) -> Stmt:
         return _kept(stmt, LetStmt(stmt.var, simplify(stmt.value, ctx), tidied(stmt.body, ctx)))
     if isinstance(stmt, Alloc):
         body = tidied(stmt.body, ctx)
-        return NOTHING if body is NOTHING else _kept(stmt, Alloc(stmt.buffer, body))
+        return NOTHING if body is NOTHING else _kept(stmt, stmt.replace(body=body))
     if isinstance(stmt, Store):
         return walk.map_children(stmt, lambda e: simplify(e, ctx))
     return stmt

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tensorlang.ir.nodes import NOTHING, Alloc, Block, Buffer, Expr, For, If, LetStmt, Load, Node, Seq, Stmt, Store, seq
-from tensorlang.ir.walk import find, map_children, path_to, replace_node, visit
+from tensorlang.ir.nodes import (
+    NOTHING,
+    SPATIAL,
+    Alloc,
+    Block,
+    Buffer,
+    Expr,
+    For,
+    If,
+    LetStmt,
+    Load,
+    Node,
+    Seq,
+    Stmt,
+    Store,
+    seq,
+)
+from tensorlang.ir.walk import find, free_vars, map_children, path_to, replace_node, visit
+
+STORE_AT, ALIGN, FOLD = "store_at", "align", "fold"  # what the annotations of an Alloc may say: see storage.py
 
 
 def blocks(root: Node) -> list[Block]:
@@ -57,7 +75,7 @@ def loops_above(root: Node, node: Node) -> tuple[For, ...]:
     return tuple(n for n in path(root, node)[:-1] if isinstance(n, For))
 
 
-def common(root: Node, nodes: list[Block]) -> Stmt:
+def common(root: Node, nodes: Sequence[Stmt]) -> Stmt:
     """The innermost statement that contains all `nodes`."""
     paths = [path(root, n) for n in nodes]
     shared = root
@@ -127,12 +145,40 @@ def drop_alloc(root: Stmt, buffer: Buffer) -> Stmt:
     return root
 
 
-def place_alloc(root: Stmt, buffer: Buffer) -> Stmt:
-    """`root` with the Alloc of `buffer` around the innermost statement that contains all its uses."""
+def place_alloc(root: Stmt, buffer: Buffer, before: Stmt | None = None) -> Stmt:
+    """`root` with the Alloc of `buffer` around the innermost statement that contains all its uses.
+
+    before: the program (default: `root`) with the Alloc as it was. What was said about it stays; if store_at has put
+    it into a loop, so does its place, while that loop contains all uses.
+    """
+    before = root if before is None else before
+    old = next(find(before, Alloc, lambda a: a.buffer is buffer), None)
+    notes = () if old is None else old.annotations
     root = drop_alloc(root, buffer)
-    users = [b for b in blocks(root) if buffer in stored(b) or buffer in loaded(b)]
-    place = common(root, users)
-    return replace_node(root, place, Alloc(buffer, place))
+    place = common(root, [_with_init(root, b, buffer) for b in users(root, buffer)])
+    if old is not None and any(key == STORE_AT for key, _ in notes):
+        home = loops_above(before, old)
+        around = [n for n in path(root, place) if isinstance(n, For) and home and n.var is home[-1].var]
+        if around or not home:
+            place = around[0].body if around else root
+        else:
+            notes = tuple((key, value) for key, value in notes if key not in (STORE_AT, FOLD))
+    return replace_node(root, place, Alloc(buffer, place, notes))
+
+
+def _with_init(root: Node, block: Block, buffer: Buffer) -> Stmt:
+    """The outermost loop that drives a reduction of `block`, if its init, which runs before that loop, writes `buffer`;
+    else the block itself."""
+    if block.init is None or not any(True for _ in stores(block.init, buffer)):
+        return block
+    bound = zip(block.iters, block.bindings, strict=True)
+    driving = {v for it, b in bound if it.kind != SPATIAL for v in free_vars(b)}
+    return next((n for n in path(root, block) if isinstance(n, For) and n.var in driving), block)
+
+
+def users(root: Node, buffer: Buffer) -> list[Block]:
+    """The blocks below `root` that read or write `buffer`, in program order."""
+    return [b for b in blocks(root) if buffer in stored(b) or buffer in loaded(b)]
 
 
 def is_private(root: Node, buffer: Buffer) -> bool:

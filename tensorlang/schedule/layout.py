@@ -150,7 +150,7 @@ def _relaid(root: Stmt, old: Buffer, new: Buffer, layout: IndexMap) -> Stmt:
         if not isinstance(node, Load | Store | Alloc) or node.buffer is not old:
             return node
         if isinstance(node, Alloc):
-            return Alloc(new, node.body)
+            return node.replace(buffer=new)
         indices = tuple(simplify(i, ctx) for i in layout(*node.indices))
         return Load(new, indices, node.mask) if isinstance(node, Load) else node.replace(buffer=new, indices=indices)
 

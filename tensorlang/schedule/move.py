@@ -101,7 +101,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     body = _allocated(s, node, flow.splice(rest, anchor, fresh, anchor))
     moved = next(find(fresh, Block))
     for buffer in flow.loaded(node):
-        _finds_what_it_reads(s, body, moved, buffer, ctx, hint)
+        finds_what_it_reads(s, body, moved, buffer, ctx, hint)
     s.replace(s.func.body, body)
 
 
@@ -158,7 +158,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     body = _allocated(s, node, flow.splice(rest, anchor, anchor, fresh))
     for buffer in flow.stored(node):
         for reader in flow.readers(body, buffer):
-            _finds_what_it_reads(s, body, reader, buffer, ctx, hint)
+            finds_what_it_reads(s, body, reader, buffer, ctx, hint)
     s.replace(s.func.body, body)
 
 
@@ -193,7 +193,7 @@ def _overwrites_nothing(s: Schedule, node: Block) -> None:
             s.refuse("overwrites", message, at=[node])
 
 
-def _finds_what_it_reads(
+def finds_what_it_reads(
     s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: str
 ) -> None:
     """What `reader` reads of `buffer` is written before, in the same iteration of the loops around both.
@@ -303,7 +303,7 @@ def _allocated(s: Schedule, node: Block, body: Stmt) -> Stmt:
     """`body` with the buffers that the moved `node` touches allocated where they are used."""
     for buffer in (*flow.stored(node), *flow.loaded(node)):
         if flow.is_private(s.func.body, buffer):
-            body = flow.place_alloc(body, buffer)
+            body = flow.place_alloc(body, buffer, s.func.body)
     return body
 
 

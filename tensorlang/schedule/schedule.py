@@ -31,6 +31,7 @@ from tensorlang.schedule import move as _move
 from tensorlang.schedule import partition as _partition
 from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule import rfactor as _rfactor
+from tensorlang.schedule import storage as _storage
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
@@ -89,6 +90,9 @@ class Schedule:
     compute_inline = _inline.compute_inline
     reverse_compute_inline = _inline.reverse_compute_inline
     transform_layout = _layout.transform_layout
+    set_scope = _storage.set_scope
+    storage_align = _storage.storage_align
+    store_at = _storage.store_at
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:
