@@ -4,7 +4,7 @@
 
 The schedule follows Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, 2008): panels of B are
 packed once, panels of A by each thread for its block of rows, and a register tile runs over the whole depth, so that
-an element of C is written once.
+an element of C is written once. It is the routine `matmul` of tensorlang/schedule/library.py.
 """
 
 from __future__ import annotations
@@ -23,54 +23,11 @@ SETUP = "benchmarks.matmul:"
 def schedule(c: tl.Tensor, rows: int, vectors: int, blocks: int, unroll: int = 1) -> tl.Schedule:
     """C = A @ B in register tiles of `rows` x `vectors` vectors; a thread takes `blocks` tiles of rows at a time."""
     import tensorlang as tl
+    from tensorlang.schedule import library
 
-    lanes = tl.Target("llvm").vector_bytes // 4
-    width = vectors * lanes
     s = tl.Schedule(c)
-    i, j, k = s.loops("C")
-    i0, i1, i2 = s.split(i, [None, blocks, rows])
-    j0, j1, j2 = s.split(j, [None, vectors, lanes])
-    k0, k1 = s.split(k, [None, unroll])
-    s.reorder(i0, j0, i1, k0, k1, i2, j1, j2)
-    s.parallel(i0)
-    for loop in (k1, i2, j1):
-        s.unroll(loop)
-    s.vectorize(j2)
-    write_back(s, i1, lanes)
-    pack(s, "B", 1, width, at=None)
-    pack(s, "A", 0, rows, at=i0)
+    library.matmul(s, "C", tl.Target("llvm").vector_bytes // 4, rows, vectors, blocks, unroll)
     return s
-
-
-def write_back(s: tl.Schedule, tile: tl.Loop, lanes: int) -> None:
-    """Accumulate the tile in registers and write it to C when it is complete."""
-    copy = s.cache_write("C", "local")
-    s.reverse_compute_at(copy, tile)
-    i, j = s.loops(copy)[-2:]
-    j0, j1 = s.split(j, [None, lanes])
-    s.unroll(i)
-    s.unroll(j0)
-    s.vectorize(j1)
-
-
-def pack(s: tl.Schedule, operand: str, dimension: int, width: int, at: tl.Loop | None) -> None:
-    """Copy an operand into panels of `width` along `dimension`: once for all threads, or inside a loop."""
-    copy = s.cache_read("C", operand, "packed")
-    if at is not None:
-        s.compute_at(copy, at)
-    outer, inner = s.loops(copy)[-2:]
-    if dimension == 0:
-        s.transform_layout(copy, lambda i, k: (i // width, k, i % width))
-        panel, lane = s.split(outer, [None, width])
-        s.reorder(panel, inner, lane)
-        s.unroll(lane)
-    else:
-        s.transform_layout(copy, lambda k, j: (j // width, k, j % width))
-        panel, lane = s.split(inner, [None, width])
-        s.reorder(panel, outer, lane)
-        s.vectorize(lane)
-    if at is None:
-        s.parallel(panel)
 
 
 def tile(m: int, k: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from tensorlang.ir.nodes import REDUCE, SPATIAL, Block, Buffer, Expr, For, Stmt, const
+from tensorlang.ir.nodes import REDUCE, SPATIAL, Block, Buffer, Const, Expr, For, Stmt, const
 from tensorlang.ir.walk import children, find, free_vars
 from tensorlang.schedule import dataflow as flow
 
@@ -45,6 +45,12 @@ class Loop(_Handle):
     def extent(self) -> Expr:
         """The number of iterations."""
         return self._node.extent
+
+    @property
+    def known_extent(self) -> int | None:
+        """The number of iterations as an int, None if it depends on sizes, knobs or outer loops."""
+        extent = self.extent
+        return int(extent.value) if isinstance(extent, Const) else None
 
     @property
     def kind(self) -> str:
