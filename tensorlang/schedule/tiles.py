@@ -91,20 +91,21 @@ def produced_ranges(
     """For each iterator of `node`, the range for which all that it reads is complete at the end of `place`'s body.
 
     root: the program without `node`; outer: the loops around that place. Producers in `place` determine the range;
-    those that only share a loop further out must cover it. Reasons: producer_incomplete, not_gapless,
-    not_elementwise, reduction_split.
+    those that only share a loop further out must cover it. Parts of one computation (as a cut makes them) count as
+    one producer. Reasons: producer_incomplete, producer_in_parts, not_gapless, not_elementwise, reduction_split.
     """
     found: dict[Var, Range] = {}
     owed: list[tuple[Block, Var, Expr, Range]] = []
     around = bind_all(ctx, outer)
     inside = flow.blocks(place)
     for buffer in flow.loaded(node):
-        made = flow.writers(root, buffer)
-        if not made or not any(loop in flow.loops_above(root, made[-1]) for loop in outer):
+        made = _parts(flow.writers(root, buffer), buffer)
+        if not any(loop in flow.loops_above(root, producer) for producer in made for loop in outer):
             continue
-        for dim, part in enumerate(_made_box(s, root, made, buffer, outer, around, hint)):
+        _side_by_side(s, root, made, buffer, outer, hint)
+        for dim, part in enumerate(_made_together(s, root, made, buffer, outer, around, hint)):
             for load in find(node.body, Load, lambda n, b=buffer: n.buffer is b):  # type: ignore[misc]
-                if part is None or (part.low is ZERO and proves(part.extent >= buffer.shape[dim], around)):
+                if part.low is ZERO and proves(part.extent >= buffer.shape[dim], around):
                     continue
                 var, offset = _reads_plainly(s, node, load, dim, made[-1], hint)
                 mine = Range(simplify(part.low - offset, around), part.extent)
@@ -134,19 +135,81 @@ def _exactly(part: Range | None, extent: Expr, ctx: Context) -> Range:
     return Range(low, extent) if proves((size >= extent) & (low >= ZERO), ctx) else Range(low, size)
 
 
-def _made_box(
-    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], around: Context, hint: str
-) -> list[Range | None]:
-    """The elements of `buffer` that are complete after an iteration of those loops in `outer` that hold its producer.
+def _parts(made: list[Block], buffer: Buffer) -> list[Block]:
+    """The blocks that compute `buffer`: those that write it, without inits that stand apart from their reduction."""
+    updating = [n for n, block in enumerate(made) if block.init is None and _updates(block, buffer)]
+    last = max(updating, default=-1)
+    return [b for n, b in enumerate(made) if n >= last or b.init is not None or _updates(b, buffer)]
 
-    made: the blocks that write the buffer, of which the last one completes it. None: the whole dimension.
+
+def _side_by_side(
+    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], hint: str
+) -> None:
+    """The parts of a computation are all inside the same of the loops `outer`. Reason: producer_in_parts."""
+    shared = [[loop for loop in flow.loops_above(root, b) if loop in outer] for b in made]
+    for block, loops in zip(made, shared, strict=True):
+        if loops != shared[-1]:
+            inner = max(loops, shared[-1], key=len)[-1].var.name
+            s.refuse(
+                "producer_in_parts",
+                f"{block.name} and {made[-1].name} each write a part of {buffer.name}, and are not both inside {inner}",
+                at=[block, made[-1]],
+                hint=hint,
+            )
+
+
+def _made_together(
+    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], around: Context, hint: str
+) -> list[Range]:
+    """The box of `buffer` that is complete after an iteration of those loops in `outer` that hold the parts `made`.
+
+    Parts write the same box (of a reduction each adds some), or neighbouring ones. Reason: not_gapless.
     """
-    producer = made[-1]
+    boxes: list[list[Range]] = []
+    for block in made:
+        mine = _made_box(s, root, block, buffer, outer, around, hint)
+        if not any(all(_same(a, b, around) for a, b in zip(mine, known, strict=True)) for known in boxes):
+            boxes.append(mine)
+    box = boxes[0]
+    for other in boxes[1:]:
+        apart = [d for d, (a, b) in enumerate(zip(box, other, strict=True)) if not _same(a, b, around)]
+        joined = _joined(box[apart[0]], other[apart[0]], around) if len(apart) == 1 else None
+        if joined is None:
+            s.refuse(
+                "not_gapless",
+                f"the elements of {buffer.name} that {', '.join(b.name for b in made)} produce in one iteration are "
+                "not known to form a gapless box",
+                at=made,
+                hint=hint,
+            )
+        box[apart[0]] = joined
+    return box
+
+
+def _same(a: Range, b: Range, ctx: Context) -> bool:
+    return proves(ops.make("eq", a.low, b.low) & ops.make("eq", a.extent, b.extent), ctx)
+
+
+def _joined(a: Range, b: Range, ctx: Context) -> Range | None:
+    """The range of both if one begins where the other ends."""
+    for first, second in ((a, b), (b, a)):
+        if proves(ops.make("eq", first.low + first.extent, second.low), ctx):
+            return Range(first.low, simplify(first.extent + second.extent, ctx))
+    return None
+
+
+def _made_box(
+    s: Schedule, root: Stmt, producer: Block, buffer: Buffer, outer: tuple[For, ...], around: Context, hint: str
+) -> list[Range]:
+    """The elements of `buffer` that `producer` has completed after an iteration of those loops in `outer` that hold it.
+
+    Reasons: producer_incomplete, not_gapless.
+    """
     above = flow.loops_above(root, producer)
     inner = above[len([loop for loop in above if loop in outer]) :]
     shared = {loop.var for loop in above} - {loop.var for loop in inner}
     reduced = [b for it, b in zip(producer.iters, producer.bindings, strict=True) if it.kind != SPATIAL]
-    if any(free_vars(b) & shared for b in reduced) or (len(made) > 1 and not _updates(producer, buffer)):
+    if any(free_vars(b) & shared for b in reduced):
         s.refuse(
             "producer_incomplete",
             f"{producer.name} goes on reducing after this iteration: {buffer.name} is not complete there",
@@ -157,22 +220,23 @@ def _made_box(
     store = next(find(producer.body, Store, lambda n: n.buffer is buffer))
     guards = [c for c in conjuncts(producer.predicate) if free_vars(c)]
     full = bind_all(around, inner)
-    parts, used = [], set()
+    box: list[Range] = []
+    used = set[Expr]()
     for index in store.indices:
         part, took = gapless(simplify(substitute(index, values), full), inner, guards, full)
-        parts.append(part)
         used |= took
+        box += [] if part is None else [part]
     domain = full
     for it, binding in zip(producer.iters, producer.bindings, strict=True):
         domain = domain.assume((binding >= ZERO) & (binding < it.extent))
-    if any(part is None for part in parts) or not all(c in used or proves(c, domain) for c in guards):
+    if len(box) < len(store.indices) or not all(c in used or proves(c, domain) for c in guards):
         s.refuse(
             "not_gapless",
             f"the elements of {buffer.name} that one iteration produces are not known to form a gapless box",
             at=[producer],
             hint=hint,
         )
-    return parts
+    return box
 
 
 def gapless(index: Expr, loops: tuple[For, ...], guards: list[Expr], ctx: Context) -> tuple[Range | None, set[Expr]]:
