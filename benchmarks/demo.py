@@ -12,53 +12,33 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import machine, peak
+from benchmarks import machine, matmul, peak
 from benchmarks.harness import BenchmarkError, Contender, arguments, compare, record, show, speed
 
 SETUP = "benchmarks.demo:"
 
 
-def inputs(n: int) -> tuple[Any, Any, Any]:
-    """Two matrices with random elements and one for the result."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    return random.random((n, n), np.float32), random.random((n, n), np.float32), np.empty((n, n), np.float32)
-
-
 def naive(n: int) -> Callable[[], None]:
     """The three loops of the definition, as they come."""
     import tensorlang as tl
-    from tensorlang.topi.linalg import matmul
+    from tensorlang.topi import linalg
 
-    return _calls(tl.build(matmul(n, n, n)), n)
+    return _calls(tl.build(linalg.matmul(n, n, n)), n)
 
 
 def tuned(n: int, log: str) -> Callable[[], None]:
     """The best schedule of the log."""
     import autotune
-    from tensorlang.topi.linalg import matmul
+    from tensorlang.topi import linalg
 
-    return _calls(autotune.compile(matmul(n, n, n), target="llvm", log=log), n)
+    return _calls(autotune.compile(linalg.matmul(n, n, n), target="llvm", log=log), n)
 
 
 def _calls(kernel: Any, n: int) -> Callable[[], None]:
-    a, b, c = inputs(n)
+    a, b, c = matmul.operands(n)
 
     def run() -> None:
         kernel(a, b, out=c)
-
-    return run
-
-
-def numpy(n: int) -> Callable[[], None]:
-    """OpenBLAS, through NumPy."""
-    import numpy as np
-
-    a, b, c = inputs(n)
-
-    def run() -> None:
-        np.matmul(a, b, out=c)
 
     return run
 
@@ -77,7 +57,7 @@ def main() -> None:
         sys.exit(status)
     rows = compare(
         [
-            Contender("NumPy", SETUP + "numpy", {"n": n}, threads),
+            Contender("NumPy", matmul.SETUP + "numpy", {"n": n}, threads),
             Contender("tuned kernel", SETUP + "tuned", {"n": n, "log": options.log}, threads),
             Contender("naive loops", SETUP + "naive", {"n": n}, threads),
         ],

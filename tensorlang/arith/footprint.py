@@ -78,9 +78,7 @@ def _fixed(region: Region | None, changing: Collection[Var], ctx: Context) -> Re
     return Region(region.buffer, tuple(low for low, _ in pairs), tuple(extent for _, extent in pairs))
 
 
-def _fixed_dimension(
-    low: Expr, extent: Expr, dim: Expr, changing: Collection[Var], ctx: Context
-) -> tuple[Expr, Expr]:
+def _fixed_dimension(low: Expr, extent: Expr, dim: Expr, changing: Collection[Var], ctx: Context) -> tuple[Expr, Expr]:
     if not _depends_only(low, changing) or not _depends_only(extent, changing):
         return ZERO, dim
     if _depends_only(low, ()):  # it stays in place: cut to the dimension

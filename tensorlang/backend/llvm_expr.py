@@ -159,9 +159,7 @@ class Values:
             return args[0] if kind == result else self.code.let(f"bitcast {kind} {args[0]} to {result}")
         if op in ("select", "if_then_else"):
             of = value_type(expr.dtype, lanes)
-            return self.code.let(
-                f"select {value_type('bool', lanes)} {args[0]}, {of} {args[1]}, {of} {args[2]}"
-            )
+            return self.code.let(f"select {value_type('bool', lanes)} {args[0]}, {of} {args[1]}, {of} {args[2]}")
         if op in _COMPARE:
             return self._compare(op, dtype, kind, *args)
         if dtypes.is_float(dtype):

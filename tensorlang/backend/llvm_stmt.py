@@ -234,9 +234,7 @@ class Statements:
         code, values = self.code, self.values
         name, context = self.module.outline(loop)
         slots = code.alloca(8 * (len(context) + 1), "ctx")
-        known = [
-            (_type(a), values.pointers[a] if isinstance(a, Buffer) else values.value(a)) for a in context
-        ]
+        known = [(_type(a), values.pointers[a] if isinstance(a, Buffer) else values.value(a)) for a in context]
         for n, (kind, value) in enumerate([*known, ("ptr", "%threads")]):
             code.do(f"store {kind} {value}, ptr {code.let(f'getelementptr i64, ptr {slots}, i64 {n}')}")
         code.declared.add("declare void @tl_launch(ptr, ptr, i64)")

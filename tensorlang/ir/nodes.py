@@ -331,7 +331,7 @@ class Store(Stmt):
 
 
 class Alloc(Stmt):
-    """`body`, in which `buffer` exists. Annotations say how it is stored, and change no value: see schedule/storage.py."""
+    """`body`, in which `buffer` exists. Annotations say how it is stored, and change no value."""
 
     __slots__ = fields = ("buffer", "body", "annotations")
     defaults: ClassVar = {"annotations": ()}

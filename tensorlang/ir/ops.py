@@ -199,7 +199,7 @@ def _mix_message(op: str, a: Expr, b: Expr) -> str:
 def _kind_message(op: str, row: OpInfo, dtype: str) -> str:
     name = row.symbol.strip() or op
     if op == "div":
-        return f"/ needs floats, got {dtype}: write // for integers, or cast first, as in x.astype(\"float32\")"
+        return f'/ needs floats, got {dtype}: write // for integers, or cast first, as in x.astype("float32")'
     if op in ("floordiv", "mod") and dtypes.is_float(dtype):
         return f"{name} needs integers, got {dtype}: write floor(a / b)"
     if dtype == "bool" and FLOAT in row.kinds:

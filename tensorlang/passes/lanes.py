@@ -87,16 +87,16 @@ class Vectorizer:
             raise NoVectorForm
         value = self.expr(stmt.value, mask)
         value = value if value.lanes > 1 else Splat(value, self.lanes)
-        return Store(stmt.buffer, tuple(map(self.index, stmt.indices)), value, mask)
+        return Store(stmt.buffer, tuple(self.index(i, mask) for i in stmt.indices), value, mask)
 
     # --------------------------------------------------------------------------------------------- expressions
-    def index(self, index: Expr) -> Expr:
+    def index(self, index: Expr, mask: Expr | None) -> Expr:
         """A subscript: a ramp where it is linear in the variable, so that neighbours are seen as such."""
         if not self.varies(index):
             return index
         parts = linear(index, (self.var,))
         if parts is None or self.varies(parts[1]) or any(map(self.varies, parts[0].values())):
-            return self.expr(index, None)
+            return self.expr(index, mask)
         slope = parts[0].get(self.var, ZERO)
         return Ramp(simplify(parts[1] + slope * self.start), slope, self.lanes)
 
@@ -109,7 +109,7 @@ class Vectorizer:
         if isinstance(expr, Load) and not expr.indices:
             return expr  # the one element there is: always in bounds
         if isinstance(expr, Load):
-            indices = tuple(map(self.index, expr.indices))
+            indices = tuple(self.index(i, mask) for i in expr.indices)
             if all(i.lanes == 1 for i in indices):
                 indices = (*indices[:-1], Ramp(indices[-1], ZERO, self.lanes))
             return Load(expr.buffer, indices, mask)

@@ -1,7 +1,7 @@
 """lower_blocks: blocks become their bodies, iterators their bindings, predicates Ifs.
 
-    block C(i = i0 * 12 + i1) where i0 * 12 + i1 < 100:  ->  if i0 * 12 + i1 < 100:
-      C[i] = A[i]                                              C[i0 * 12 + i1] = A[i0 * 12 + i1]
+block C(i = i0 * 12 + i1) where i0 * 12 + i1 < 100:  ->  if i0 * 12 + i1 < 100:
+  C[i] = A[i]                                              C[i0 * 12 + i1] = A[i0 * 12 + i1]
 """
 
 from __future__ import annotations

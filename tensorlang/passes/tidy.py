@@ -1,6 +1,6 @@
 """tidy: index arithmetic in normal form, conditions that are known decided, loops of one or no iteration gone.
 
-    for i0 in 4: for z in 1: if i0 * 8 + z < 32: A[i0 * 8 + z] = ...   ->   for i0 in 4: A[i0 * 8] = ...
+for i0 in 4: for z in 1: if i0 * 8 + z < 32: A[i0 * 8 + z] = ...   ->   for i0 in 4: A[i0 * 8] = ...
 """
 
 from __future__ import annotations

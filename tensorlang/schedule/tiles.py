@@ -92,7 +92,8 @@ def produced_ranges(
 
     root: the program without `node`; outer: the loops around that place. Producers in `place` determine the range;
     those that only share a loop further out must cover it. Parts of one computation (as a cut makes them) count as
-    one producer. Reasons: producer_incomplete, producer_in_parts, not_gapless, not_elementwise, reduction_split.
+    one producer. Reasons: producer_incomplete, producer_in_parts, not_gapless, not_elementwise, reduction_split,
+    conditional_read.
     """
     found: dict[Var, Range] = {}
     owed: list[tuple[Block, Var, Expr, Range]] = []
@@ -110,6 +111,7 @@ def produced_ranges(
                 var, offset = _reads_plainly(s, node, load, dim, made[-1], hint)
                 mine = Range(simplify(part.low - offset, around), part.extent)
                 if made[-1] in inside and var not in found:
+                    _always_reads(s, node, var, simplify(offset, ctx), load, dim, ctx, hint)
                     found[var] = mine
                 else:
                     owed.append((made[-1], var, offset, mine))
@@ -125,6 +127,21 @@ def produced_ranges(
                 hint=hint,
             )
     return [_exactly(found.get(it.var), it.extent, around) for it in node.iters]
+
+
+def _always_reads(
+    s: Schedule, node: Block, var: Var, offset: Expr, load: Load, dim: int, ctx: Context, hint: str
+) -> None:
+    """Each instance reads an element that there is, so that it has a producer to follow. Reason: conditional_read."""
+    domain = next(it.extent for it in node.iters if it.var is var)
+    index = var + offset
+    if not proves((index >= 0) & (index < load.buffer.shape[dim]), ctx.bind(var, domain)):
+        s.refuse(
+            "conditional_read",
+            f"{node.name} reads {load!r} under a condition: where that fails, it would never run",
+            at=[node],
+            hint=hint,
+        )
 
 
 def _exactly(part: Range | None, extent: Expr, ctx: Context) -> Range:

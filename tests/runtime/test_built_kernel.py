@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
-from tensorlang.ir import dtypes
+from tensorlang.ir import dtypes, interp
 from tensorlang.runtime.kernel import Kernel
 
 
@@ -92,3 +92,16 @@ def test_sizes_that_lowering_drops_from_a_shape() -> None:
     g = tl.build(tl.compute((m,), lambda i: tl.sum(a[i, k], axis=k), name="D"))
     x = whole((3, 5))
     assert (f(x) == x.T).all() and (g(np.empty((4, 0), np.float32)) == 0).all()
+
+
+def test_lanes_beyond_the_end_load_no_subscripts() -> None:
+    a = tl.placeholder((4,), "uint64", name="A")
+    b = tl.placeholder((3,), "float32", name="B")
+    s = tl.Schedule(tl.compute((3,), lambda i: b[a[i + 1]], name="C"))
+    s.vectorize("C.i")
+    values, index = whole((3,)), np.array([9, 2, 0, 1], np.uint64)
+    module = tl.lower(s)
+    out = np.full(3, np.nan, np.float32)
+    interp.run(module.func, [index, values, out] if module.params[0].name == "A" else [values, index, out])
+    f = tl.build(s)
+    assert (out == values[[2, 0, 1]]).all() and (f(A=index, B=values) == out).all()

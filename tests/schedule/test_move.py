@@ -323,3 +323,10 @@ def test_reverse_compute_at_symbolic():
     s.reverse_compute_at("E", i0)
     for value in (0, 1, 5, 8):
         check(before, s, {"n": value})
+
+
+def test_a_consumer_that_reads_under_a_condition_stays():
+    a = tl.placeholder((3,), "float32", name="A")
+    c = tl.compute((3,), lambda i: a[i] + 1.0, name="C")
+    s = Schedule(tl.compute((3,), lambda i: tl.if_then_else(i >= 1, c[i - 1], 0.0), name="D"))
+    refused(s, "conditional_read", lambda: s.reverse_compute_at("D", "C.i"))
