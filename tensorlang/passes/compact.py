@@ -19,6 +19,7 @@ from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, Load, Node, Stmt, Store
 from tensorlang.ir.walk import map_children
+from tensorlang.passes.fold import folded
 from tensorlang.target.target import Target
 
 
@@ -32,6 +33,8 @@ def compacted(func: Func, ctx: Context = EMPTY) -> Func:
 
     Extents of the buffers do not depend on loop variables.
     """
+
+    func = folded(func, ctx)
 
     def go(node: Node, outer: tuple[For, ...]) -> Node:
         if isinstance(node, Expr):

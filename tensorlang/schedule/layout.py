@@ -61,7 +61,8 @@ def transform_layout(
       1. the buffer is not a parameter
       2. the map takes one index for each dimension, and gives at least one
       3. no two elements get the same place, and no new index is negative
-      4. `pad_value` fits the dtype; inside loops, padding needs a writer that can run over the new dimensions
+      4. neither storage_align nor rolling_buffer has spoken of its axes
+      5. `pad_value` fits the dtype; inside loops, padding needs a writer that can run over the new dimensions
 
     rewrite, for (j) -> (j // 4, j % 4):
       alloc P: f32[10]                       alloc P: f32[3, 4]
@@ -76,6 +77,7 @@ def transform_layout(
             f"{old.name} is a parameter, whose layout callers see",
             hint=f"cache_read or cache_write {old.name}, then transform_layout of the copy",
         )
+    _axes_are_free(s, old)
     layout = _checked_map(s, old, index_map)
     new = Buffer(old.name, _shape(s, old, layout), old.dtype, old.scope)
     body = _relaid(root, old, new, layout)
@@ -93,6 +95,15 @@ def _buffer(s: Schedule, name: Any) -> Buffer:
     if len(own) > 1:
         s.refuse("several_outputs", f"{name} writes several buffers", hint=", ".join(b.name for b in own))
     return own[0]
+
+
+def _axes_are_free(s: Schedule, buffer: Buffer) -> None:
+    """Reason: storage_fixed."""
+    alloc = next(find(s.func.body, Alloc, lambda a: a.buffer is buffer))
+    said = [key for key, _ in alloc.annotations if key in (flow.ALIGN, flow.FOLD)]
+    if said:
+        message = f"the storage of {buffer.name} is fixed axis by axis already: {', '.join(said)}"
+        s.refuse("storage_fixed", message, at=[alloc], hint="transform_layout before storage_align, rolling_buffer")
 
 
 def _checked_map(s: Schedule, buffer: Buffer, index_map: Any) -> IndexMap:

@@ -64,7 +64,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     buffers = flow.stored(node)
     _is_sole_writer(s, node)
     is_remakeable(s, node)
-    _overwrites_nothing(s, node)
+    overwrites_nothing(s, node)
     consumers = [b for buffer in buffers for b in flow.readers(s.func.body, buffer)]
     if not consumers:
         s.refuse("no_consumer", f"no block reads what {node.name} computes", at=[node])
@@ -133,7 +133,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         s.refuse("several_writers", f"another block writes what {node.name} writes", at=[node])
     is_remakeable(s, node)
     for writer in (node, *(w for b in flow.loaded(node) for w in flow.writers(s.func.body, b))):
-        _overwrites_nothing(s, writer)
+        overwrites_nothing(s, writer)
     rest = flow.splice(s.func.body, node)
     place = _find_loop(rest, target)
     inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
@@ -184,7 +184,7 @@ def _is_sole_writer(s: Schedule, node: Block) -> None:
             )
 
 
-def _overwrites_nothing(s: Schedule, node: Block) -> None:
+def overwrites_nothing(s: Schedule, node: Block) -> None:
     """Different spatial points store to different elements. Reason: overwrites."""
     spatial = [(it.var, it.extent) for it in node.iters if it.kind == SPATIAL]
     for store in find(node.body, Store):
@@ -193,9 +193,7 @@ def _overwrites_nothing(s: Schedule, node: Block) -> None:
             s.refuse("overwrites", message, at=[node])
 
 
-def finds_what_it_reads(
-    s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: str
-) -> None:
+def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: str) -> None:
     """What `reader` reads of `buffer` is written before, in the same iteration of the loops around both.
 
     Reasons: consumer_before, not_produced_there.

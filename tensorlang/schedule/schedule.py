@@ -31,6 +31,7 @@ from tensorlang.schedule import move as _move
 from tensorlang.schedule import partition as _partition
 from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule import rfactor as _rfactor
+from tensorlang.schedule import rolling as _rolling
 from tensorlang.schedule import storage as _storage
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
@@ -93,6 +94,7 @@ class Schedule:
     set_scope = _storage.set_scope
     storage_align = _storage.storage_align
     store_at = _storage.store_at
+    rolling_buffer = _rolling.rolling_buffer
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:
@@ -300,9 +302,13 @@ class Schedule:
             return node
         consumer = self._consumed.get((space, name))
         if consumer:
-            raise ScheduleError(f"consumed_{space}", f"{space} {name} was consumed by {consumer}")
+            step = next((t for t in self.trace.steps if consumer.endswith(f": {t}")), None)
+            made = [n for n in step.out if (space, n) in self._nodes.named] if step else []
+            message = f"{space} {name} was consumed by {consumer}"
+            raise ScheduleError(f"consumed_{space}", message, hint=", ".join(made))
         names = [n for sp, n in self._nodes.named if sp == space]
-        close = difflib.get_close_matches(name, names, n=3)
+        lower = {n.lower(): n for n in names}
+        close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=3)]
         raise ScheduleError(
             f"unknown_{space}",
             f"there is no {space} named {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""),
