@@ -6,6 +6,7 @@ again and again, for timing without Python in between.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,9 +89,9 @@ class Code:
 
 def compile(text: str, name: str, target: Target) -> Code:
     """Optimise and compile LLVM IR text; `name` is the Func's. Raises BuildError if LLVM refuses the text."""
-    machine = _machine(target)
+    machine, context = _machine(target), llvm.create_context()
     try:
-        module = llvm.parse_assembly(text, llvm.create_context())
+        module = llvm.parse_assembly(text, context)
         module.verify()
     except RuntimeError as error:
         raise BuildError(f"LLVM refuses the code of {name}: {error}") from error
@@ -106,7 +107,16 @@ def compile(text: str, name: str, target: Target) -> Code:
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     entry, repeat = engine.get_function_address(name), engine.get_function_address(f"{name}__repeat")
-    return Code(entry, repeat, engine, bitcode, target)
+    code = Code(entry, repeat, engine, bitcode, target)
+    # The engine goes before the context that its code lives in. Left to the garbage collector, which frees the objects
+    # of a reference cycle in any order, the context may go first.
+    weakref.finalize(code, _dispose, engine, context).atexit = False
+    return code
+
+
+def _dispose(engine: llvm.ExecutionEngine, context: llvm.ContextRef) -> None:
+    engine.close()
+    context.close()
 
 
 def _machine(target: Target) -> llvm.TargetMachine:

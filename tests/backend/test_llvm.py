@@ -1,5 +1,7 @@
 """Compiled kernels agree bit for bit with the interpreter: every op, every dtype, scalar and vector, odd sizes."""
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -189,3 +191,15 @@ def test_undefined_op() -> None:
     c = tl.compute((4,), lambda i: a[i] + 1.0, name="C")
     with pytest.raises(tl.BuildError, match="unknown target"):
         tl.build(c, "tpu")
+
+
+def test_a_kernel_in_a_reference_cycle_is_collected():
+    a = tl.placeholder((4,), name="A")
+    for n in range(10):
+        kernel = tl.build(tl.compute((4,), lambda i: a[i] + float(n), name="C"))  # noqa: B023
+        ring = {"kernel": kernel}
+        ring["self"] = ring
+        alive = weakref.ref(kernel)
+        del kernel, ring
+        gc.collect()
+        assert alive() is None
