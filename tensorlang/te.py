@@ -127,31 +127,39 @@ def placeholder(shape: Dim | Sequence[Dim], dtype: str = "float32", name: str = 
     return Tensor(check_name(name), _shape(shape), check_dtype(dtype))
 
 
-def compute(shape: Dim | Sequence[Dim], body: Callable[..., Any], name: str | Sequence[str] = "compute") -> Any:
+def compute(
+    shape: Dim | Sequence[Dim],
+    body: Callable[..., Any],
+    name: str | Sequence[str] = "compute",
+    axes: Sequence[str] | None = None,
+) -> Any:
     """A tensor of which `body(i, j, ...)` is the element at [i, j, ...]; a body that returns a tuple makes a tuple.
 
-    shape: as for placeholder; one axis for each dimension, named after the arguments of `body`. `name` may be a
-    sequence of names, one for each tensor of a tuple; else they are called name_0, name_1 ...
+    shape: as for placeholder; one axis for each dimension, named by `axes` or else after the arguments of `body`.
+    `name` may be a sequence of names, one for each tensor of a tuple; else they are called name_0, name_1 ...
     Raises ExprError for accesses that are not provably in bounds, axes that do not belong here, and reductions that
     are not the whole body. Example: `compute((m, n), lambda i, j: A[i, j] + bias[j], name="C")`.
     """
     dims = _shape(shape)
-    axes = tuple(Iter(Axis(n), dim, SPATIAL) for n, dim in zip(_axis_names(body, len(dims)), dims, strict=True))
-    result = body(*(axis.var for axis in axes))
+    axis_names = _axis_names(body, len(dims)) if axes is None else [check_name(axis) for axis in axes]
+    if len(axis_names) != len(dims):
+        raise ExprError(f"axes names {len(axis_names)} axes, but the shape has {len(dims)} dimensions")
+    iters = tuple(Iter(Axis(n), dim, SPATIAL) for n, dim in zip(axis_names, dims, strict=True))
+    result = body(*(it.var for it in iters))
     several = isinstance(result, tuple | list)
     names = [name] if isinstance(name, str) else list(name)
     bodies = tuple(_value(names[0], value) for value in (result if several else (result,)))
     if not bodies:
         raise ExprError(f"{names[0]}: the body returns an empty tuple")
     _check_reduction(names[0], bodies)
-    _check_axes(names[0], axes, bodies)
-    check_accesses(names[0], axes, bodies)
+    _check_axes(names[0], iters, bodies)
+    check_accesses(names[0], iters, bodies)
     if len(names) != len(bodies):
         if len(names) != 1:
             raise ExprError(f"{names[0]}: got {len(names)} names for {len(bodies)} tensors")
         names = [f"{names[0]}_{n}" for n in range(len(bodies))]
     block = check_name(name if isinstance(name, str) else names[0])
-    producer = Compute(block, axes, bodies)
+    producer = Compute(block, iters, bodies)
     producer.tensors = tuple(Tensor(check_name(n), dims, b.dtype, producer) for n, b in zip(names, bodies, strict=True))
     return producer.tensors if several else producer.tensors[0]
 

@@ -152,3 +152,9 @@ def test_axes_that_do_not_belong_here_are_refused():
 
 def test_loads_are_expressions_of_their_tensor():
     assert isinstance(A[1, 2], Load) and A[1, 2] is A[1, 2] and A[1, 2].buffer is A
+
+
+def test_axes_may_be_named_apart_from_the_body():
+    b = tl.compute((8, 5), lambda *i: A[i], name="B", axes=("row", "column"))
+    assert [axis.var.name for axis in b.producer.axes] == ["row", "column"]
+    refused("axes names 1 axes, but the shape has 2", tl.compute, (8, 5), lambda *i: A[i], axes=("row",))
