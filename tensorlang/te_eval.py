@@ -144,7 +144,10 @@ def _fold(reducer: Reducer, state: tuple[np.ndarray, ...], sources: tuple[np.nda
     ufunc = _UFUNCS.get(combine.op) if isinstance(combine, Op) and len(state) == 1 else None
     if ufunc is not None and all(a is b for a, b in zip(walk.children(combine), operands, strict=True)):
         rows = np.concatenate([state[0][None], sources[0]])
-        return (ufunc.accumulate(rows, axis=0)[-1].astype(state[0].dtype),)
+        folded = ufunc.accumulate(rows, axis=0)[-1].astype(state[0].dtype)
+        if combine.op in ("max", "min") and dtypes.is_float(combine.dtype):
+            folded = np.where(folded == 0, _extreme_zero(combine.op, rows), folded)
+        return (folded,)
     for row in range(len(sources[0])):
         pair = dict(zip(reducer.left, state, strict=True)) | {
             v: s[row] for v, s in zip(reducer.right, sources, strict=True)
@@ -155,6 +158,13 @@ def _fold(reducer: Reducer, state: tuple[np.ndarray, ...], sources: tuple[np.nda
             for e, s in zip(reducer.combine, state, strict=True)
         )
     return state
+
+
+def _extreme_zero(op: str, rows: np.ndarray) -> np.ndarray:
+    """The largest or the smallest of the zeros on axis 0, with -0.0 below 0.0, which NumPy leaves open."""
+    wanted = np.signbit(rows) if op == "min" else ~np.signbit(rows)
+    some = np.any((rows == 0) & wanted, axis=0)
+    return np.where(some == (op == "min"), -np.zeros(some.shape, rows.dtype), np.zeros(some.shape, rows.dtype))
 
 
 def _extent(extent: Expr, sizes: Mapping[Var, int]) -> int:
@@ -198,6 +208,9 @@ class _Point:
         if expr.op == "reinterpret":
             return np.ascontiguousarray(args[0]).view(kind).reshape(np.shape(args[0]))
         function = OPS[expr.op].numpy
+        if expr.op in ("max", "min") and dtypes.is_float(expr.dtype):
+            rows = np.stack(np.broadcast_arrays(*args))
+            return np.where((rows == 0).all(axis=0), _extreme_zero(expr.op, rows), function(*args))
         if function is not None:
             return function(*args)
         wide = [np.asarray(a, "float64") for a in args]

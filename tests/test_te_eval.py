@@ -163,3 +163,18 @@ def test_softmax_of_random_floats_agrees_with_numpy_and_the_interpreter(rng):
     got = np.full((5, 7), np.nan, "float32")
     interp.run(tl.create_func(c), [x, got])
     np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_max_and_min_tell_zeros_apart(dtype):
+    a = tl.placeholder((4,), dtype, name="A")
+    k = tl.reduce_axis(2, "k")
+    outputs = [
+        tl.compute((2,), lambda i: tl.minimum(a[2 * i], a[2 * i + 1]), name="low"),
+        tl.compute((2,), lambda i: tl.maximum(a[2 * i], a[2 * i + 1]), name="high"),
+        tl.compute((2,), lambda i: tl.min(a[2 * i + k], axis=k), name="least"),
+        tl.compute((2,), lambda i: tl.max(a[2 * i + k], axis=k), name="most"),
+    ]
+    values = np.array([0.0, -0.0, -0.0, -0.0]).astype(tl.dtypes.to_numpy(dtype))
+    for got, signs in zip(evaluate(outputs, {a: values}), [[1, 1], [0, 1], [1, 1], [0, 1]], strict=True):
+        assert np.signbit(got).tolist() == [bool(s) for s in signs]
