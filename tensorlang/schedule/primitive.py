@@ -60,8 +60,11 @@ def composition(function: Callable[Concatenate[Schedule, P], R]) -> Callable[Con
 
     @wraps(function)
     def method(s: Schedule, *args: P.args, **named: P.kwargs) -> R:
-        with s.transaction():
-            return function(s, *args, **named)
+        try:
+            with s.transaction():
+                return function(s, *args, **named)
+        except ScheduleError as error:
+            raise error.but(primitive=error.primitive or function.__name__) from None
 
     return method
 

@@ -28,6 +28,7 @@ from tensorlang.schedule import kinds as _kinds
 from tensorlang.schedule import layout as _layout
 from tensorlang.schedule import loops as _loops
 from tensorlang.schedule import move as _move
+from tensorlang.schedule import padding as _padding
 from tensorlang.schedule import partition as _partition
 from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule import rfactor as _rfactor
@@ -94,6 +95,7 @@ class Schedule:
     set_scope = _storage.set_scope
     storage_align = _storage.storage_align
     store_at = _storage.store_at
+    decompose_padding = _padding.decompose_padding
     rolling_buffer = _rolling.rolling_buffer
 
     # ---------------------------------------------------------------------------------- what users look at
@@ -296,7 +298,12 @@ class Schedule:
         return self._index
 
     def _lookup(self, space: str, ref: Any) -> Any:
-        name = ref if isinstance(ref, str) else ref.name
+        name = getattr(ref, "name", ref)
+        if not isinstance(name, str):
+            names = [n for sp, n in self._nodes.named if sp == space]
+            raise ScheduleError(
+                "bad_argument", f"takes a {space} or its name, got {ref!r}", hint=", ".join(names) or f"no {space}"
+            )
         node = self._nodes.named.get((space, name))
         if node is not None:
             return node
