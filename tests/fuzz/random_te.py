@@ -1,201 +1,367 @@
-"""Random tensor expressions whose values are exact, so that all ways of computing them agree bit for bit.
+"""Random tensor expressions, written as Python source, so that a failure can be cut down and printed as a script.
 
-Placeholders hold small whole numbers, and each element is clamped to -4 .. 4 before another tensor may use it; so
-products and sums stay small enough for every float dtype, and rounding never happens but where it is asked for.
+Their values are exact, so that all ways of computing them agree bit for bit: placeholders hold small whole numbers,
+and each element is clamped to -4 .. 4 before another tensor may use it; so sums stay small enough for every float
+dtype, whatever their order, and rounding never happens but where it is asked for.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import random
+from dataclasses import dataclass, field
+from typing import Any
 
 import tensorlang as tl
-from tensorlang.ir.nodes import Const, Expr, Var
 
-NARROW = ("float16", "bfloat16")
-
-
-class Program:
-    """A few computes over a few placeholders: `outputs` of random choice, with `inputs` and `sizes` to run them on."""
-
-    def __init__(self, seed: int, computes: int = 3):
-        self.rng = np.random.default_rng(seed)
-        self.inputs: dict[tl.Tensor, np.ndarray] = {}
-        self.sizes: dict[Var, int] = {}
-        self.tensors: list[tl.Tensor] = []
-        for n in range(self.integer(1, 4)):
-            self.add_placeholder(f"P{n}")
-        made: list[tl.Tensor] = []
-        for n in range(self.integer(1, computes + 1)):
-            made += self.compute(f"C{n}")
-            self.tensors += made[-2:]
-        others = [t for t in made[:-1] if self.chance(0.3)]
-        self.outputs = [made[-1], *others]
-        for tensor in self.inputs:
-            self.inputs[tensor] = self.values(tensor)
-
-    def integer(self, low: int, high: int) -> int:
-        return int(self.rng.integers(low, high))
-
-    def chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
-
-    def pick(self, options):
-        return options[self.integer(0, len(options))]
-
-    def dtype(self) -> str:
-        """Any dtype; every other time a float, as only those fuse."""
-        return self.pick(tl.dtypes.FLOATS if self.chance(0.5) else tl.dtypes.DATA)
-
-    def extent(self):
-        """A small extent: sometimes 0, sometimes a shape variable that some placeholder has as its extent."""
-        if self.sizes and self.chance(0.3):
-            return self.pick(list(self.sizes))
-        return 0 if self.chance(0.02) else 1 if self.chance(0.1) else self.integer(2, 6)
-
-    def add_placeholder(self, name: str) -> None:
-        shape = [self.extent() for _ in range(self.integer(0, 4))]
-        if shape and self.chance(0.4):
-            size = tl.var(f"n{len(self.sizes)}")
-            self.sizes[size] = self.integer(1, 6)
-            shape[0] = size
-        tensor = tl.placeholder(tuple(shape), self.dtype(), name=name)
-        self.inputs[tensor] = np.empty(0)
-        self.tensors.append(tensor)
-
-    def values(self, tensor: tl.Tensor) -> np.ndarray:
-        shape = concrete(tensor.shape, self.sizes)
-        low = 0 if tensor.dtype.startswith("u") or tensor.dtype == "bool" else -4
-        high = 2 if tensor.dtype == "bool" else 5
-        return self.rng.integers(low, high, shape).astype(tl.dtypes.to_numpy(tensor.dtype))
-
-    # ------------------------------------------------------------------------------------------- computes
-    def compute(self, name: str) -> list[tl.Tensor]:
-        """One compute: elementwise (of one or two tensors) or a reduction, with at most 3 spatial axes."""
-        shape = tuple(self.extent() for _ in range(0 if self.chance(0.1) else self.integer(1, 4)))
-        dtype = self.dtype()
-        kind = self.pick(["element", "element", "pair", "reduce", "reduce", "argmax", "ordered"])
-        reduced = [tl.reduce_axis(self.extent(), f"r{n}") for n in range(self.integer(1, 3))]
-
-        def body(*axes):
-            extents = dict(zip(axes, shape, strict=True))
-            if kind == "element":
-                return self.element(dtype, extents)
-            if kind == "pair":
-                return self.element(dtype, extents), self.element("int32", extents)
-            extents |= {r: r.extent for r in reduced}
-            if kind == "reduce":
-                return self.reduction(dtype, extents, reduced)
-            if kind == "argmax":
-                number = "float32" if dtype == "bool" else dtype
-                return argmax((reduced[0], self.element(number, extents)), axis=reduced)
-            return horner(self.element("int64", extents), axis=reduced)
-
-        result = tl.compute(shape, body, name=name)
-        return list(result) if isinstance(result, tuple) else [self.small(result, name)]
-
-    def small(self, tensor: tl.Tensor, name: str) -> tl.Tensor:
-        """Sums and products, brought back into the range that the next compute may use."""
-        if tensor.producer.reduction is None:
-            return tensor
-        return tl.compute(tensor.shape, lambda *i: clamped(tensor[i]), name=f"{name}_small")
-
-    def reduction(self, dtype: str, extents: dict, reduced: list) -> Expr:
-        if dtype == "bool":
-            return self.pick([tl.any, tl.all, tl.max])(self.element(dtype, extents), axis=reduced)
-        reduce = self.pick([tl.sum, tl.sum, tl.max, tl.min])
-        if reduce is tl.sum and self.chance(0.5):
-            return tl.sum(self.load(dtype, extents) * self.load(dtype, extents), axis=reduced)
-        return reduce(self.element(dtype, extents), axis=reduced)
-
-    def element(self, dtype: str, extents: dict) -> Expr:
-        return clamped(self.value(dtype, extents, self.integer(0, 3 if dtype in NARROW else 4)))
-
-    # --------------------------------------------------------------------------------------------- values
-    def value(self, dtype: str, extents: dict, depth: int) -> Expr:
-        """A random expression of `dtype`."""
-        if depth == 0:
-            return self.load(dtype, extents)
-        x = self.value(dtype, extents, depth - 1)
-        if self.chance(0.2):
-            other = self.value(dtype, extents, depth - 1)
-            return self.pick([tl.select, tl.if_then_else])(self.value("bool", extents, 1), x, other)
-        if self.chance(0.1):
-            return self.value(self.pick(tl.dtypes.DATA), extents, depth - 1).astype(dtype)
-        y = self.value(dtype, extents, depth - 1)
-        if dtype == "bool":
-            compared = self.pick(["float32", "int16", "uint8"])
-            p, q = (self.value(compared, extents, depth - 1) for _ in range(2))
-            return self.pick([x & y, x | y, x ^ y, ~x, p < q, p >= q, p == q, p != q])
-        common = [x + y, x - y, x * y, x * y + self.load(dtype, extents), x - y * y, tl.maximum(x, y), abs(x)]
-        if tl.dtypes.is_integer(dtype):
-            return self.pick(
-                [*common, x // y, x % y, x & y, x | y, x ^ y, x << (y & 3), x >> (y & 7), ~x, x + 1, 3 - x]
-            )
-        return self.pick(
-            [*common, -x, tl.minimum(x, y), tl.floor(x), 2 - x, x + 1.0, tl.sqrt(tl.floor(abs(x)) * 0 + 4)]
-        )
-
-    def load(self, dtype: str, extents: dict) -> Expr:
-        """An element of a random tensor at a random place, cast; or a number, or an axis."""
-        if self.chance(0.1):
-            return tl.cast(self.integer(0, 5), "int32").astype(dtype)
-        if extents and self.chance(0.1):
-            return self.pick(list(extents)).astype(dtype)
-        tensor = self.pick(self.tensors)
-        if self.zero_sized(tensor):
-            return tl.cast(1, "int32").astype(dtype)
-        if tensor.ndim and extents and self.chance(0.2):
-            return self.guarded(tensor, extents).astype(dtype)
-        return tensor[tuple(self.index(d, extents) for d in tensor.shape)].astype(dtype)
-
-    def zero_sized(self, tensor: tl.Tensor) -> bool:
-        return any(d not in self.sizes and d.value == 0 for d in tensor.shape)
-
-    def guarded(self, tensor: tl.Tensor, extents: dict) -> Expr:
-        """An access that leaves the tensor, where it does not count."""
-        axis = self.pick(list(extents))
-        at = axis * self.integer(1, 3) - self.integer(0, 3)
-        others = {a: e for a, e in extents.items() if a is not axis}
-        rest = [self.index(d, others) for d in tensor.shape[1:]]
-        inside = (at >= 0) & (at < tensor.shape[0])
-        return tl.if_then_else(inside, tensor[(at, *rest)], tl.cast(1, "int32").astype(tensor.dtype))
-
-    def index(self, extent: Expr, extents: dict) -> Expr:
-        """An index that is provably in 0 .. extent - 1, given that a shape variable is at least 1 where it is used."""
-        whole = [t for t in self.tensors if t.dtype in ("int8", "int32", "uint64") and t.ndim == 1]
-        whole = [t for t in whole if not self.zero_sized(t)]
-        if whole and self.chance(0.15):
-            return self.pick(whole)[tl.cast(self.integer(0, 3), "int32")]
-        same = [a for a, e in extents.items() if e is extent or (isinstance(e, int) and self.known(extent) == e)]
-        if same and self.chance(0.7):
-            axis = self.pick(same)
-            return self.pick([axis, axis, extent - 1 - axis, tl.maximum(axis - 1, 0), axis // 2])
-        if self.known(extent) is None:  # at an unknown size only data may point, as it is clamped
-            return tl.cast(self.integer(-2, 6), "int32")
-        if not extents:
-            return tl.cast(self.integer(0, self.known(extent)), "index")
-        axis = self.pick(list(extents))
-        return self.pick([axis % extent, tl.minimum(axis, extent - 1), (axis * 3 + 1) // 2 % extent])
-
-    def known(self, extent: Expr) -> int | None:
-        return None if extent in self.sizes else extent.value
-
-
-def concrete(shape: tuple[Expr, ...], sizes: dict[Var, int]) -> list[int]:
-    """`shape` as ints."""
-    return [d.value if isinstance(d, Const) else sizes[d] for d in shape]
-
-
-def clamped(x: Expr) -> Expr:
-    """`x` in -4 .. 4."""
-    if x.dtype == "bool":
-        return x
-    return tl.minimum(x, 4) if x.dtype.startswith("u") else tl.maximum(tl.minimum(x, 4), -4)
-
-
-argmax = tl.reducer(
+NARROW = {"float16": 2048, "bfloat16": 256}  # the largest whole number up to which all are exact
+POINTS = 1500  # the most iterations of one compute
+REDUCERS = {
+    "argmax": """argmax = tl.reducer(
     lambda x, y: (tl.select(x[1] >= y[1], x[0], y[0]), tl.select(x[1] >= y[1], x[1], y[1])),
     lambda position, value: (-1, tl.min_value(value)),
     name="argmax",
-)
-horner = tl.reducer(lambda x, y: tl.select(y == 0, x, tl.select(x == 0, y, x - x // 3 + y)), 0, False, name="horner")
+)""",
+    # commutative, but for equal values: the lowest position wins whatever the order
+    "first_argmax": """def first(x, y):
+    left = (x[1] > y[1]) | ((x[1] == y[1]) & (x[0] < y[0]))
+    return tl.select(left, x[0], y[0]), tl.select(left, x[1], y[1])
+first_argmax = tl.reducer(first, lambda position, value: (2**31, tl.min_value(value)), name="first_argmax")""",
+    "horner": """horner = tl.reducer(
+    lambda x, y: tl.select(y == 0, x, tl.select(x == 0, y, x - x // 3 + y)), 0, False, name="horner"
+)""",
+}
+
+
+@dataclass(frozen=True)
+class Dim:
+    """The extent `base * scale + halo`. base: the name of a number or of a size, or "" for just `halo`."""
+
+    base: str
+    scale: int = 1
+    halo: int = 0
+
+    def __str__(self) -> str:
+        if not self.base:
+            return str(self.halo)
+        scaled = self.base if self.scale == 1 else f"{self.base} * {self.scale}"
+        return f"{scaled} + {self.halo}" if self.halo else scaled
+
+
+@dataclass(frozen=True)
+class Array:
+    """A tensor as the source names it."""
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: str
+
+
+Axes = dict[str, Dim]  # the axes in reach, by name
+
+
+@dataclass
+class Expression:
+    """`lines` of source that define tensors; `outputs` names those to compute; `sizes` gives values to tl.vars."""
+
+    lines: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def define(self) -> dict[str, Any]:
+        """The names that the source defines. Raises ExprError where it has no meaning."""
+        names: dict[str, Any] = {"tl": tl}
+        exec("\n".join(self.lines), names)
+        return names
+
+    def tensors(self) -> tuple[list[tl.Tensor], dict[Any, int]]:
+        """The outputs, and the sizes with their values."""
+        names = self.define()
+        return [names[o] for o in self.outputs], {names[n]: v for n, v in self.sizes.items()}
+
+
+def random_expression(seed: int, computes: int = 4) -> Expression:
+    """One to `computes` computes over a few placeholders."""
+    rng = random.Random(f"te {seed}")
+    while True:
+        writer = _Writer(rng, computes)
+        try:
+            return _with_known_sizes(writer.expression)
+        except tl.ExprError:
+            if all(writer.values.values()):
+                raise
+            # of an empty axis, not every harmless access is proved to be in bounds
+
+
+def _with_known_sizes(expression: Expression) -> Expression:
+    """`expression` with numbers in place of the sizes that its arguments would not tell."""
+    outputs, sizes = expression.tensors()
+    reached = list(outputs)
+    for tensor in reached:
+        reached += [] if tensor.producer is None else [t for t in tensor.producer.reads if t not in reached]
+    told = {dim for t in reached if t.producer is None or t in outputs for dim in t.shape}
+    for size, value in sizes.items():
+        if size not in told:
+            line = expression.lines.index(f'{size.name} = tl.var("{size.name}")')
+            expression.lines[line] = f"{size.name} = {value}"
+            del expression.sizes[size.name]
+    return expression
+
+
+class _Writer:
+    """Writes an expression line by line."""
+
+    def __init__(self, rng: random.Random, computes: int):
+        self.rng, self.expression = rng, Expression()
+        self.simple = self.chance(0.7)  # short bodies, as most programs have
+        self.values: dict[str, int] = {}
+        self.arrays: list[Array] = []
+        self.bases()
+        for n in range(rng.randrange(1, 4)):
+            self.placeholder(f"P{n}")
+        made: list[str] = []
+        for n in range(rng.randrange(1, computes + 1)):
+            names = self.compute(f"C{n}")
+            made += names
+        self.expression.outputs = [made[-1], *(name for name in made[:-1] if self.chance(0.15))]
+
+    # ------------------------------------------------------------------------------------------- choices
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def pick(self, options: Any) -> Any:
+        return self.rng.choice(options)
+
+    def line(self, text: str) -> None:
+        if text not in self.expression.lines:
+            self.expression.lines.append(text)
+
+    def dtype(self) -> str:
+        """Mostly float32; else any, every other time a float, as only those fuse."""
+        if self.chance(0.5):
+            return "float32"
+        return self.pick(tl.dtypes.FLOATS if self.chance(0.5) else tl.dtypes.DATA)
+
+    def bases(self) -> None:
+        """A few numbers, some of them sizes that are known at the call only."""
+        left = POINTS
+        for name in ("m", "n", "p"):
+            value = self.pick([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 16, 17, 23, 31, 37, 40])
+            value = max(1, min(value, left))
+            left //= value + 2
+            if self.chance(0.02):
+                value = 0
+            elif self.chance(0.25):
+                self.expression.sizes[name] = value
+                self.line(f'{name} = tl.var("{name}")')
+                self.values[name] = value
+                continue
+            self.values[name] = value
+            self.line(f"{name} = {value}")
+
+    def value(self, dim: Dim) -> int:
+        return self.values[dim.base] * dim.scale + dim.halo if dim.base else dim.halo
+
+    def symbolic(self, dim: Dim) -> bool:
+        return dim.base in self.expression.sizes
+
+    def points(self, dims: Any) -> int:
+        count = 1
+        for dim in dims:
+            count *= self.value(dim)
+        return count
+
+    def shape(self, low: int, high: int, halo: int) -> tuple[Dim, ...]:
+        """Between low and high dims, with at most `halo` elements more than a base has."""
+        count = self.rng.randrange(low, high + 1)
+        names = [self.pick("mnp") for _ in range(count)] if self.chance(0.3) else self.rng.sample("mnp", count)
+        dims = tuple(
+            Dim(name)
+            if not halo or (name in self.expression.sizes and self.chance(0.5))
+            else Dim(name, 2 if self.chance(0.1) else 1, self.pick([0, 0, 1, 2, 4]))
+            for name in names
+        )
+        return dims if self.points(dims) <= 4 * POINTS else dims[:2]
+
+    # ------------------------------------------------------------------------------------------- tensors
+    def placeholder(self, name: str) -> None:
+        array = Array(name, self.shape(0 if self.chance(0.1) else 1, 3, 4), self.dtype())
+        self.line(f"{name} = tl.placeholder({listed(array.shape)}, {array.dtype!r}, name={name!r})")
+        self.arrays.append(array)
+
+    def compute(self, name: str) -> list[str]:
+        """One compute; returns the names of the tensors that may be outputs."""
+        dtype, rng = self.dtype(), self.rng
+        shape = self.shape(0 if self.chance(0.05) else 1, 3, 0 if self.chance(0.5) else 2)
+        axes: Axes = dict(zip("ijk", shape, strict=False))
+        head = f"lambda {', '.join(axes)}:" if axes else "lambda:"
+        kinds = ["element"] * 4 + ["reduce"] * 4 + ["pair", "argmax", "first_argmax", "horner"]
+        kind = self.pick(kinds)
+        if kind == "element":
+            return [self.tensor(name, shape, dtype, f"{head} {self.element(dtype, axes)}")]
+        if kind == "pair":
+            body = f"({self.element(dtype, axes)}, {self.element('int32', axes)})"
+            return self.tuple(name, shape, (dtype, "int32"), f"{head} {body}")
+        inner = dict(axes)
+        for n in range(rng.randrange(1, 3)):
+            dim = self.pick([Dim("", 1, 2), Dim("", 1, 3), Dim("m"), Dim("n"), Dim("p")])
+            if self.points([*inner.values(), dim]) <= 2 * POINTS or n == 0:
+                inner[f"{name}_r{n}"] = dim
+                self.line(f'{name}_r{n} = tl.reduce_axis({dim}, "r{n}")')
+        reduced = [a for a in inner if a not in axes]
+        over = f"axis=({', '.join(reduced)},)"
+        if kind == "reduce":
+            body, dtype = self.reduction(dtype, inner, reduced, over)
+            return [self.small(name, shape, dtype, f"{head} {body}")]
+        self.line(REDUCERS[kind])
+        if kind == "horner":
+            return [self.small(name, shape, "int64", f"{head} horner({self.element('int64', inner)}, {over})")]
+        number = "float32" if dtype == "bool" else dtype
+        body = f"{kind}(({reduced[0]}, {self.element(number, inner)}), {over})"
+        self.line(f"{name}_0, {name}_1 = tl.compute({listed(shape)}, {head} {body}, name={name!r})")
+        return [self.bounded(f"{name}_1", shape, number), f"{name}_0"]
+
+    def tensor(self, name: str, shape: tuple[Dim, ...], dtype: str, body: str) -> str:
+        """A tensor of clamped elements, which others may use."""
+        self.line(f"{name} = tl.compute({listed(shape)}, {body}, name={name!r})")
+        self.arrays.append(Array(name, shape, dtype))
+        return name
+
+    def tuple(self, name: str, shape: tuple[Dim, ...], dtypes: tuple[str, ...], body: str) -> list[str]:
+        names = [f"{name}_{n}" for n in range(len(dtypes))]
+        self.line(f"{', '.join(names)} = tl.compute({listed(shape)}, {body}, name={name!r})")
+        self.arrays += [Array(n, shape, d) for n, d in zip(names, dtypes, strict=True)]
+        return names
+
+    def small(self, name: str, shape: tuple[Dim, ...], dtype: str, body: str) -> str:
+        """A sum or a product, and, now and then, its values brought back into the range that others may use."""
+        self.line(f"{name} = tl.compute({listed(shape)}, {body}, name={name!r})")
+        return self.bounded(name, shape, dtype)
+
+    def bounded(self, name: str, shape: tuple[Dim, ...], dtype: str) -> str:
+        if self.chance(0.4):
+            return name
+        body = f"lambda *i: {clamped(f'{name}[i]', dtype)}" if shape else f"lambda: {clamped(f'{name}[()]', dtype)}"
+        return self.tensor(f"{name}_small", shape, dtype, body)
+
+    def reduction(self, dtype: str, axes: Axes, reduced: list[str], over: str) -> tuple[str, str]:
+        if dtype == "bool":
+            return f"tl.{self.pick(['any', 'all', 'max'])}({self.element(dtype, axes)}, {over})", dtype
+        count = self.points(axes[r] for r in reduced)
+        exact = 16 * count <= NARROW.get(dtype, 1 << 20)
+        if not exact or self.chance(0.3):
+            kinds = ["max", "min", *(["prod"] if tl.dtypes.is_integer(dtype) else [])]
+            return f"tl.{self.pick(kinds)}({self.element(dtype, axes)}, {over})", dtype
+        if self.chance(0.6):
+            return f"tl.sum({self.load(dtype, axes)} * {self.load(dtype, axes)}, {over})", dtype
+        return f"tl.sum({self.element(dtype, axes)}, {over})", dtype
+
+    def element(self, dtype: str, axes: Axes) -> str:
+        depth = self.pick([0, 1, 1, 2]) if self.simple else self.rng.randrange(1, 3 if dtype in NARROW else 4)
+        return clamped(self.value_of(dtype, axes, depth), dtype)
+
+    # --------------------------------------------------------------------------------------------- values
+    def value_of(self, dtype: str, axes: Axes, depth: int) -> str:
+        """A random value of `dtype`."""
+        if depth == 0:
+            return self.load(dtype, axes)
+        x = self.value_of(dtype, axes, depth - 1)
+        if self.chance(0.15):
+            choose = self.pick(["select", "if_then_else"])
+            return f"tl.{choose}({self.value_of('bool', axes, 1)}, {x}, {self.value_of(dtype, axes, depth - 1)})"
+        if self.chance(0.1):
+            return f"({self.value_of(self.dtype(), axes, depth - 1)}).astype({dtype!r})"
+        y = self.value_of(dtype, axes, depth - 1)
+        if dtype == "bool":
+            compared = self.pick(["float32", "int16", "uint8"])
+            p, q = (self.value_of(compared, axes, depth - 1) for _ in range(2))
+            pair = f"({p}) {self.pick(['<', '>=', '==', '!='])} ({q})"
+            return self.pick([f"({x} & {y})", f"({x} | {y})", f"({x} ^ {y})", f"(~{x})", f"({pair})", f"({pair})"])
+        common = [f"({x} + {y})", f"({x} - {y})", f"({x} * {y})", f"tl.maximum({x}, {y})", f"abs({x})"]
+        common += [f"({x} * {y} + {self.load(dtype, axes)})", f"({x} - {y} * {y})"]
+        if tl.dtypes.is_integer(dtype):
+            whole = [f"({x} {op} {y})" for op in ("//", "%", "&", "|", "^")]
+            return self.pick([*common, *whole, f"({x} << ({y} & 3))", f"({x} >> ({y} & 7))", f"(~{x})", f"(3 - {x})"])
+        return self.pick([*common, f"(-{x})", f"tl.minimum({x}, {y})", f"tl.floor({x})", f"(2 - {x})", f"({x} + 1.0)"])
+
+    def load(self, dtype: str, axes: Axes) -> str:
+        """An element of a random tensor at a random place, cast; now and then a number, or an axis."""
+        if self.chance(0.03):
+            return f'tl.cast({self.rng.randrange(5)}, "int32").astype({dtype!r})'
+        if axes and self.chance(0.03):
+            return f"{self.pick(list(axes))}.astype({dtype!r})"
+        usable = [a for a in self.arrays if self.points(a.shape)]
+        if not usable:
+            return f'tl.cast(1, "int32").astype({dtype!r})'
+        array = self.pick(usable[-3:] if self.chance(0.6) else usable)
+        cast = "" if array.dtype == dtype else f".astype({dtype!r})"
+        if array.shape and axes and self.chance(0.12):
+            return self.guarded(array, axes) + cast
+        return f"{array.name}[{self.at(array.shape, axes)}]{cast}"
+
+    def at(self, shape: tuple[Dim, ...], axes: Axes) -> str:
+        return ", ".join(self.index(d, axes) for d in shape) or "()"
+
+    def guarded(self, array: Array, axes: Axes) -> str:
+        """An access that leaves the tensor, where it does not count."""
+        like = [a for a, d in axes.items() if d.base == array.shape[0].base and d.scale == array.shape[0].scale]
+        axis = self.pick(like or list(axes))
+        offset, scale = self.rng.randrange(4), 1 if like else self.pick([1, 2])
+        at = f"({axis} * {scale} - {offset})" if scale > 1 else f"({axis} - {offset})"
+        rest = [self.index(d, {a: e for a, e in axes.items() if a != axis} or axes) for d in array.shape[1:]]
+        inside = f"({at} >= 0) & ({at} < {array.shape[0]})"
+        element = f"{array.name}[{', '.join([at, *rest])}]"
+        return f'tl.if_then_else({inside}, {element}, tl.cast(1, "int32").astype({array.dtype!r}))'
+
+    def index(self, dim: Dim, axes: Axes) -> str:
+        """An index that is provably in 0 .. dim - 1."""
+        if self.chance(0.05):
+            whole = [a for a in self.arrays if a.dtype in ("int8", "int32", "uint64") and len(a.shape) == 1]
+            whole = [a for a in whole if self.points(a.shape)]
+            if whole:
+                array = self.pick(whole)
+                inside = [self.index(array.shape[0], axes)] if self.chance(0.5) and axes else ['tl.cast(1, "int32")']
+                return f"{array.name}[{inside[0]}]"
+        like = [a for a, d in axes.items() if d.base and d.base == dim.base and d.scale <= dim.scale]
+        like = [a for a in like if axes[a].halo <= dim.halo]
+        if like and self.chance(0.95):
+            return self.near(dim, self.pick(like), axes)
+        if self.symbolic(dim):  # at an unknown size only data may point, as it is clamped
+            return f'tl.cast({self.rng.randrange(-2, 6)}, "int32")'
+        value = self.value(dim)
+        fixed = [a for a, d in axes.items() if not self.symbolic(d) and self.value(d) <= value]
+        if fixed and self.chance(0.7):
+            axis = self.pick(fixed)
+            room = value - self.value(axes[axis])
+            return axis if not room or self.chance(0.6) else f"{axis} + {self.rng.randrange(room + 1)}"
+        if not axes or self.chance(0.3):
+            return str(self.rng.randrange(value))
+        axis = self.pick(list(axes))
+        return self.pick([f"{axis} % ({dim})", f"tl.minimum({axis}, {dim} - 1)", f"({axis} * 3 + 1) // 2 % ({dim})"])
+
+    def near(self, dim: Dim, axis: str, axes: Axes) -> str:
+        """An index made of an axis over the same base: shifted by what there is of a halo, strided, or bent."""
+        own = axes[axis]
+        if own.scale < dim.scale:  # a * 2 + (0 .. 1), for a below base + halo
+            return f"{axis} * 2 + {self.pick([0, 1])}" if 2 * own.halo <= dim.halo else axis
+        room = dim.halo - own.halo
+        windows = [a for a, d in axes.items() if not d.base and d.halo - 1 <= room]
+        if windows and self.chance(0.7):
+            return f"{axis} + {self.pick(windows)}"
+        if room and self.chance(0.7):
+            return f"{axis} + {self.rng.randrange(room + 1)}"
+        if self.chance(0.85):
+            return axis
+        bent = [f"tl.maximum({axis} - 1, 0)", f"{axis} // 2", f"tl.minimum({axis} + 1, {dim} - 1)"]
+        return self.pick([*bent, *([f"{dim} - 1 - {axis}"] if not room else [])])
+
+
+def listed(shape: tuple[Dim, ...]) -> str:
+    """A shape as Python writes it."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def clamped(value: str, dtype: str) -> str:
+    """`value` in -4 .. 4."""
+    if dtype == "bool":
+        return value
+    return f"tl.minimum({value}, 4)" if dtype.startswith("u") else f"tl.maximum(tl.minimum({value}, 4), -4)"

@@ -1,0 +1,65 @@
+"""`python -m tests.fuzz --minutes N --seed S --cases N`: draw cases, check them, print what fails as small scripts.
+
+Exit status 1 if anything failed. --seed and --cases say which: seeds S, S + 1, ...; --script N prints the case of
+seed N and runs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import time
+
+from tests.fuzz.case import draw_case
+from tests.fuzz.runner import Report, Result, kind_of, run_seeds
+from tests.fuzz.shrink import shrink
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, help="no case begins later (default: no limit, or 1 without --cases)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the first case")
+    parser.add_argument("--cases", type=int, help="how many cases")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--reasons", action="store_true", help="count refusals by reason too")
+    parser.add_argument("--script", type=int, metavar="SEED", help="print the case of that seed")
+    options = parser.parse_args()
+    if options.script is not None:
+        print(draw_case(options.script, sampled=0)[0].script())
+        return 0
+    minutes = options.minutes or (1 if options.cases is None else float("inf"))
+    seeds = itertools.count(options.seed)
+    if options.cases is not None:
+        seeds = itertools.islice(seeds, options.cases)
+    report, begin = Report(), time.monotonic()
+    for result in run_seeds(seeds, options.jobs, begin + 60 * minutes):
+        new = bool(result.kind) and result.kind not in report.failures
+        report.add(result)
+        if new:
+            print(describe(result), flush=True)
+    seconds = time.monotonic() - begin
+    print(report.table(options.reasons))
+    failed = sum(report.kinds.values())
+    print(
+        f"{report.cases} cases, {failed} failed, {seconds:.0f} s, {1e3 * seconds / max(report.cases, 1):.0f} ms a case"
+    )
+    for kind, count in report.kinds.most_common():
+        print(f"{count:6} {kind}, first seed {report.failures[kind].seed}")
+    return 1 if failed else 0
+
+
+def describe(result: Result) -> str:
+    """A failure with its script, made small."""
+    title = f"seed {result.seed}: {result.kind}"
+    if result.case is None:
+        return f"{title}\n{result.details}"
+    small = result.case
+    if kind_of(small) == result.kind:
+        small = shrink(small, lambda case: kind_of(case) == result.kind)
+    return "\n".join(["-" * 80, title, result.details, "-" * 80, small.script(), "-" * 80])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Was a refusal called for? The step is done without its checks, and the interpreter says whether it does harm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import tensorlang as tl
+from tensorlang.ir import interp
+from tensorlang.ir.nodes import Node
+from tensorlang.ir.walk import transform
+from tensorlang.te_eval import evaluate
+from tests.fuzz.check import equal, guarded, random_inputs, run_backwards
+
+HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
+
+
+class Unchecked(tl.Schedule):
+    """A copy of a schedule whose checks only note what they would have refused."""
+
+    def __init__(self, s: tl.Schedule):
+        self.__dict__.update(s.copy().__dict__)
+        self.refused: list[str] = []
+
+    def refuse(self, reason: str, message: str, *, at: Collection[Node] = (), hint: str = "") -> None:  # type: ignore[override]
+        self.refused.append(reason)
+
+
+def verdict(
+    s: tl.Schedule, step: str, names: Mapping[str, Any], outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]
+) -> str:
+    """What the refused `step` does unchecked: right numbers for all sizes and orders tried, wrong ones, or no program.
+
+    Loops whose iterations are independent by declaration are run in both directions.
+    """
+    unchecked = Unchecked(s)
+    try:
+        eval(f"s.{step}", {**names, "s": unchecked})
+    except Exception:  # what follows a check relies on it, in any way
+        return IMPOSSIBLE
+    for seed, values in enumerate((sizes, *({v: n + k for v, n in sizes.items()} for k in (1, 2, 5) if sizes))):
+        inputs = random_inputs(outputs, values, seed)
+        expected = evaluate(outputs, inputs, values)
+        by_name = {t.name: a for t, a in inputs.items()}
+        want = {t.name: a for t, a in zip(outputs, expected, strict=True)}
+        for body in (unchecked.func.body, transform(unchecked.func.body, run_backwards)):
+            arrays, _ = guarded(s.func, by_name, values)
+            try:
+                interp.run(unchecked.func.with_body(body), arrays, values)
+            except Exception:  # out of bounds, out of scope, ...
+                return HARMFUL
+            got = {p.name: a for p, a in zip(s.func.params, arrays, strict=True)}
+            if not all(equal(a, got[name]) for name, a in want.items()):
+                return HARMFUL
+    return HARMLESS

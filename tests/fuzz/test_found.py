@@ -1,0 +1,39 @@
+"""Cases that failed once, made small."""
+
+import pytest
+
+from tests.fuzz.case import Case
+from tests.fuzz.random_te import REDUCERS, Expression
+
+FOUND = {
+    "the init of a reduction of two results, one of them unused, is inside the allocation of both": Case(
+        Expression(
+            [
+                'A = tl.placeholder((3,), "float64", name="A")',
+                'r = tl.reduce_axis(2, "r")',
+                REDUCERS["first_argmax"],
+                'C_0, C_1 = tl.compute((2,), lambda i: first_argmax((r, A[i + r]), axis=(r,)), name="C")',
+                'D = tl.compute((2,), lambda i: C_1[i] + 1.0, name="D")',
+            ],
+            ["D"],
+        ),
+        ('compute_at("C", "D.i")',),
+        seed=0,
+    ),
+    "zeros have signs": Case(
+        Expression(
+            [
+                'A = tl.placeholder((9,), "float32", name="A")',
+                'C = tl.compute((3, 3), lambda i, j: tl.minimum(A[i] * A[j + 6], A[j + 3] + A[i]), name="C")',
+            ],
+            ["C"],
+        ),
+        (),
+        seed=1016,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_it_does_not_fail_again(what):
+    FOUND[what].run()

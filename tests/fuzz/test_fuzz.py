@@ -1,0 +1,127 @@
+"""Random cases, and what the fuzzer itself must be able to do."""
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tests.fuzz.case import Case, draw_case
+from tests.fuzz.check import Failure, attempt, compare, poisoned, untouched
+from tests.fuzz.drawers import DRAWERS
+from tests.fuzz.random_te import Expression, random_expression
+from tests.fuzz.refusals import HARMFUL, HARMLESS, verdict
+from tests.fuzz.runner import Report, kind_of, run_seeds
+from tests.fuzz.shrink import shrink
+
+ADD_ONE = Expression(
+    [
+        "m = 12",
+        'A = tl.placeholder((m, 9), "float32", name="A")',
+        'k = tl.reduce_axis(9, "k")',
+        'C = tl.compute((m,), lambda i: tl.sum(A[i, k], axis=k), name="C")',
+        'D = tl.compute((m,), lambda i: C[i] + 1.0, name="D")',
+    ],
+    ["D"],
+)
+
+
+def test_random_cases():
+    report = Report()
+    for result in run_seeds(iter(range(300)), jobs=1):
+        report.add(result)
+    print(report.table())
+    assert not report.failures, "\n".join(f"{r.seed} {r.kind}\n{r.details}" for r in report.failures.values())
+    for op in DRAWERS:
+        assert report.accepted[op] and sum(n for (o, _), n in report.refused.items() if o == op), op
+
+
+def test_every_primitive_has_a_drawer():
+    steps = {n for n, f in vars(tl.Schedule).items() if getattr(f, "__module__", "").startswith("tensorlang.schedule.")}
+    steps -= {n for n in steps if getattr(tl.Schedule, n).__module__ == "tensorlang.schedule.schedule"}
+    assert steps <= set(DRAWERS), "a primitive takes an entry in tests.fuzz.drawers.DRAWERS"
+
+
+def test_a_seed_says_everything():
+    assert draw_case(7) == draw_case(7)
+    assert draw_case(7)[0].script() == draw_case(7)[0].script()
+
+
+def test_scripts_run(capsys):
+    exec(Case(ADD_ONE, ('split("D.i", [None, 5])',), 0).script(), {})
+    assert "D.i.1" in capsys.readouterr().out
+
+
+def test_a_failure_shrinks():
+    """One step and one line, with its smallest number, are found in a longer case."""
+    steps = ('split("C.k", [None, 4])', 'annotate("C", "note", 1)', 'fuse("C.i", "C.k.0")', 'parallel("D.i")')
+
+    def fails(case: Case) -> bool:
+        lines = case.expression.lines
+        return 'parallel("D.i")' in case.steps and any(line in ("m = 12", "m = 6", "m = 3", "m = 2") for line in lines)
+
+    small = shrink(Case(ADD_ONE, steps, 0), fails)
+    assert small.steps == ('parallel("D.i")',)
+    assert small.expression.lines == ["m = 2"]
+
+
+def test_a_wrong_schedule_is_found(monkeypatch):
+    monkeypatch.setattr(tl.Schedule, "require", lambda *args, **named: None)
+    case = Case(ADD_ONE, ('split("C.k", [4, 2])',), 0)
+    assert kind_of(case) == "interpreter: wrong numbers"
+    with pytest.raises(Failure, match="wrong numbers"):
+        case.run()
+
+
+def test_a_crash_is_a_result(monkeypatch):
+    monkeypatch.setattr(tl, "lower", lambda s: __import__("os").abort())
+    assert kind_of(Case(ADD_ONE, (), 0)) == "crash: exit code -6"
+    results = list(run_seeds(iter([3, 4]), jobs=1))
+    assert [(r.seed, r.kind) for r in results] == [(3, "crash: exit code -6"), (4, "crash: exit code -6")]
+    assert results[0].case == draw_case(3)[0]
+
+
+def test_an_internal_error_is_a_failure(monkeypatch):
+    monkeypatch.setattr(tl.Schedule, "replace", lambda s, old, new: [][1])
+    s = tl.Schedule(ADD_ONE.tensors()[0])
+    with pytest.raises(Failure, match=r"step parallel: IndexError in kinds.py:_mark|step parallel: IndexError"):
+        attempt(s, 'parallel("D.i")', {})
+
+
+def test_a_refusal_that_changes_something_is_a_failure(monkeypatch):
+    def parallel(s: tl.Schedule, loop: str) -> None:
+        s.fresh("x")
+        raise tl.ScheduleError("reason", "message", primitive="parallel")
+
+    monkeypatch.setattr(tl.Schedule, "parallel", parallel)
+    with pytest.raises(Failure, match="changed the schedule"):
+        attempt(tl.Schedule(ADD_ONE.tensors()[0]), 'parallel("D.i")', {})
+
+
+def test_refused_steps_are_tried_unchecked():
+    outputs, sizes = ADD_ONE.tensors()
+    s = tl.Schedule(outputs)
+    assert verdict(s, 'split("C.k", [4, 2])', {}, outputs, sizes) == HARMFUL
+    assert verdict(s, 'annotate("C", "note", None)', {}, outputs, sizes) == HARMLESS
+    assert not s.trace.steps
+
+
+def test_bits_count():
+    zero, minus = np.zeros(2, "float32"), -np.zeros(2, "float32")
+    nans = np.array([0x7FC00000, 0xFFC00001], "uint32").view("float32")
+    compare("same", {"x": nans}, {"x": nans[::-1].copy()})
+    with pytest.raises(Failure):
+        compare("zeros", {"x": zero}, {"x": minus})
+
+
+def test_canaries():
+    array, memory = poisoned((3,), np.dtype("float32"))
+    array[...] = 1
+    untouched("x", array, memory)
+    memory[-1] = 0
+    with pytest.raises(Failure, match="outside"):
+        untouched("x", array, memory)
+
+
+@pytest.mark.parametrize("seed", range(0, 2000, 40))
+def test_expressions_have_a_meaning(seed):
+    outputs, sizes = random_expression(seed).tensors()
+    assert outputs and all(v >= 1 for v in sizes.values())
