@@ -302,7 +302,7 @@ class Schedule:
         if not isinstance(name, str):
             names = [n for sp, n in self._nodes.named if sp == space]
             raise ScheduleError(
-                "bad_argument", f"takes a {space} or its name, got {ref!r}", hint=", ".join(names) or f"no {space}"
+                "bad_argument", f"expected a {space} or its name, got {ref!r}", hint=", ".join(names) or f"no {space}"
             )
         node = self._nodes.named.get((space, name))
         if node is not None:
