@@ -18,6 +18,7 @@ from tensorlang.arith.regions import Region, accesses
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import (
     PARALLEL,
+    REDUCE,
     SPATIAL,
     TRUE,
     VECTORIZE,
@@ -104,7 +105,8 @@ def independent(s: Schedule, loop: For) -> None:
                     f"loop {loop.var.name} cannot run {HOW[loop.kind]}: it drives the {it.kind} iterator "
                     f"{it.var.name} of block {block.name}, so its iterations update the same elements",
                     at=[loop, block],
-                    hint=f"a loop that drives spatial iterators only: {_spatial_loops(s, block) or 'there is none'}",
+                    hint=f"a loop that drives spatial iterators only: {_spatial_loops(s, block) or 'there is none'}"
+                    + (f"; or rfactor({loop.var.name}) first" if it.kind == REDUCE else ""),
                 )
         if not written(block) <= private and not separates(s, loop, block):
             s.refuse(

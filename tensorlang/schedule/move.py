@@ -71,7 +71,9 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     rest = flow.splice(s.func.body, node)
     for buffer in buffers:
         rest = flow.drop_alloc(rest, buffer)
-    hint = _names(_loops_for_producer(rest, node, consumers))
+    readers = ", ".join(dict.fromkeys(c.name for c in consumers))
+    legal = _names(_loops_for_producer(rest, node, consumers))
+    hint = legal or f"no loop: none has all of {readers} inside, and all that {node.name} reads before"
     place = _find_loop(rest, target)
     outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
     if place is None or outside:
@@ -137,7 +139,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     rest = flow.splice(s.func.body, node)
     place = _find_loop(rest, target)
     inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
-    hint = _names(_loops_for_consumer(rest, node))
+    hint = _names(_loops_for_consumer(rest, node)) or f"no loop: in none is all complete that {node.name} reads"
     if place is None or not inside:
         s.refuse(
             "no_producer_in_loop",
@@ -275,7 +277,7 @@ def _loops_for_consumer(rest: Stmt, node: Block) -> list[For]:
 
 
 def _names(loops: list[For]) -> str:
-    return ", ".join(loop.var.name for loop in loops) or "no loop"
+    return ", ".join(loop.var.name for loop in loops)
 
 
 # ------------------------------------------------------------------------------------------------------ rewrite

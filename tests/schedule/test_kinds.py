@@ -39,7 +39,7 @@ def test_kinds(golden):
 def test_only_spatial_loops_run_together(kind):
     s = Schedule(matmul(10, 12, 7))
     error = refused(s, "loop_reduces", lambda: getattr(s, kind)("C.k"))
-    assert error.hint.endswith("C.i, C.j")
+    assert error.hint.endswith("C.i, C.j; or rfactor(C.k) first")
     assert "^^^" in error.excerpt
     s = Schedule(last_positive())
     refused(s, "loop_reduces", lambda: getattr(s, kind)("C.j"))
