@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorlang as tl
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, For
+from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, For, Op, Store
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import driven
 
@@ -278,6 +278,15 @@ def _rolling_buffer(d: Draw) -> str:
     return d.step("rolling_buffer", name, d.pick(shared) if shared and d.chance(0.9) else d.loop_of(users))
 
 
+def _decompose_padding(d: Draw) -> str:
+    def pads(b: Block) -> bool:
+        value = b.body.value if isinstance(b.body, Store) else None
+        return isinstance(value, Op) and value.op == "if_then_else"
+
+    block = d.block(pads)
+    return d.step("decompose_padding", block, d.pick(d.loops(block) or [d.loop()]))
+
+
 DRAWERS: dict[str, Callable[[Draw], str]] = {
     "split": _split,
     "tile": _tile,
@@ -303,6 +312,7 @@ DRAWERS: dict[str, Callable[[Draw], str]] = {
     "reverse_compute_at": _reverse_compute_at,
     "compute_inline": _compute_inline,
     "reverse_compute_inline": _reverse_compute_inline,
+    "decompose_padding": _decompose_padding,
     "transform_layout": _transform_layout,
 }
 KINDS = ("parallel", "vectorize", "unroll", "annotate")  # after them, loops may not be remade

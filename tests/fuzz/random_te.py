@@ -194,6 +194,8 @@ class _Writer:
         shape = self.shape(0 if self.chance(0.05) else 1, 3, 0 if self.chance(0.5) else 2)
         axes: Axes = dict(zip("ijk", shape, strict=False))
         head = f"lambda {', '.join(axes)}:" if axes else "lambda:"
+        if self.chance(0.1) and (padded := self.padded(name)):
+            return [padded]
         kinds = ["element"] * 4 + ["reduce"] * 4 + ["pair", "argmax", "first_argmax", "horner"]
         kind = self.pick(kinds)
         if kind == "element":
@@ -225,6 +227,25 @@ class _Writer:
         self.line(f"{name} = tl.compute({listed(shape)}, {body}, name={name!r})")
         self.arrays.append(Array(name, shape, dtype))
         return name
+
+    def padded(self, name: str) -> str:
+        """A tensor inside a box of padding, or "" if there is none to pad."""
+        usable = [a for a in self.arrays if a.shape and self.points(a.shape)]
+        if not usable:
+            return ""
+        array = self.pick(usable)
+        before = [self.rng.randrange(3) for _ in array.shape]
+        after = [self.rng.randrange(3) for _ in array.shape]
+        axes = "ijk"[: len(array.shape)]
+        shape = tuple(Dim(d.base, d.scale, d.halo + b + a) for d, b, a in zip(array.shape, before, after, strict=True))
+        low = [f"({i} >= {b})" for i, b in zip(axes, before, strict=True) if b]
+        high = [f"({i} < {d} + {b})" for i, d, b, a in zip(axes, array.shape, before, after, strict=True) if a]
+        place = ", ".join(f"{i} - {b}" if b else i for i, b in zip(axes, before, strict=True))
+        if not low + high:
+            return ""
+        value = f"tl.cast({self.rng.randrange(3)}, 'int32').astype({array.dtype!r})"
+        body = f"tl.if_then_else({' & '.join(low + high)}, {array.name}[{place}], {value})"
+        return self.tensor(name, shape, array.dtype, f"lambda {', '.join(axes)}: {body}")
 
     def tuple(self, name: str, shape: tuple[Dim, ...], dtypes: tuple[str, ...], body: str) -> list[str]:
         names = [f"{name}_{n}" for n in range(len(dtypes))]

@@ -126,3 +126,11 @@ def test_copies_are_independent():
     assert [step.op for step in s.trace.steps] == ["split", "parallel"]
     assert [step.op for step in other.trace.steps] == ["split", "split"]
     assert other.loop("C.i.0").kind == "serial"
+
+
+@pytest.mark.parametrize("ref", [3, None, 1.5, object()])
+def test_what_is_no_handle_is_refused(ref):
+    s = Schedule(matmul())
+    refused(s, "bad_argument", lambda: s.parallel(ref))
+    with pytest.raises(tl.ScheduleError, match="expected a block or its name"):
+        s.block(ref)
