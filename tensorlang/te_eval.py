@@ -142,7 +142,7 @@ def _fold(reducer: Reducer, state: tuple[np.ndarray, ...], sources: tuple[np.nda
     """`state` combined with the rows of `sources`, one after the other."""
     combine, operands = reducer.combine[0], (*reducer.left, *reducer.right)
     ufunc = _UFUNCS.get(combine.op) if isinstance(combine, Op) and len(state) == 1 else None
-    if ufunc is not None and all(a is b for a, b in zip(walk.children(combine), operands, strict=True)):
+    if isinstance(combine, Op) and ufunc is not None and all(a is b for a, b in zip(walk.children(combine), operands, strict=True)):
         rows = np.concatenate([state[0][None], sources[0]])
         folded = ufunc.accumulate(rows, axis=0)[-1].astype(state[0].dtype)
         if combine.op in ("max", "min") and dtypes.is_float(combine.dtype):
@@ -208,11 +208,12 @@ class _Point:
         if expr.op == "reinterpret":
             return np.ascontiguousarray(args[0]).view(kind).reshape(np.shape(args[0]))
         function = OPS[expr.op].numpy
-        if expr.op in ("max", "min") and dtypes.is_float(expr.dtype):
-            rows = np.stack(np.broadcast_arrays(*args))
-            return np.where((rows == 0).all(axis=0), _extreme_zero(expr.op, rows), function(*args))
         if function is not None:
-            return function(*args)
+            result = function(*args)
+            if expr.op in ("max", "min") and dtypes.is_float(expr.dtype):
+                rows = np.stack(np.broadcast_arrays(*args))
+                result = np.where((rows == 0).all(axis=0), _extreme_zero(expr.op, rows), result)
+            return result
         wide = [np.asarray(a, "float64") for a in args]
         return _MATH[expr.op](*wide).astype(kind)
 

@@ -104,7 +104,8 @@ def depthwise_conv2d(
     def element(*index: Expr) -> Expr:
         n, space, c = order.parts(index)
         places = [window.at(place, tap) for place, tap in zip(space, taps, strict=True)]
-        factor = weight[(*taps, c)] if order.channels_last else weight[(c, 0, *taps)]
+        at = (*taps, c) if order.channels_last else (c, 0, *taps)
+        factor = weight[at]
         return reducers.sum(padded[order.order(n, places, c)].astype(out) * factor.astype(out), axis=taps)
 
     shape = order.order(batch, [window.count(extent) for extent in (height, width)], channels)

@@ -149,10 +149,11 @@ def _conv_transpose_numpy(
         x, w = np.moveaxis(x, -1, 1), np.moveaxis(w, (-2, -1), (0, 1))
     extents = [(n - 1) * stride + k + output_padding for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
     y = np.zeros((x.shape[0], w.shape[1], *extents), x.dtype)
+    both = (slice(None), slice(None))  # the batch and the channels, which come first
     for tap in np.ndindex(*w.shape[2:]):
         places = tuple(slice(t, t + (n - 1) * stride + 1, stride) for t, n in zip(tap, x.shape[2:], strict=True))
-        y[(slice(None), slice(None), *places)] += np.einsum("nc...,co->no...", x, w[(slice(None), slice(None), *tap)])
-    y = y[(slice(None), slice(None), *(slice(padding, extent - padding) for extent in extents))]
+        y[both + tuple(places)] += np.einsum("nc...,co->no...", x, w[both + tuple(tap)])
+    y = y[both + tuple(slice(padding, extent - padding) for extent in extents)]
     return np.moveaxis(y, 1, -1) if layout.endswith("C") else y
 
 
