@@ -142,7 +142,11 @@ def _fold(reducer: Reducer, state: tuple[np.ndarray, ...], sources: tuple[np.nda
     """`state` combined with the rows of `sources`, one after the other."""
     combine, operands = reducer.combine[0], (*reducer.left, *reducer.right)
     ufunc = _UFUNCS.get(combine.op) if isinstance(combine, Op) and len(state) == 1 else None
-    if isinstance(combine, Op) and ufunc is not None and all(a is b for a, b in zip(walk.children(combine), operands, strict=True)):
+    if (
+        isinstance(combine, Op)
+        and ufunc is not None
+        and all(a is b for a, b in zip(walk.children(combine), operands, strict=True))
+    ):
         rows = np.concatenate([state[0][None], sources[0]])
         folded = ufunc.accumulate(rows, axis=0)[-1].astype(state[0].dtype)
         if combine.op in ("max", "min") and dtypes.is_float(combine.dtype):
