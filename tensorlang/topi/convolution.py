@@ -104,9 +104,8 @@ def depthwise_conv2d(
     def element(*index: Expr) -> Expr:
         n, space, c = order.parts(index)
         places = [window.at(place, tap) for place, tap in zip(space, taps, strict=True)]
-        at = (*taps, c) if order.channels_last else (c, 0, *taps)
-        factor = weight[at]
-        return reducers.sum(padded[order.order(n, places, c)].astype(out) * factor.astype(out), axis=taps)
+        tap = (*taps, c) if order.channels_last else (c, 0, *taps)
+        return reducers.sum(padded[order.order(n, places, c)].astype(out) * weight[tap].astype(out), axis=taps)
 
     shape = order.order(batch, [window.count(extent) for extent in (height, width)], channels)
     return te.compute(shape, element, name="depthwise_conv2d", axes=order.names())
@@ -210,7 +209,7 @@ def _conv_numpy(
     padding: int = 0,
     dilation: int = 1,
     groups: int = 1,
-    layout: str = "NC",
+    layout: str = "NC...",
 ) -> np.ndarray:
     """A convolution by its definition: all windows, times the weights, summed."""
     if layout.endswith("C"):

@@ -142,18 +142,18 @@ def _conv_transpose_numpy(
     stride: int = 1,
     padding: int = 0,
     output_padding: int = 0,
-    layout: str = "NC",
+    layout: str = "NC...",
 ) -> np.ndarray:
     """Each input element adds the weights times itself to a window of the output, then the padding is cut off."""
     if layout.endswith("C"):
         x, w = np.moveaxis(x, -1, 1), np.moveaxis(w, (-2, -1), (0, 1))
+    every = (slice(None),) * 2
     extents = [(n - 1) * stride + k + output_padding for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
     y = np.zeros((x.shape[0], w.shape[1], *extents), x.dtype)
-    both = (slice(None), slice(None))  # the batch and the channels, which come first
     for tap in np.ndindex(*w.shape[2:]):
         places = tuple(slice(t, t + (n - 1) * stride + 1, stride) for t, n in zip(tap, x.shape[2:], strict=True))
-        y[both + tuple(places)] += np.einsum("nc...,co->no...", x, w[both + tuple(tap)])
-    y = y[both + tuple(slice(padding, extent - padding) for extent in extents)]
+        y[every + places] += np.einsum("nc...,co->no...", x, w[every + tap])
+    y = y[every + tuple(slice(padding, extent - padding) for extent in extents)]
     return np.moveaxis(y, 1, -1) if layout.endswith("C") else y
 
 

@@ -95,7 +95,7 @@ class Window:
 
 
 def pad(
-    x: Tensor, layout: Layout, before: Sequence[int], after: Sequence[int] | None = None, value: float = 0.0
+    x: Tensor, layout: Layout, before: Sequence[int], after: Sequence[int] | None = None, value: float = 0
 ) -> Tensor:
     """`x` with so many elements `before` and `after` (by default as many) it in each dimension of space.
 
