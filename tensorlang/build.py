@@ -14,7 +14,7 @@ import numpy as np
 from tensorlang import config
 from tensorlang.backend import llvm
 from tensorlang.create_func import create_func
-from tensorlang.errors import BuildError
+from tensorlang.errors import ArgumentError, BuildError
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.interp import run
@@ -65,9 +65,7 @@ class Module:
 def lower(x: Program, target: Target | str = "llvm") -> Module:
     """Run the passes of the target. Raises BuildError if the program cannot be compiled for it."""
     func, machine = as_func(x), targets.of(target)
-    knobs = [v.name for v in walk.free_vars(func) if isinstance(v, Knob)]
-    if knobs:
-        raise BuildError(f"{func.name} still has open knobs: {', '.join(sorted(knobs))}")
+    _check_closed(func)
     lowered = func
     for number, apply in enumerate(llvm.PASSES):
         before, start = lowered, time.perf_counter()
@@ -103,14 +101,19 @@ def build(x: Program | Module, target: Target | str = "llvm") -> Kernel:
 def interpret(x: Program, *args: Any) -> Any:
     """Run a program in the interpreter, the definition of what it means: slow and exact.
 
-    Takes the inputs as NumPy arrays and returns the output, or a tuple of them.
+    Takes the inputs as NumPy arrays and returns the output, or a tuple of them. Raises BuildError for open knobs and
+    ArgumentError for arrays that do not fit.
     """
     func = as_func(x)
+    _check_closed(func)
     inputs = [p for p in func.params if not any(p is o for o in func.outputs)]
     if len(args) != len(inputs):
-        raise BuildError(f"{func.name} takes {len(inputs)} inputs, got {len(args)}")
+        raise ArgumentError(f"{func.name} takes {len(inputs)} inputs, got {len(args)}")
     shapes = Shapes(func.params, walk.sizes(func))
     given = {p: np.asarray(a, order="C") for p, a in zip(inputs, args, strict=True)}
+    for param, array in given.items():
+        if array.ndim != len(param.shape):
+            raise ArgumentError(f"{param.name} must have {len(param.shape)} dimensions, got {array.ndim}")
     sizes = shapes.solve([given[p].shape if p in given else None for p in func.params])
     for param, shape in zip(func.params, shapes.of(sizes), strict=True):
         if param not in given:
@@ -127,6 +130,12 @@ def as_func(x: Program) -> Func:
     if isinstance(x, Schedule):
         return x.func
     return create_func(x)
+
+
+def _check_closed(func: Func) -> None:
+    knobs = [v.name for v in walk.free_vars(func) if isinstance(v, Knob)]
+    if knobs:
+        raise BuildError(f"{func.name} still has open knobs: {', '.join(sorted(knobs))}")
 
 
 def _watch(number: int, name: str, before: Func, after: Func, seconds: float) -> None:

@@ -176,6 +176,8 @@ def var(name: str) -> Size:
 
 def knob(name: str, choices: Sequence[int]) -> Knob:
     """A tuning parameter >= 1 that stays open in a sketch; it fits wherever an int does."""
+    if isinstance(choices, int):
+        raise ExprError(f"the choices of knob {name} must be a sequence of ints, got {choices}")
     choices = tuple(choices)
     if not choices or any(isinstance(c, bool) or not isinstance(c, int) or c < 1 for c in choices):
         raise ExprError(f"the choices of knob {name} must be ints >= 1, at least one, got {choices}")

@@ -1,5 +1,6 @@
 """functions.py and the operators of expressions: dtypes of the results, and what is refused."""
 
+import numpy as np
 import pytest
 
 import tensorlang as tl
@@ -22,7 +23,7 @@ def test_every_function_of_the_table_is_there(name):
     node = getattr(tl, "power" if name == "pow" else name)(*args)
     assert isinstance(node, Op) and node.op == name
     if name != "pow":
-        refused("needs float operands, got int32", getattr(tl, name), AT[0])
+        refused("needs floats, got int32", getattr(tl, name), AT[0])
 
 
 def test_operators_take_python_scalars_on_both_sides():
@@ -73,3 +74,33 @@ def test_casts():
     assert tl.reinterpret(A[0, 0], "uint32").dtype == "uint32"
     refused("sizes differ", tl.reinterpret, A[0, 0], "uint8")
     refused("unknown dtype", tl.cast, A[0, 0], "float")
+
+
+def test_numpy_dtypes_name_casts():
+    a = tl.placeholder((4,), "int32", name="A")
+    assert a[0].astype(np.float32) is a[0].astype("float32")
+    assert a[0].astype(np.dtype("int8")).dtype == "int8"
+    refused("unknown dtype", a[0].astype, np.complex64)
+
+
+def test_powers_with_whole_exponents():
+    a = tl.placeholder((4,), "int32", name="A")
+    x = tl.placeholder((4,), "float32", name="X")
+    assert (a[0] ** 0).dtype == "int32" and repr(a[0] ** 0) == "1"
+    assert repr(x[0] ** np.int64(2)) == "X[0] * X[0]"
+    refused("needs a whole exponent from 0 to 16, got -1", lambda: a[0] ** -1)
+
+
+def test_what_to_write_instead():
+    a = tl.placeholder((4,), "int32", name="A")
+    x = tl.placeholder((4,), "float16", name="X")
+    refused("write a - floor", lambda: x[0] % 2)
+    refused("& needs integers, got float16", lambda: x[0] & x[1])
+    refused("exp needs floats, got int32: cast first", lambda: tl.exp(a[0]))
+    refused("must be a sequence of ints, got 4", lambda: tl.knob("t", 4))
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_the_largest_are_infinite():
+    x = tl.placeholder((4,), "float16", name="X")
+    assert repr(x[0] + 1e9) == "X[0] + inf"

@@ -18,6 +18,7 @@ from tensorlang.ir.nodes import Func, Size
 from tensorlang.passes.allocs import allocs
 from tensorlang.passes.compact import compact
 from tensorlang.passes.flatten import flatten
+from tensorlang.passes.intrinsics import intrinsics
 from tensorlang.passes.legalize_half import legalize_half
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
@@ -43,6 +44,7 @@ PASSES = [
     promote,
     legalize_half,
     flatten,
+    intrinsics,
     allocs,
 ]
 

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from tensorlang.backend.llvm_code import Code, memory_type, suffix, value_type
 from tensorlang.backend.llvm_expr import Values
 from tensorlang.errors import BuildError
+from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.nodes import (
     PARALLEL,
     Alloc,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
@@ -48,6 +50,7 @@ class Module:
         self.offsets, self.shared_bytes, self.thread_bytes = workspace_layout(func)
         self.attributes = _attributes(target)
         self.parallel_loops = 0
+        self.intrinsics: dict[str, str] = {}  # their texts, by name
 
     def write(self) -> None:
         """Entry, body and outlined loops of the Func."""
@@ -89,6 +92,16 @@ class Module:
         parts += ["ptr %threads"] + (["i64 %begin", "i64 %end"] if loop is not None else [])
         header = f"define internal void @{name}({', '.join(parts)}) noinline {self.attributes}"
         self.functions.append(code.text(header))
+
+    def define(self, intrinsic: Intrinsic) -> None:
+        """Write the function of an intrinsic, once; what it declares goes to the other declarations."""
+        lines = (intrinsic.code(self.target) or "").splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("declare "))
+        if self.intrinsics.setdefault(intrinsic.name, text) != text:
+            raise BuildError(f"two intrinsics are named {intrinsic.name}")
+        self.declared.update(line for line in lines if line.startswith("declare "))
+        if text not in self.functions:
+            self.functions.append(text)
 
     def _region(self, code: Code, values: Values, base: str, offset: Expr, buffer: Buffer) -> str:
         return code.let(f"getelementptr i8, ptr {base}, i64 {values.value(offset)}", buffer.name)
@@ -152,6 +165,8 @@ class Statements:
             self.run(stmt.body)
         elif isinstance(stmt, Alloc):
             self._alloc(stmt)
+        elif isinstance(stmt, Do) and isinstance(stmt.what, Intrinsic):
+            self._intrinsic(stmt.what, stmt.args)
         else:
             raise BuildError(f"{type(stmt).__name__} cannot be compiled for this target")
 
@@ -227,6 +242,18 @@ class Statements:
             code.declared.add(f"declare void {name}({kind}, <{lanes} x ptr>, {value_type('bool', lanes)})")
             where = f"<{lanes} x ptr> align {align} {values.addresses(buffer, index)}"
             code.do(f"call void {name}({kind} {value}, {where}, {mask})")
+        values.loaded = {}
+
+    def _intrinsic(self, intrinsic: Intrinsic, args: Sequence[Expr]) -> None:
+        """Call the intrinsic's function with a pointer for each region, then the strides."""
+        values, passed = self.values, []
+        for arg in args:
+            if isinstance(arg, Load):
+                passed.append(f"ptr {values.pointer(arg.buffer, arg.indices[0])}")
+            else:
+                passed.append(f"i64 {values.value(arg)}")
+        self.module.define(intrinsic)
+        self.code.do(f"call void @{intrinsic.name}({', '.join(passed)})")
         values.loaded = {}
 
     def _launch(self, loop: For) -> None:

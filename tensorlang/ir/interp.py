@@ -26,6 +26,7 @@ from tensorlang.ir.nodes import (
     Block,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
@@ -190,6 +191,8 @@ class _Program(Writer):
         elif isinstance(stmt, Alloc):
             count = " * ".join(self.value(extent) for extent in stmt.buffer.shape) or "1"
             self.new_memory(stmt.buffer, f"{self.refer('_poison', memory.poison)}({count}, {stmt.buffer.dtype!r})")
+            self.stmt(stmt.body)
+        elif isinstance(stmt, Do) and stmt.body is not None:
             self.stmt(stmt.body)
         else:
             raise VerifyError(f"the interpreter does not know {stmt!r}")

@@ -23,6 +23,9 @@ Semantics, once and for all:
   under the conjuncts of `predicate` that are free of reduction variables.
   Iterators are *spatial* (instances are independent), *reduce* (instances combine in any order, if the user says so
   by a schedule step) or *ordered* (instances run in ascending order).
+- **Do** of an Intrinsic stands for its `body`, plain loops and stores that mean the same: that is what the interpreter
+  runs and what analyses see. `args` tell a backend where the operands are: for each parameter of the intrinsic a load
+  of the first element of its region, then the strides (in elements) that the intrinsic leaves open.
 - **Alloc** makes a buffer with unspecified contents for the run of its body.
 
 Nodes are immutable. Expressions are interned: equal means identical, so compare with `is` (`==` builds an
@@ -367,11 +370,16 @@ class Seq(Stmt):
 
 
 class Do(Stmt):
-    """An effect: barrier, asynchronous copy, matrix instruction ... `what` is the op or an Intrinsic."""
+    """An effect: barrier, asynchronous copy, matrix instruction ... `what` is the op or an Intrinsic.
 
-    __slots__ = fields = ("what", "args")
+    `body` is what it does, said in other statements; None for effects that change no values.
+    """
+
+    __slots__ = fields = ("what", "args", "body")
+    defaults: ClassVar = {"body": None}
     what: Any
     args: tuple[Expr, ...]
+    body: Stmt | None
 
 
 class Func(Node):

@@ -24,7 +24,7 @@ class Operators:
     def __iter__(self) -> Any:
         raise TypeError(f"{self!r} is a scalar expression: it cannot be iterated over")
 
-    def astype(self, dtype: str) -> Expr:
+    def astype(self, dtype: Any) -> Expr:
         """The value converted to `dtype`, as NumPy's astype: `(A[i] * B[i]).astype("float32")`."""
         return ir.ops.cast(cast("Expr", self), dtype)
 

@@ -130,7 +130,8 @@ def literal(value: Any, dtype: str) -> Const:
             raise ExprError(f"{value} does not fit in {dtype}, which holds {_range(dtype)[0]} .. {_range(dtype)[1]}")
         return Const(value, dtype)
     if isinstance(value, int | float) and kind == FLOAT:
-        return Const(float(dtypes.to_numpy(dtype).type(value)), dtype)
+        with np.errstate(over="ignore"):  # beyond the largest is inf, as for arrays
+            return Const(float(dtypes.to_numpy(dtype).type(value)), dtype)
     if isinstance(value, int | float | complex | str | list | tuple) or value is None:
         raise ExprError(f"{value!r} is not a {dtype} value" + _literal_hint(value, kind))
     raise ExprError(f"expected an expression or a Python number, got {type(value).__name__}")
@@ -201,10 +202,13 @@ def _kind_message(op: str, row: OpInfo, dtype: str) -> str:
     if op == "div":
         return f'/ needs floats, got {dtype}: write // for integers, or cast first, as in x.astype("float32")'
     if op in ("floordiv", "mod") and dtypes.is_float(dtype):
-        return f"{name} needs integers, got {dtype}: write floor(a / b)"
+        instead = "floor(a / b)" if op == "floordiv" else "a - floor(a / b) * b"
+        return f"{name} needs integers, got {dtype}: write {instead}"
     if dtype == "bool" and FLOAT in row.kinds:
         return f'{name} needs numbers, got bool: cast first, as in x.astype("int32")'
-    return f"{name} needs {' or '.join(row.kinds)} operands, got {dtype}"
+    if row.kinds == (FLOAT,):
+        return f'{name} needs floats, got {dtype}: cast first, as in x.astype("float32")'
+    return f"{name} needs {'bool' if row.kinds == (BOOL,) else 'integers'}, got {dtype}"
 
 
 _PYTHON: dict[str, Callable[..., Any]] = {
@@ -257,8 +261,10 @@ def _fold(op: str, args: tuple[Expr, ...]) -> Expr | None:
     return None
 
 
-def cast(value: Expr, dtype: str) -> Expr:
-    """`value` converted to `dtype` (index included); the same expression if it has that dtype already."""
+def cast(value: Expr, dtype: Any) -> Expr:
+    """`value` converted to `dtype` (a NumPy dtype, or a name, index included); itself if it has that dtype already."""
+    if isinstance(dtype, np.dtype | type):
+        dtype = dtypes.from_numpy(np.dtype(dtype)) or str(dtype)
     if dtype not in dtypes.ALL:
         raise ExprError(f"unknown dtype {dtype!r}: one of {', '.join(dtypes.DATA)}")
     if value.dtype == dtype:
@@ -290,6 +296,8 @@ def invert(a: Expr) -> Expr:
 
 def power(base: Expr, exponent: Any) -> Expr:
     """base ** exponent; a small whole exponent becomes multiplications (so x ** 2 is x * x, as in NumPy)."""
+    if isinstance(exponent, np.generic):
+        exponent = exponent.item()
     whole = isinstance(exponent, int | float) and not isinstance(exponent, bool) and exponent == math.trunc(exponent)
     if whole and 1 <= exponent <= 16:
         result, square, n = None, base, int(exponent)
@@ -299,8 +307,10 @@ def power(base: Expr, exponent: Any) -> Expr:
             n >>= 1
             square = square * square if n else square
         return result  # type: ignore[return-value]
+    if whole and exponent == 0 and kind_of(base.dtype) in NUMBER:
+        return literal(1, base.dtype)
     if not dtypes.is_float(base.dtype):
-        raise ExprError(f"** on {base.dtype} needs a whole exponent from 1 to 16, got {exponent!r}")
+        raise ExprError(f"** on {base.dtype} needs a whole exponent from 0 to 16, got {exponent!r}")
     return make("pow", base, exponent)
 
 

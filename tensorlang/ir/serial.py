@@ -57,15 +57,16 @@ def to_json(func: Func) -> str:
     return json.dumps(_Writer(canonical=False).func(func), separators=(",", ":"))
 
 
-def from_json(text: str, variables: Mapping[str, Var] = {}) -> Func:
+def from_json(text: str, variables: Mapping[str, Var] = {}, intrinsics: Mapping[str, Any] = {}) -> Func:
     """The Func that `to_json` wrote. `variables` to use for free variables (knobs, sizes), by name; others are new.
 
+    intrinsics: the Intrinsics by name; one that is not among them stays a name, and its Do means its body.
     Raises ValueError if the text is not such JSON.
     """
     data = json.loads(text)
     if not isinstance(data, dict) or data.get("version") != VERSION:
         raise ValueError(f"not a Func in JSON of version {VERSION}")
-    return _Reader(variables).func(data)
+    return _Reader(variables, intrinsics).func(data)
 
 
 def structural_hash(func: Func) -> str:
@@ -209,8 +210,9 @@ class _Writer:
             return ["let", self.var(stmt.var), self.expr(stmt.value), self.stmt(stmt.body)]
         if isinstance(stmt, Block):
             return ["block", self.block(stmt)]
-        if isinstance(stmt, Do) and isinstance(stmt.what, str):
-            return ["do", stmt.what, *map(self.expr, stmt.args)]
+        if isinstance(stmt, Do):
+            name = getattr(stmt.what, "name", stmt.what)
+            return ["do", name, [self.expr(a) for a in stmt.args], self.stmt(stmt.body)]
         raise ExprError(f"{type(stmt).__name__} has no JSON form: {stmt!r}")
 
     def block(self, block: Block) -> dict[str, Any]:
@@ -261,8 +263,8 @@ def _plain_annotations(annotations: tuple[tuple[str, Any], ...]) -> list[list[An
 
 # -------------------------------------------------------------------------------------------------- reading
 class _Reader:
-    def __init__(self, variables: Mapping[str, Var]):
-        self.given = variables
+    def __init__(self, variables: Mapping[str, Var], intrinsics: Mapping[str, Any] = {}):
+        self.given, self.intrinsics = variables, intrinsics
         self.vars: dict[str, Var] = {}
         self.buffers: dict[str, Buffer] = {}
         self.shared: list[Expr] = []
@@ -340,7 +342,8 @@ class _Reader:
         if what == "block":
             return self.block(rest[0])
         if what == "do":
-            return Do(rest[0], tuple(map(self.expr, rest[1:])))
+            name, args, body = rest
+            return Do(self.intrinsics.get(name, name), tuple(map(self.expr, args)), self.stmt(body))
         raise ValueError(f"unknown statement {what!r}")
 
     def block(self, data: dict[str, Any]) -> Block:

@@ -206,6 +206,8 @@ class _Verifier:
         elif isinstance(stmt, Do):
             for arg in stmt.args:
                 self.expr(arg, scope, stmt)
+            if stmt.body is not None:
+                self.stmt(stmt.body, scope)
 
     def bind(self, scope: _Scope, var: Var, where: Node) -> _Scope:
         self.check(var not in scope.vars, f"{var.name} is bound already", where)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.nodes import PARALLEL, Alloc, Buffer, Const, Expr, For, Func, Size, Stmt, const
+from tensorlang.ir.ops import make
 from tensorlang.passes.promote import REGISTER
 from tensorlang.target.target import Target
 
@@ -51,7 +52,7 @@ def _place(buffer: Buffer, parallel: bool, used: dict[str, int]) -> Buffer:
 
 def size_bytes(buffer: Buffer) -> Expr:
     """Bytes of a flat buffer, rounded up to whole cache lines."""
-    size = buffer.shape[0] * dtypes.bytes_of(buffer.dtype)
+    size = make("max", buffer.shape[0], 0) * dtypes.bytes_of(buffer.dtype)  # below 0 where no loop around it runs
     return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from tensorlang.arith.context import EMPTY, Context
 from tensorlang.arith.footprint import written_box
+from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, Load, Node, Stmt, Store
+from tensorlang.ir.ops import make
 from tensorlang.ir.walk import map_children
 from tensorlang.passes.fold import folded
 from tensorlang.target.target import Target
@@ -53,9 +55,11 @@ def _shrunk(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:
     box = written_box(alloc.body, buffer, outer, ctx)
     if box is None or all(m is ZERO and e is d for m, e, d in zip(box.mins, box.extents, buffer.shape, strict=True)):
         return alloc
-    small = Buffer(buffer.name, box.extents, buffer.dtype, buffer.scope)
     for loop in outer:
         ctx = ctx.bind(loop.var, loop.extent)
+    # the box of a loop that runs nothing may have an extent below 0
+    extents = tuple(e if proves(e >= ZERO, ctx) else simplify(make("max", e, ZERO), ctx) for e in box.extents)
+    small = Buffer(buffer.name, extents, buffer.dtype, buffer.scope)
     return alloc.replace(buffer=small, body=_rebased(alloc.body, small, box, ctx))
 
 

@@ -18,11 +18,15 @@ from dataclasses import dataclass, field
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import (
+    FALSE,
+    NOTHING,
     ONE,
     SERIAL,
+    TRUE,
     Alloc,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
@@ -58,6 +62,9 @@ def _promoted(stmt: Stmt, most: int, taken: set[str]) -> Stmt:
     """Outermost loops first: what stays in registers across all of a nest need not do so again inside."""
     parts: list[Stmt] = []
     for part in stmt.stmts if isinstance(stmt, Seq) else (stmt,):
+        if isinstance(part, Do):  # what its body says must stay what its code does
+            parts.append(part)
+            continue
         if not isinstance(part, For):
             parts.append(map_stmts(part, lambda n: _promoted(n, most, taken)))
             continue
@@ -102,6 +109,8 @@ def _collect(node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, u
     if isinstance(node, For | Let | LetStmt):
         bound |= {node.var}
         sure = sure and not (isinstance(node, For) and node.kind != SERIAL)
+    if isinstance(node, Do):  # its code finds its operands in memory
+        sure = False
     if isinstance(node, Alloc):
         uses.setdefault(node.buffer, _Uses()).fixed = False
     conditional = isinstance(node, If) or (isinstance(node, Op) and node.op == "if_then_else")
@@ -198,7 +207,9 @@ class _Accumulator:
         whole = Alloc(self.register, seq(*loads, loop, *after))
         # A loop that does not run must touch nothing.
         runs = ops.all_of(simplify(ops.make("ge", need, ONE)) for need in needs(original))
-        return whole if isinstance(runs, Const) else If(runs, whole)
+        if runs is FALSE:
+            return NOTHING
+        return whole if runs is TRUE else If(runs, whole)
 
     def _stored_before(self, before: list[Stmt]) -> dict[Place, Expr] | None:
         """Take the stores to all places from the end of `before`; None, and nothing taken, unless all are there."""

@@ -2,13 +2,14 @@
 
     for i in 3 unrolled: C[i] = A[i]   ->   C[0] = A[0]; C[1] = A[1]; C[2] = A[2]
 
-A loop whose extent is not constant, or whose copies would be too much code, becomes a serial loop.
+A loop whose extent is not constant, or whose copies would be too much code, becomes a serial loop. In a copy, loops
+inside may turn out to run nothing: they vanish.
 """
 
 from __future__ import annotations
 
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import SERIAL, UNROLL, Const, For, Func, Stmt, const, seq
+from tensorlang.ir.nodes import NOTHING, SERIAL, UNROLL, Const, For, Func, Stmt, const, seq
 from tensorlang.passes.tools import map_stmts, stores
 from tensorlang.target.target import Target
 
@@ -22,6 +23,8 @@ def unroll(func: Func, target: Target) -> Func:
 
 def _unrolled(stmt: Stmt) -> Stmt:
     """Outer loops first: the extents of inner loops may depend on them."""
+    if isinstance(stmt, For) and isinstance(stmt.extent, Const) and stmt.extent.value <= 0:
+        return NOTHING
     if isinstance(stmt, For) and stmt.kind == UNROLL:
         count = int(stmt.extent.value) if isinstance(stmt.extent, Const) else 0
         if count and count * stores(stmt.body) <= _MOST_STORES:

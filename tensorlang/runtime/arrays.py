@@ -79,7 +79,10 @@ def as_numpy(array: Any) -> np.ndarray:
         return array
     if not hasattr(array, "__dlpack__"):
         raise Unusable(f"a {type(array).__name__}, which is neither a NumPy array nor offers DLPack")
-    device, _ = array.__dlpack_device__()
+    try:
+        device, _ = array.__dlpack_device__()
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:  # as for tensors of torch without memory
+        raise Unusable(f"a {type(array).__name__} that does not give its memory away: {error}") from error
     if device != _CPU:
         raise Unusable(f"a {type(array).__name__} in the memory of another device (DLPack device type {int(device)})")
     capsule = _export(array)

@@ -111,6 +111,8 @@ class Kernel:
 
         Results are in seconds a call, without Python's part of it. One call warms up. Outputs are as by a call.
         """
+        if repeat < 1:
+            raise ArgumentError(f"{self.name}: repeat must be at least 1, got {repeat}")
         call = self._prepare(args, out, named)
         self._run(self._entry, call.native)
         calls = 1
@@ -263,7 +265,8 @@ class Kernel:
         param, known = self.params[number], ""
         if values:
             known = f" with {', '.join(f'{s.name} = {v}' for s, v in zip(self.sizes, values, strict=True))}"
-        came = f"{view.dtype.name}[{', '.join(map(str, view.shape))}]"
+        order = "" if view.dtype.isnative else " in the other byte order"
+        came = f"{view.dtype.name}[{', '.join(map(str, view.shape))}]{order}"
         hint = ""
         if view.dtype != self._dtypes[number]:
             if param.dtype == "bfloat16":

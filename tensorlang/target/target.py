@@ -11,6 +11,7 @@ import llvmlite.binding as llvm
 
 from tensorlang import config
 from tensorlang.errors import BuildError
+from tensorlang.target.cpus import X86
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -21,7 +22,7 @@ class Target:
 
     cpu and features are LLVM's names (`features` as "+avx2,-sse4a"); vector_bytes is the size of a vector register
     and registers how many there are; cores counts usable CPUs; l1, l2 and l3 are bytes of data cache of a core, a
-    core, and the chip. Raises BuildError for an unknown kind.
+    core, and the chip. Raises BuildError for an unknown kind or cpu, and for facts that no machine has.
 
         Target("llvm")                                      # this machine
         Target("llvm", cpu="x86-64-v3")                     # AVX2: 32-byte vectors, 16 registers
@@ -44,12 +45,20 @@ class Target:
         if host:
             self._default("cpu", llvm.get_host_cpu_name)
             self._default("features", lambda: llvm.get_host_cpu_features().flatten())
+        elif _is_x86() and self.cpu not in X86 and self.cpu != llvm.get_host_cpu_name():
+            raise BuildError(f"unknown cpu {self.cpu!r}: name one of {', '.join(sorted(X86))}")
         wide, vectors = self.has("avx512f"), self.has("avx")
         self._default("vector_bytes", lambda: 64 if wide else 32 if vectors else 16)
         self._default("registers", lambda: 32 if wide or not _is_x86() else 16)
         self._default("cores", config.cores)
         for level, typical in ((1, 32 << 10), (2, 512 << 10), (3, 8 << 20)):
             self._default(f"l{level}", functools.partial(_cache_bytes, level, typical))
+        for fact in ("vector_bytes", "registers", "cores", "l1", "l2", "l3"):
+            value = getattr(self, fact)
+            if type(value) is not int or value < 1:
+                raise BuildError(f"{fact} must be an int of at least 1, got {value!r}")
+        if self.vector_bytes < 8 or self.vector_bytes & (self.vector_bytes - 1):
+            raise BuildError(f"vector_bytes must be a power of two of at least 8, got {self.vector_bytes}")
 
     def _default(self, fact: str, value: Callable[[], object]) -> None:
         if not getattr(self, fact):
@@ -58,14 +67,7 @@ class Target:
     def has(self, feature: str) -> bool:
         """Whether the CPU has an instruction set, by LLVM's name: `target.has("f16c")`."""
         stated = {f[1:]: f[0] == "+" for f in self.features.split(",") if f}
-        return stated[feature] if feature in stated else feature in _LEVELS.get(self.cpu, ())
-
-
-# Instruction sets of the generic x86-64 levels, for targets named by cpu alone.
-_V2 = ("sse4.1", "ssse3")
-_V3 = (*_V2, "avx", "avx2", "fma", "f16c")
-_V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
-_LEVELS = {"x86-64-v2": _V2, "x86-64-v3": _V3, "haswell": _V3, "znver3": _V3, "x86-64-v4": _V4, "znver4": _V4}
+        return stated[feature] if feature in stated else feature in X86.get(self.cpu, ())
 
 
 def of(target: Target | str) -> Target:

@@ -109,6 +109,8 @@ class Foreign:
         return self.array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
+        if not self.device:
+            raise ValueError("there is no memory")
         return self.device, 0
 
     def __array_namespace__(self) -> "type[Foreign]":
@@ -196,7 +198,7 @@ REFUSED = {
     "out twice": (lambda f: f(ints(1), ints(1), ints(1), out=ints(1)), "argument C was given twice"),
     "outs": (lambda f: f(ints(1), ints(1), out=(ints(1), ints(1))), "out: expected 1 output, got 2"),
     "dtype": (lambda f: f(ints(1), np.ones(1)), r"argument B: expected int8\[n\], got float64\[1\] \(convert it"),
-    "endian": (lambda f: f(ints(1), np.ones(1, ">i2")), r"argument B: expected int8\[n\]"),
+    "endian": (lambda f: f(ints(1), np.ones(1, ">i2")), r"expected int8\[n\], got int16\[1\] in the other byte order"),
     "rank": (lambda f: f(ints(1), np.ones((1, 1), np.int8)), r"expected int8\[n\], got int8\[1, 1\]"),
     "shape": (lambda f: f(ints(1, 2), ints(1)), r"argument B: expected int8\[n\] with n = 2, got int8\[1\]"),
     "out shape": (lambda f: f(ints(1), ints(1), out=ints(1, 2)), r"argument C: expected int8\[n\] with n = 1, got"),
@@ -207,6 +209,7 @@ REFUSED = {
     "scalar": (lambda f: f(1, ints(1)), "got a int, which is neither a NumPy array nor offers DLPack"),
     "masked": (lambda f: f(np.ma.masked_array(ints(1)), ints(1)), "got a masked array"),
     "device": (lambda f: f(Foreign(ints(1), device=2), ints(1)), "in the memory of another device"),
+    "no device": (lambda f: f(Foreign(ints(1), device=0), ints(1)), "got a Foreign that does not give its memory"),
     "complex": (lambda f: f(Foreign(np.ones(1, np.complex64)), ints(1)), "elements of a type that NumPy has not"),
 }
 
@@ -291,6 +294,8 @@ def test_time() -> None:
     assert len(timing.runs) == 3 and timing.minimum == min(timing.runs) > 0
     assert timing.minimum <= timing.median <= max(timing.runs) and timing.spread >= 0
     assert adder().time(a, a, repeat=1, min_seconds=0.0).spread == 0
+    with pytest.raises(ArgumentError, match="repeat must be at least 1, got 0"):
+        adder().time(a, a, repeat=0)
 
 
 def test_source_and_asm() -> None:

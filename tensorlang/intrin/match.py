@@ -1,0 +1,240 @@
+"""Does a statement do what an intrinsic does, and with which regions?
+
+Statements are compared node by node, up to the names of variables, the order of operands that commute, and where in
+its buffer a region begins. Regions are compared as positions in memory: in each access, the position minus what the
+semantics say about it must be one and the same offset, free of the variables of the intrinsic's own loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorlang.arith.affine import linear
+from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.simplify import simplify
+from tensorlang.intrin.intrin import Intrinsic
+from tensorlang.ir.nodes import (
+    ONE,
+    SERIAL,
+    UNROLL,
+    ZERO,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    LetStmt,
+    Load,
+    Node,
+    Op,
+    Seq,
+    Stmt,
+    Store,
+    Var,
+    const,
+)
+from tensorlang.ir.walk import free_vars, substitute
+
+_COMMUTE = ("add", "mul", "min", "max", "and", "or", "eq", "ne", "fma")  # in their first two operands
+Access = Load | Store
+
+
+class Mismatch(Exception):
+    """reason: not_the_semantics, strides, aliased or scope. node: where in the program."""
+
+    def __init__(self, reason: str, message: str, node: Node):
+        super().__init__(message)
+        self.reason, self.message, self.node = reason, message, node
+
+
+@dataclass(frozen=True)
+class Match:
+    """For each parameter of the intrinsic a load of the region's first element; then its open strides, in elements."""
+
+    origins: tuple[Load, ...]
+    strides: tuple[Expr, ...]
+
+    @property
+    def args(self) -> tuple[Expr, ...]:
+        return (*self.origins, *self.strides)
+
+
+def match(intrinsic: Intrinsic, stmt: Stmt) -> Match:
+    """How `stmt` is the intrinsic. Raises Mismatch."""
+    matcher = _Matcher(intrinsic)
+    matcher.stmt(intrinsic.semantics.body, stmt)
+    origins: list[Load] = []
+    opened: list[Expr] = []
+    for param in intrinsic.semantics.params:
+        actual = matcher.buffers.get(param)
+        if actual is None:
+            raise Mismatch("not_the_semantics", f"{intrinsic.name} does not use its parameter {param.name}", stmt)
+        others = [p.name for p, b in matcher.buffers.items() if b is actual and p is not param]
+        if param in intrinsic.semantics.outputs and others:
+            raise Mismatch("aliased", f"{actual.name} would be both {param.name} and {others[0]}", stmt)
+        wanted = intrinsic.scopes.get(param.name, actual.scope)
+        if actual.scope != wanted:
+            message = f"{param.name} must be in memory {wanted}, {actual.name} is in {actual.scope}"
+            raise Mismatch("scope", message, stmt)
+        pairs = [(a, b) for a, b in matcher.accesses if a.buffer is param]
+        region = _Region(param, intrinsic, pairs, matcher.vars, matcher.ctx)
+        origins.append(region.origin())
+        opened += region.opened
+    return Match(tuple(origins), tuple(opened))
+
+
+class _Matcher:
+    """Pairs variables, buffers and accesses of the semantics with those of the program."""
+
+    def __init__(self, intrinsic: Intrinsic) -> None:
+        self.intrinsic = intrinsic
+        self.misplaced: Mismatch | None = None  # an access that fails for its place in memory only
+        self.vars: dict[Var, Var] = {}
+        self.buffers: dict[Buffer, Buffer] = {}
+        self.accesses: list[tuple[Access, Access]] = []
+        self.ctx = EMPTY  # with the loops of the program
+
+    def fail(self, a: Node, b: Node) -> Mismatch:
+        shown = [repr(n).splitlines()[0] for n in (b, a)]
+        return Mismatch("not_the_semantics", f"{shown[0]} is not {shown[1]}", b)
+
+    def stmt(self, a: Stmt, b: Stmt) -> None:
+        if type(a) is not type(b):
+            raise self.fail(a, b)
+        if isinstance(a, Seq) and isinstance(b, Seq) and len(a.stmts) == len(b.stmts):
+            for x, y in zip(a.stmts, b.stmts, strict=True):
+                self.stmt(x, y)
+        elif isinstance(a, For) and isinstance(b, For) and b.kind in (SERIAL, UNROLL):
+            if simplify(a.extent) is not simplify(b.extent):
+                raise self.fail(a, b)
+            self.vars[a.var] = b.var
+            self.ctx = self.ctx.bind(b.var, b.extent)
+            self.stmt(a.body, b.body)
+        elif isinstance(a, LetStmt) and isinstance(b, LetStmt):
+            self.need(a.value, b.value)
+            self.vars[a.var] = b.var
+            self.stmt(a.body, b.body)
+        elif isinstance(a, If) and isinstance(b, If) and (a.orelse is None) == (b.orelse is None):
+            self.need(a.cond, b.cond)
+            self.stmt(a.then, b.then)
+            if a.orelse is not None and b.orelse is not None:
+                self.stmt(a.orelse, b.orelse)
+        elif isinstance(a, Store) and isinstance(b, Store) and a.mask is b.mask is None:
+            if not self.access(a, b):
+                raise self.misplaced or self.fail(a, b)
+            self.need(a.value, b.value)
+        else:
+            raise self.fail(a, b)
+
+    def need(self, a: Expr, b: Expr) -> None:
+        if not self.expr(a, b):
+            raise self.misplaced or self.fail(a, b)
+
+    def expr(self, a: Expr, b: Expr) -> bool:
+        if a.dtype != b.dtype or a.lanes != b.lanes:
+            return False
+        if isinstance(a, Load):
+            return isinstance(b, Load) and a.mask is b.mask is None and self.access(a, b)
+        if a.dtype == "index":
+            return simplify(substitute(a, self.vars) - b, self.ctx) is ZERO
+        if isinstance(a, Op) and isinstance(b, Op) and a.op == b.op and len(a.args) == len(b.args):
+            saved = dict(self.buffers), len(self.accesses)
+            if self.each(a.args, b.args):
+                return True
+            self.buffers, count = saved
+            del self.accesses[count:]
+            return a.op in _COMMUTE and self.each(a.args, (b.args[1], b.args[0], *b.args[2:]))
+        return a is b if isinstance(a, Const) else isinstance(a, Var) and self.vars.get(a) is b
+
+    def each(self, a: Sequence[Expr], b: Sequence[Expr]) -> bool:
+        return all(self.expr(x, y) for x, y in zip(a, b, strict=True))
+
+    def access(self, a: Access, b: Access) -> bool:
+        """Both are accesses to the same place of the same region, as far as the strides are given."""
+        if a.buffer.dtype != b.buffer.dtype or self.buffers.get(a.buffer, b.buffer) is not b.buffer:
+            return False
+        if None not in self.intrinsic.strides.get(a.buffer.name, ()):
+            try:
+                _Region(a.buffer, self.intrinsic, [(a, b)], self.vars, self.ctx)
+            except Mismatch as error:
+                self.misplaced = error
+                return False
+        self.buffers[a.buffer] = b.buffer
+        self.accesses.append((a, b))
+        return True
+
+
+class _Region:
+    """Where in its buffer the region of one parameter begins, and its strides."""
+
+    def __init__(
+        self,
+        param: Buffer,
+        intrinsic: Intrinsic,
+        pairs: Sequence[tuple[Access, Access]],
+        variables: dict[Var, Var],
+        ctx: Context,
+    ):
+        self.param, self.variables, self.ctx = param, variables, ctx
+        self.bound = frozenset(variables.values())
+        self.steps: list[Expr | None] = list(_row_major(param.shape))
+        if param.name in intrinsic.strides:
+            self.steps = [None if step is None else const(step) for step in intrinsic.strides[param.name]]
+        self.opened: list[Expr] = []
+        for dim, step in enumerate(self.steps):
+            if step is None:
+                self.steps[dim] = self.found(dim, pairs)
+                self.opened.append(self.steps[dim])  # type: ignore[arg-type]
+        offsets = [self.offset(a, b) for a, b in pairs]
+        for (_, b), offset in zip(pairs, offsets, strict=True):
+            if free_vars(offset) & self.bound or simplify(offset - offsets[0], ctx) is not ZERO:
+                raise self.fail(b)
+        self.pairs = pairs
+
+    def fail(self, node: Node) -> Mismatch:
+        shown = ", ".join(repr(step) if step is not None else "any" for step in self.steps)
+        message = f"the elements of {self.param.name} must lie ({shown}) apart in memory, those of {node!r} do not"
+        return Mismatch("strides", message, node)
+
+    def found(self, dim: int, pairs: Sequence[tuple[Access, Access]]) -> Expr:
+        """The stride of a dimension that is indexed by a variable of its own in some access."""
+        for a, b in pairs:
+            var = a.indices[dim]
+            if isinstance(var, Var) and not any(var in free_vars(i) for n, i in enumerate(a.indices) if n != dim):
+                form = linear(simplify(_position(b), self.ctx), self.bound)
+                if form is None:
+                    raise self.fail(b)
+                return simplify(form[0].get(self.variables[var], ZERO))
+        raise self.fail(pairs[0][1])
+
+    def offset(self, a: Access, b: Access) -> Expr:
+        inside: Expr = ZERO
+        for index, step in zip(a.indices, self.steps, strict=True):
+            inside = inside + substitute(index, self.variables) * step  # type: ignore[operator]
+        return simplify(_position(b) - inside, self.ctx)
+
+    def origin(self) -> Load:
+        """The access to the first element, in the first iteration."""
+        start = dict.fromkeys(self.variables, ZERO)
+        for a, b in self.pairs:
+            if all(simplify(substitute(i, start)) is ZERO for i in a.indices):
+                zero = dict.fromkeys(self.bound, ZERO)
+                return Load(b.buffer, tuple(simplify(substitute(i, zero)) for i in b.indices))
+        raise self.fail(self.pairs[0][1])
+
+
+def _row_major(shape: Sequence[Expr]) -> list[Expr]:
+    steps: list[Expr] = []
+    step: Expr = ONE
+    for extent in reversed(shape):
+        steps.insert(0, step)
+        step = simplify(step * extent)
+    return steps
+
+
+def _position(access: Access) -> Expr:
+    total: Expr = ZERO
+    for index, step in zip(access.indices, _row_major(access.buffer.shape), strict=True):
+        total = total + index * step
+    return total

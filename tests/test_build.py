@@ -1,0 +1,40 @@
+"""From programs to kernels and interpreters: what does not fit is refused in one line."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+
+
+def sums() -> tl.Schedule:
+    n = tl.var("n")
+    a = tl.placeholder((n, 5), "float32", name="A")
+    k = tl.reduce_axis(5, name="k")
+    return tl.Schedule(tl.compute((n,), lambda i: tl.sum(a[i, k], axis=k), name="C"))
+
+
+def test_open_knobs_are_refused_everywhere() -> None:
+    s = sums()
+    s.split("C.i", [None, tl.knob("t", [2, 4])])
+    for function in (tl.build, tl.lower, lambda p: tl.interpret(p, np.zeros((3, 5), np.float32))):
+        with pytest.raises(tl.BuildError, match="C still has open knobs: t"):
+            function(s)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "C takes 1 inputs, got 0"),
+        ((np.zeros((3, 4), np.float32),), "A must have 5 elements on axis 1, got 4"),
+        ((np.zeros((3, 5)),), "A must be float32, got float64"),
+        ((np.zeros(3, np.float32),), "A must have 2 dimensions, got 1"),
+        ((1.0,), "A must have 2 dimensions, got 0"),
+    ],
+)
+def test_interpret_refuses_what_does_not_fit(arguments: tuple[object, ...], text: str) -> None:
+    with pytest.raises(tl.ArgumentError, match=re.escape(text)):
+        tl.interpret(sums(), *arguments)
