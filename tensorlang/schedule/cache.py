@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.footprint import bind_all, read_box
@@ -45,6 +46,19 @@ def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) 
     if source not in flow.loaded(node):
         read = ", ".join(b.name for b in flow.loaded(node)) or "no buffer"
         s.refuse("not_read", f"{node.name} does not read {source.name}", at=[node], hint=read)
+    target = Buffer(s.fresh(f"{source.name}.{scope}", "buffer"), source.shape, source.dtype, scope)
+    fresh = node.replace(body=substitute(node.body, {}, {source: target}))
+    indices = [load.indices for load in flow.loads(node, source)]
+    copy = _copy(s, source, target, target.name, _axis_names(node, indices[0]))
+    copy_before(s, node, source, target, fresh, copy)
+    return BlockRef(s, copy.name)
+
+
+def copy_before(s: Schedule, node: Block, source: Buffer, target: Buffer, fresh: Block, copy: Block) -> None:
+    """Put `fresh`, which reads `target`, in place of `node`, which reads `source`, and `copy` before it.
+
+    copy: a block without loops that makes `target` of `source`. Reason: producer_not_before.
+    """
     root = s.func.body
     made = flow.writers(root, source)
     late = [w for w in made if not flow.precedes(root, w, node)]
@@ -53,10 +67,6 @@ def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) 
     shared = [flow.common(root, [w, node]) for w in made]
     innermost = max(shared, key=lambda stmt: len(flow.path(root, stmt)), default=None)
     anchor = _outermost(root, node) if innermost is None else flow.child_towards(root, innermost, node)
-    target = Buffer(s.fresh(f"{source.name}.{scope}", "buffer"), source.shape, source.dtype, scope)
-    fresh = node.replace(body=substitute(node.body, {}, {source: target}))
-    indices = [load.indices for load in flow.loads(node, source)]
-    copy = _copy(s, source, target, target.name, _axis_names(node, indices[0]))
     body = flow.splice(root, node, fresh)
     anchor = fresh if anchor is node else _same_place(body, root, anchor)
     outer = flow.loops_above(body, anchor)
@@ -65,7 +75,6 @@ def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) 
     ranges = needed_ranges(copy, {target: box} if box and outer else {}, bind_all(ctx, outer))
     body = flow.splice(body, anchor, regenerate(s, copy, ranges, outer, ctx), anchor)
     s.replace(root, flow.place_alloc(body, target))
-    return BlockRef(s, copy.name)
 
 
 @primitive
@@ -91,8 +100,25 @@ def cache_write(s: Schedule, block: BlockLike, scope: str, tensor: Buffer | str 
     node = s.block_node(block)
     _is_memory(s, scope)
     target = _written(s, node, tensor)
+    local = Buffer(s.fresh(f"{target.name}.{scope}", "buffer"), target.shape, target.dtype, scope)
+    fresh: dict[Block, Block] = {}
+    for writer in flow.writers(s.func.body, target):
+        init = None if writer.init is None else substitute(writer.init, {}, {target: local})
+        fresh[writer] = writer.replace(init=init, body=substitute(writer.body, {}, {target: local}))
+    store = next(flow.stores(node, target))
+    copy = _copy(s, local, target, f"{target.name}.write", _axis_names(node, store.indices))
+    copy_after(s, target, local, fresh, copy)
+    return BlockRef(s, copy.name)
+
+
+def copy_after(s: Schedule, target: Buffer, local: Buffer, fresh: Mapping[Block, Block], copy: Block) -> None:
+    """Put the values of `fresh`, which write `local`, in place of its keys, all blocks that write `target`, and `copy`
+    after them.
+
+    copy: a block without loops that makes `target` of `local`. Reason: consumer_inside.
+    """
     root = s.func.body
-    made = flow.writers(root, target)
+    made = list(fresh)
     anchor = _outermost(root, made[-1])
     inside = set(flow.blocks(anchor))
     early = [r for r in flow.readers(root, target) if r in inside or flow.precedes(root, r, anchor)]
@@ -100,24 +126,18 @@ def cache_write(s: Schedule, block: BlockLike, scope: str, tensor: Buffer | str 
         s.refuse(
             "consumer_inside",
             f"{target.name} is read before it is written in full",
-            at=[*early, node],
+            at=[*early, *made],
             hint="cache_write first, then the step that moved its consumer",
         )
-    local = Buffer(s.fresh(f"{target.name}.{scope}", "buffer"), target.shape, target.dtype, scope)
     body = root
-    for writer in made:
-        init = None if writer.init is None else substitute(writer.init, {}, {target: local})
-        fresh = writer.replace(init=init, body=substitute(writer.body, {}, {target: local}))
-        body = flow.splice(body, writer, fresh)
-    store = next(flow.stores(node, target))
-    copy = _copy(s, local, target, f"{target.name}.write", _axis_names(node, store.indices))
+    for writer, replacement in fresh.items():
+        body = flow.splice(body, writer, replacement)
     anchor = _same_place(body, root, anchor)
     ctx = s.context(s.func.body)
     body = flow.splice(body, anchor, anchor, regenerate(s, copy, needed_ranges(copy, {}, ctx), (), ctx))
     if flow.is_private(root, target):
         body = flow.place_alloc(body, target)
     s.replace(root, flow.place_alloc(body, local))
-    return BlockRef(s, copy.name)
 
 
 # ------------------------------------------------------------------------------------------------ requirements

@@ -33,7 +33,6 @@ from tensorlang.ir.walk import find, map_children, replace_node, substitute
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockRef
 from tensorlang.schedule.index_map import IndexMap
-from tensorlang.schedule.loops import nest
 from tensorlang.schedule.move import is_remakeable, regenerate
 from tensorlang.schedule.primitive import primitive
 from tensorlang.schedule.tiles import needed_ranges
@@ -62,7 +61,7 @@ def transform_layout(
       2. the map takes one index for each dimension, and gives at least one
       3. no two elements get the same place, and no new index is negative
       4. neither storage_align nor rolling_buffer has spoken of its axes
-      5. `pad_value` fits the dtype; inside loops, padding needs a writer that can run over the new dimensions
+      5. `pad_value` fits the dtype
 
     rewrite, for (j) -> (j // 4, j % 4):
       alloc P: f32[10]                       alloc P: f32[3, 4]
@@ -182,14 +181,11 @@ def _padded(s: Schedule, body: Stmt, old: Buffer, new: Buffer, layout: IndexMap,
         ranges = needed_ranges(fresh, {new: box} if box else {}, bind_all(ctx, outer))
         return replace_node(body, whole, regenerate(s, fresh, ranges, outer, ctx))
     alloc = next(find(body, Alloc, lambda a: a.buffer is new))
-    if flow.loops_above(body, alloc):
-        s.refuse(
-            "pad_inside_loop",
-            f"{writer.name} cannot run over the new dimensions of {new.name}, and is inside loops",
-            at=[writer],
-            hint="transform_layout before compute_at, or no pad_value",
-        )
-    return replace_node(body, alloc, alloc.replace(body=seq(_fill(s, new, pad), alloc.body)))
+    outer = flow.loops_above(body, alloc)
+    box = read_box(alloc.body, new, outer, ctx) if outer else None
+    fill = _fill(s, new, pad)
+    ranges = needed_ranges(fill, {new: box} if box else {}, bind_all(ctx, outer))
+    return replace_node(body, alloc, alloc.replace(body=seq(regenerate(s, fill, ranges, outer, ctx), alloc.body)))
 
 
 def _over_new_dimensions(writer: Block, old: Buffer, new: Buffer, layout: IndexMap, pad: Expr) -> Block | None:
@@ -266,11 +262,9 @@ def _names(layout: IndexMap) -> list[str]:
     return names
 
 
-def _fill(s: Schedule, buffer: Buffer, value: Expr) -> Stmt:
-    """Loops around a block that stores `value` everywhere in `buffer`."""
+def _fill(s: Schedule, buffer: Buffer, value: Expr) -> Block:
+    """A block, as yet without loops, that stores `value` everywhere in `buffer`."""
     name = s.fresh(f"{buffer.name}.pad", "block")
-    axes = [f"ax{n}" for n in range(len(buffer.shape))]
-    loops = [Var(s.fresh(f"{name}.{axis}")) for axis in axes]
-    iters = tuple(Iter(Var(axis), dim) for axis, dim in zip(axes, buffer.shape, strict=True))
-    store = Store(buffer, tuple(it.var for it in iters), value)
-    return nest(loops, buffer.shape, Block(name, iters, tuple(loops), TRUE, None, None, store))
+    iters = tuple(Iter(Var(f"ax{n}"), dim) for n, dim in enumerate(buffer.shape))
+    point = tuple(it.var for it in iters)
+    return Block(name, iters, point, TRUE, None, None, Store(buffer, point, value))

@@ -31,6 +31,7 @@ from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
 from tensorlang.schedule.tiles import Range, needed_ranges, produced_ranges
+from tensorlang.schedule.views import unlaid
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -155,7 +156,10 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     outer = (*flow.loops_above(rest, place), place)
     _is_scalar(s, outer, hint)
     ctx = s.context(s.func.body)
-    ranges = produced_ranges(s, node, rest, place, outer, ctx, hint)
+    seen: list[Stmt] = [rest, node]
+    for buffer in flow.loaded(node):
+        seen = unlaid(seen, buffer)
+    ranges = produced_ranges(s, *_as_seen(seen, target), ctx, hint)
     fresh = regenerate(s, node, ranges, outer, ctx)
     body = _allocated(s, node, flow.splice(rest, anchor, anchor, fresh))
     for buffer in flow.stored(node):
@@ -305,6 +309,13 @@ def _allocated(s: Schedule, node: Block, body: Stmt) -> Stmt:
         if flow.is_private(s.func.body, buffer):
             body = flow.place_alloc(body, buffer, s.func.body)
     return body
+
+
+def _as_seen(seen: list[Stmt], target: For) -> tuple[Block, Stmt, For, tuple[For, ...]]:
+    """A block, the program without it, the loop `target` there, and all loops from outside up to that one."""
+    rest, node = seen
+    place = next(find(rest, For, lambda n: n.var is target.var))
+    return node, rest, place, (*flow.loops_above(rest, place), place)  # type: ignore[return-value]
 
 
 def _find_loop(root: Stmt, loop: For) -> For | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from tensorlang.errors import ScheduleError
+from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir.nodes import Buffer, Expr, Size
 from tensorlang.ir.walk import free_vars, sizes, substitute
 from tensorlang.schedule.handles import BlockRef, Loop
@@ -100,7 +101,7 @@ def plain(s: Schedule, value: Any) -> Any:
         return {str(k): plain(s, v) for k, v in value.items()}
     if isinstance(value, Expr):
         return _over_own_sizes(s, value)
-    if value is None or isinstance(value, bool | int | float | str | IndexMap):
+    if value is None or isinstance(value, bool | int | float | str | IndexMap | Intrinsic):
         return value
     if callable(value):
         return IndexMap.of(value)

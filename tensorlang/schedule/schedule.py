@@ -16,6 +16,7 @@ from tensorlang.arith.prove import prove
 from tensorlang.arith.simplify import negation
 from tensorlang.create_func import create_func
 from tensorlang.errors import ScheduleError
+from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, Var, seq
 from tensorlang.ir.ops import all_of
 from tensorlang.ir.printer import text
@@ -23,6 +24,7 @@ from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import children, free_vars, replace_node
 from tensorlang.schedule import cache as _cache
 from tensorlang.schedule import dependence
+from tensorlang.schedule import einsum as _einsum
 from tensorlang.schedule import inline as _inline
 from tensorlang.schedule import kinds as _kinds
 from tensorlang.schedule import layout as _layout
@@ -31,9 +33,11 @@ from tensorlang.schedule import move as _move
 from tensorlang.schedule import padding as _padding
 from tensorlang.schedule import partition as _partition
 from tensorlang.schedule import reduction as _reduction
+from tensorlang.schedule import reindex as _reindex
 from tensorlang.schedule import rfactor as _rfactor
 from tensorlang.schedule import rolling as _rolling
 from tensorlang.schedule import storage as _storage
+from tensorlang.schedule import tensorize as _tensorize
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
@@ -45,7 +49,8 @@ class Schedule:
     """The schedule of a computation.
 
     `computed` is a Tensor, a list of output Tensors, or a loop-level Func; `args` are the parameters in call order
-    (default: placeholders by first use, then outputs); `target` makes primitives check its limits.
+    (default: placeholders by first use, then outputs); `target` makes primitives check its limits; `intrinsics` are
+    those that tensorize finds by name, beside the ones of tensorlang.intrin.cpu.
 
     func: the program so far. trace: the steps so far. constraints: conditions over knobs that must hold.
 
@@ -54,11 +59,18 @@ class Schedule:
     >>> s.parallel(i0)
     """
 
-    def __init__(self, computed: Any, args: Sequence[Any] | None = None, target: Any = None):
+    def __init__(
+        self,
+        computed: Any,
+        args: Sequence[Any] | None = None,
+        target: Any = None,
+        intrinsics: Sequence[Intrinsic] = (),
+    ):
         func = computed if isinstance(computed, Func) else create_func(computed, args)
         verify(func, "loop")
         self.func: Func = func
         self.target = target
+        self.intrinsics = tuple(intrinsics)
         self.trace = Trace(())
         self.constraints: tuple[Expr, ...] = ()
         self._index: _Index = _Index(func)
@@ -92,11 +104,15 @@ class Schedule:
     compute_inline = _inline.compute_inline
     reverse_compute_inline = _inline.reverse_compute_inline
     transform_layout = _layout.transform_layout
+    reindex = _reindex.reindex
     set_scope = _storage.set_scope
     storage_align = _storage.storage_align
     store_at = _storage.store_at
     decompose_padding = _padding.decompose_padding
+    pad_einsum = _einsum.pad_einsum
     rolling_buffer = _rolling.rolling_buffer
+    blockize = _tensorize.blockize
+    tensorize = _tensorize.tensorize
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:

@@ -35,6 +35,7 @@ def needed_ranges(node: Block, boxes: Mapping[Buffer, Region], ctx: Context) -> 
     """
     found: dict[Var, Range] = {}
     spatial = {it.var for it in node.iters if it.kind == SPATIAL}
+    inside = {loop.var for loop in find(node.body, For)}
     for store in find(node.body, Store):
         if store.buffer not in boxes:
             continue
@@ -42,7 +43,7 @@ def needed_ranges(node: Block, boxes: Mapping[Buffer, Region], ctx: Context) -> 
         own: dict[Var, Range] = {}
         for index, low, extent in zip(store.indices, box.mins, box.extents, strict=True):
             solved = _solve(index, Range(low, extent), spatial)
-            if solved is not None:
+            if solved is not None and not free_vars(solved[1].low) & inside:
                 own.setdefault(*solved)
         for var, part in own.items():
             found[var] = _hull(found[var], part, ctx) if var in found else part
@@ -293,7 +294,8 @@ def _reads_plainly(s: Schedule, node: Block, load: Load, dim: int, producer: Blo
     """The iterator that indexes `load` in `dim`, and what is added. Reasons: not_elementwise, reduction_split."""
     kinds = {it.var: it.kind for it in node.iters}
     plain = shifted(load.indices[dim], set(kinds))
-    if plain is None:
+    inside = {loop.var for loop in find(node.body, For)}
+    if plain is None or free_vars(plain[1]) & inside:
         s.refuse(
             "not_elementwise",
             f"{node.name} reads {load!r}: one iteration of the loop produces only a part of dimension {dim}, which one "

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.errors import ScheduleError
+from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir.nodes import Expr, Knob, Size, Var, const
 from tensorlang.ir.serial import expr_from_json, expr_to_json
 from tensorlang.ir.walk import free_vars, substitute
@@ -73,14 +74,16 @@ class Trace:
             raise ScheduleError("bad_trace", f"this is not a trace: {error!r}") from error
         return cls(tuple(steps))
 
-    def apply(self, computed: Any, args: Any = None, target: Any = None) -> Schedule:
+    def apply(
+        self, computed: Any, args: Any = None, target: Any = None, intrinsics: Sequence[Intrinsic] = ()
+    ) -> Schedule:
         """A new Schedule of `computed` (see Schedule) with all steps done, every name as recorded.
 
         Raises ScheduleError for the first step that is not legal there; its message gives the number of the step.
         """
         from tensorlang.schedule.schedule import Schedule  # a Schedule has a trace: the modules need each other
 
-        return Schedule(computed, args, target).apply(self)
+        return Schedule(computed, args, target, intrinsics).apply(self)
 
     @property
     def knobs(self) -> dict[str, Knob]:
@@ -166,7 +169,7 @@ def _python(value: Any) -> str:
         return f"[{', '.join(map(_python, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k!r}: {_python(v)}" for k, v in value.items()) + "}"
-    return repr(value)
+    return repr(value.name if isinstance(value, Intrinsic) else value)
 
 
 def _identifier(name: str) -> str:
@@ -177,6 +180,8 @@ def _identifier(name: str) -> str:
 
 def _encode(value: Any) -> Any:
     """An argument as JSON."""
+    if isinstance(value, Intrinsic):
+        return value.name
     if isinstance(value, Expr):
         return {"expr": expr_to_json(value)}
     if isinstance(value, IndexMap):

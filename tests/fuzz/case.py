@@ -10,7 +10,7 @@ import tensorlang as tl
 from tests.fuzz.check import Failure, attempt, check, guard
 from tests.fuzz.drawers import draw_step
 from tests.fuzz.random_te import Expression, random_expression
-from tests.fuzz.refusals import verdict
+from tests.fuzz.refusals import NO_CLAIM, verdict
 
 SCRIPT = """import tensorlang as tl
 from tests.fuzz.check import check
@@ -73,10 +73,11 @@ class Tried:
         return self.step.split("(")[0]
 
 
-def draw_case(seed: int, length: int = 12, sampled: float = 0.1) -> tuple[Case, list[Tried]]:
+def draw_case(seed: int, length: int = 12, sampled: float = 0.25) -> tuple[Case, list[Tried]]:
     """The case of that seed, which is drawn step by step, as each depends on what those before have made.
 
-    Of the refused steps, a share `sampled` is tried unchecked. Raises CaseFailure if one of the steps fails.
+    Of the steps that are refused as harmful, a share `sampled` is tried unchecked.
+    Raises CaseFailure if one of the steps fails.
     """
     rng = random.Random(f"steps {seed}")
     expression = random_expression(seed)
@@ -93,7 +94,8 @@ def draw_case(seed: int, length: int = 12, sampled: float = 0.1) -> tuple[Case, 
         if refusal is None:
             tried.append(Tried(step))
             continue
-        unchecked = verdict(s, step, names, outputs, sizes) if rng.random() < sampled else ""
+        judged = refusal.reason not in NO_CLAIM and rng.random() < sampled
+        unchecked = verdict(s, step, names, outputs, sizes) if judged else ""
         tried.append(Tried(step, refusal.reason, refusal.hint, unchecked))
     return Case(expression, tuple(t.step for t in tried), seed), tried
 

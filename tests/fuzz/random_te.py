@@ -19,9 +19,10 @@ REDUCERS = {
     "argmax": """argmax = tl.reducer(
     lambda x, y: (tl.select(x[1] >= y[1], x[0], y[0]), tl.select(x[1] >= y[1], x[1], y[1])),
     lambda position, value: (-1, tl.min_value(value)),
+    commutative=False,  # equal values: the first one wins
     name="argmax",
 )""",
-    # commutative, but for equal values: the lowest position wins whatever the order
+    # of equal values, the one at the lowest position wins, whatever the order
     "first_argmax": """def first(x, y):
     left = (x[1] > y[1]) | ((x[1] == y[1]) & (x[0] < y[0]))
     return tl.select(left, x[0], y[0]), tl.select(left, x[1], y[1])

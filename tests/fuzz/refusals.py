@@ -13,6 +13,14 @@ from tensorlang.te_eval import evaluate
 from tests.fuzz.check import equal, guarded, random_inputs, run_backwards
 
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
+# Refusals that claim no harm to numbers: the arguments mean nothing, nothing would be done, or what an earlier step
+# said about a loop or a buffer would be lost. Whether they are called for is no matter of numbers.
+MEANINGLESS = {"bad_annotation", "bad_argument", "bad_axis", "bad_factor", "bad_factor_axis", "bad_point", "bad_scope"}
+MEANINGLESS |= {"factor_not_positive", "factor_count", "several_inferred", "unknown_tail", "too_few_loops"}
+MEANINGLESS |= {"duplicate_loop", "unknown_loop", "unknown_block", "unknown_buffer", "index_map", "unknown_size"}
+IDLE = {"nothing_after", "condition_decided", "not_padded", "no_init", "no_consumer", "no_producer", "not_read"}
+LOST = {"loop_kind", "loop_annotated", "nested_kind", "vector_loop", "parameter_storage", "extent_not_fixed"}
+NO_CLAIM = MEANINGLESS | IDLE | LOST
 
 
 class Unchecked(tl.Schedule):

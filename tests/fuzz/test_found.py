@@ -20,6 +20,32 @@ FOUND = {
         ('compute_at("C", "D.i")',),
         seed=0,
     ),
+    "a loop that is known not to run touches nothing": Case(
+        Expression(
+            [
+                'A = tl.placeholder((1,), "uint8", name="A")',
+                'C = tl.compute((1, 2), lambda i, j: A[0], name="C")',
+            ],
+            ["C"],
+        ),
+        ('split("C.j", [1, 3, None])', 'unroll("C.j.1")'),
+        seed=0,
+    ),
+    "a copy for a loop that runs nothing has no extent below 0": Case(
+        Expression(
+            [
+                'A = tl.placeholder((1, 1, 1), "float64", name="A")',
+                'C = tl.compute((1, 1), lambda i, j: A[i, tl.cast(1, "int32"), j * 2], name="C")',
+            ],
+            ["C"],
+        ),
+        (
+            'split("C.j", [1, None, 1], tail="cut")',
+            'cache_read("C.tail", "A", "global")',
+            'compute_at("A.global", "C.i")',
+        ),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [

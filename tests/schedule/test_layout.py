@@ -165,11 +165,35 @@ def test_elements_keep_apart():
 def test_padding_that_does_not_fit():
     s = Schedule(chain())
     refused(s, "bad_pad_value", lambda: s.transform_layout("P", lambda i, j: (j, i), pad_value="zero"))
+
+
+def test_padding_in_loops():
+    """A reduction inside loops: its tile is filled in each iteration, and the matmul adds to it."""
     s = Schedule(biased_matmul())
+    before = s.func
     s.split("E.j", [None, 5])
     s.compute_at("C", "E.j.0")
-    error = refused(s, "pad_inside_loop", lambda: s.transform_layout("C", lambda i, j: (j // 5, i, j % 5), 0.0))
-    assert "before compute_at" in error.hint
+    s.transform_layout("C", lambda i, j: (j // 5, i, j % 5), 0.0)
+    assert [b.name for b in s.blocks()] == ["C.pad", "C", "E"]
+    check(before, s)
+    assert shapes(s) == {"C": "[1, 1, 5]"}
+
+
+@pytest.mark.parametrize(
+    "layout", [lambda i, j: (j // 4, i, j % 4), lambda i, j: (i // 4, j // 6, j // 2 % 3, i % 4, j % 2)]
+)
+@pytest.mark.parametrize("tile", [(4, 6), (3, 5)])
+def test_a_consumer_follows_a_relaid_producer(layout, tile):
+    """reverse_compute_at sees through x // c and x % c."""
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    back = s.cache_write("C", "local")
+    i0, j0, *_ = s.tile(["C.i", "C.j"], tile)
+    s.transform_layout("C.local", layout)
+    s.reverse_compute_at(back, j0)
+    check(before, s)
+    s.parallel(i0)
+    check(before, s)
 
 
 def test_layout_of_what_several_iterations_share():

@@ -1,0 +1,111 @@
+"""The primitive that gives a block a copy of a buffer in the order of its own iterators: reindex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.prove import proves
+from tensorlang.ir import ops
+from tensorlang.ir.nodes import FALSE, SPATIAL, TRUE, ZERO, Block, Buffer, Expr, Iter, Load, Store, Var
+from tensorlang.ir.walk import find, free_vars, substitute, transform
+from tensorlang.schedule import dataflow as flow
+from tensorlang.schedule.cache import copy_after, copy_before
+from tensorlang.schedule.handles import BlockLike, BlockRef
+from tensorlang.schedule.move import overwrites_nothing
+from tensorlang.schedule.primitive import primitive
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+
+@primitive
+def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
+    """Make `block` access a buffer through a copy that its own iterators index, one dimension each; returns the block
+    that copies.
+
+    The dimensions of `<buffer>.reindex` are the iterators in the subscripts, in the order of the block. What the block
+    reads is copied before it, what it writes after it (by a block `<buffer>.reindex`, too); elements that the
+    subscripts give outside the buffer, which only a guarded access has, are copied as zero.
+
+    requires:
+      1. the block reads or writes the buffer
+      2. it accesses the buffer with one list of subscripts, which load nothing
+      3. of a buffer that it reads: every block that writes it stands before
+      4. of a buffer that it writes: no other block writes it or reads it inside the outermost loop around the block,
+         and the block writes each element at one spatial point
+
+    rewrite:
+      for i in 8: for r in 3:                         for v.i in 8: for v.r in 3:
+        block C(i = i, r: reduce = r):                  block A.reindex(i, r): A.reindex[i, r] = A[i * 2 + r]
+          C[i] = C[i] + A[i * 2 + r]           ->     for i in 8: for r in 3:
+                                                        block C(i = i, r: reduce = r): C[i] = C[i] + A.reindex[i, r]
+    """
+    node, old = s.block_node(block), s.buffer(buffer)
+    writes = old in flow.stored(node)
+    if not writes and old not in flow.loaded(node):
+        used = ", ".join(b.name for b in (*flow.loaded(node), *flow.stored(node)))
+        s.refuse("not_accessed", f"{node.name} neither reads nor writes {old.name}", at=[node], hint=used)
+    indices = _subscripts(s, node, old)
+    if writes:
+        overwrites_nothing(s, node)
+        others = [w for w in flow.writers(s.func.body, old) if w is not node]
+        if others:
+            s.refuse("several_writers", f"{others[0].name} writes {old.name} too", at=[node, *others])
+    used_vars = frozenset[Var]().union(*map(free_vars, indices)) if indices else frozenset()
+    own = [it for it in node.iters if it.var in used_vars or (writes and it.kind == SPATIAL)]
+    name = s.fresh(f"{old.name}.reindex", "buffer")
+    new = Buffer(name, tuple(it.extent for it in own), old.dtype, old.scope)
+    iters = [Iter(Var(it.var.name), it.extent) for it in own]
+    point = tuple(it.var for it in iters)
+    place = tuple(substitute(i, dict(zip((it.var for it in own), point, strict=True))) for i in indices)
+    fresh = _through(node, old, new, tuple(it.var for it in own))
+    store = Store(old, place, Load(new, point)) if writes else Store(new, point, _guarded(s, old, place, iters))
+    copy = Block(s.fresh(name, "block"), tuple(iters), point, TRUE, None, None, store)
+    if writes:
+        copy_after(s, old, new, {node: fresh}, copy)
+    else:
+        copy_before(s, node, old, new, fresh, copy)
+    return BlockRef(s, copy.name)
+
+
+def _subscripts(s: Schedule, node: Block, buffer: Buffer) -> tuple[Expr, ...]:
+    """Those of all accesses. Reason: several_accesses."""
+    loads = [load.indices for load in flow.loads(node.body, buffer)]
+    stores = [n.indices for root in (node.body, node.init) if root is not None for n in flow.stores(root, buffer)]
+    found = list(dict.fromkeys([*stores, *loads]))
+    if len(found) > 1:
+        shown = " and ".join(f"{buffer.name}[{', '.join(map(repr, i))}]" for i in found)
+        s.refuse("several_accesses", f"{node.name} accesses {shown}", at=[node], hint="one access to each buffer")
+    if any(True for i in found[0] for _ in find(i, Load)):
+        s.refuse("several_accesses", f"the subscripts of {buffer.name} in {node.name} are loaded", at=[node])
+    return found[0]
+
+
+def _through(node: Block, old: Buffer, new: Buffer, point: tuple[Var, ...]) -> Block:
+    """`node` with its accesses to `old` going to `new[point]`."""
+
+    def rewrite(n: object) -> object:
+        if isinstance(n, Load) and n.buffer is old:
+            return Load(new, point, n.mask)
+        return n.replace(buffer=new, indices=point) if isinstance(n, Store) and n.buffer is old else n
+
+    init = None if node.init is None else transform(node.init, rewrite)
+    return node.replace(init=init, body=transform(node.body, rewrite))
+
+
+def _guarded(s: Schedule, buffer: Buffer, indices: Sequence[Expr], iters: Sequence[Iter]) -> Expr:
+    """`buffer[indices]`, or zero where that is outside."""
+    ctx: Context = s.context(s.func.body)
+    for it in iters:
+        ctx = ctx.bind(it.var, it.extent)
+    inside = [
+        cond
+        for index, dim in zip(indices, buffer.shape, strict=True)
+        for cond in (index >= ZERO, index < dim)
+        if not proves(cond, ctx)
+    ]
+    value = Load(buffer, tuple(indices))
+    zero = FALSE if buffer.dtype == "bool" else ops.literal(0, buffer.dtype)
+    return ops.make("if_then_else", ops.all_of(inside), value, zero) if inside else value
