@@ -1,4 +1,4 @@
-"""The command `autotune`: tune, best, show.
+"""The command `autotune`: tune, best, show, operators.
 
 Exit codes: 0 done; 1 nothing found (no candidate worked, or the log knows nothing of the task); 2 wrong arguments or
 a user's file that fails; 130 interrupted, with the log complete up to there.
@@ -19,22 +19,24 @@ from typing import Any
 from autotune import progress
 from autotune.database import Database, Record, best, rank
 from autotune.measure.outcome import Limits, WorkerError
-from autotune.task import ScheduleError, UserCodeError, WorkloadError, check_target, parse
+from autotune.task import ScheduleError, UserCodeError, WorkloadError, check_target, families, parse
 from autotune.tuner import Result, tune
 
 DONE, NOTHING, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _WORKLOAD = """\
 WORKLOAD names what to tune:
-  matmul:1024,1024,1024     an operator of tensorlang.topi and its integer arguments
+  matmul:1024,1024,1024     an operator of tensorlang.topi and its integer arguments in their order
+  softmax:64,512,dim=0      the same with options by name; `autotune operators` lists operators and options
   mine.py:blur              a function in a file of yours that returns a tensor (or a list of outputs, or a Func)
-  mine.py:blur:512,512      the same with integer arguments
+  mine.py:blur:512,512      the same with arguments
 """
 _EXAMPLES = """\
 examples:
   autotune tune matmul:1024,1024,1024 --trials 64 --log tuned.jsonl
   autotune best matmul:1024,1024,1024 --log tuned.jsonl --trace
   autotune show tuned.jsonl
+  autotune operators conv
 """
 
 
@@ -88,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 
     one = _command(commands, "show", _show, "list the tasks of a log with their best results and failures")
     one.add_argument("log", type=Path, help="file to read")
+
+    one = _command(commands, "operators", _operators, "list the operators that a workload may name, and their options")
+    one.add_argument("part", nargs="?", default="", metavar="PART", help="only those with PART in their name")
     return parser
 
 
@@ -96,7 +101,7 @@ def _command(commands: Any, name: str, function: Any, summary: str) -> argparse.
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        epilog=None if name == "show" else _WORKLOAD,
+        epilog=_WORKLOAD if name in ("tune", "best") else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -153,6 +158,22 @@ def _show(options: argparse.Namespace) -> int:
         rows.append((records[0].task, str(len(first)), str(failed), time, speed))
     print(progress.table(rows, ("task", "trials", "failed", "best", "GFLOP/s")))
     return DONE if tasks else NOTHING
+
+
+def _operators(options: argparse.Namespace) -> int:
+    chosen = {
+        family: {takes: summary for takes, summary in members.items() if options.part in takes.partition("(")[0]}
+        for family, members in families().items()
+    }
+    chosen = {family: members for family, members in chosen.items() if members}
+    if options.json:
+        print(json.dumps(chosen))
+    else:
+        for family, members in chosen.items():
+            print(f"{family}:")
+            for takes, summary in members.items():
+                print(f"  {takes}\n      {summary}")
+    return DONE if chosen else NOTHING
 
 
 # ------------------------------------------------------------------------------------------------ what is printed

@@ -103,7 +103,7 @@ class EvolutionarySearch:
         pool: list[tuple[float, int, Candidate]] = []
         for index, space in enumerate(spaces):
             parents = np.array([c.values for c, _ in best[:64] if c.space == index], dtype=np.int64)
-            values = self._survivors(space, parents, partial(score, index), rng)
+            values = self.survivors(space, partial(score, index), rng, parents)
             points = score(index, values)
             order = np.lexsort((*values.T[::-1], points))
             fresh = [(float(points[n]), Candidate(index, tuple(values[n].tolist()))) for n in order]
@@ -117,18 +117,19 @@ class EvolutionarySearch:
         rest = (c for c in ranked if c not in set(chosen))
         return chosen + [c for c, _ in zip(rest, range(count - len(chosen)), strict=False)]
 
-    def _survivors(
+    def survivors(
         self,
         space: KnobSpace,
-        parents: np.ndarray,
         score: Callable[[np.ndarray], np.ndarray],
         rng: np.random.Generator,
+        parents: np.ndarray | None = None,
     ) -> np.ndarray:
+        """The fittest knob vectors of one space, best first; parents: known ones to start from too."""
         if size(space) <= self.exhaustive:
             values = everything(space)
             return values[np.argsort(score(values), kind="stable")[: self.population]]
         values = sample(space, self.population, rng)
-        if len(parents):
+        if parents is not None and len(parents):
             values = np.concatenate([values, parents])
         for _ in range(self.generations):
             young = np.concatenate([mutate(space, values, rng), crossover(values, rng)])

@@ -71,6 +71,10 @@ class Space:
         """(float32[n, features], estimated seconds[n]) of knob vectors."""
         return self._features(values)
 
+    def estimate(self, values: np.ndarray) -> np.ndarray:
+        """Seconds of knob vectors by the analytical model."""
+        return self.features(values)[1]
+
     def trace(self, values: Mapping[str, int]) -> dict[str, Any]:
         """The literal steps of the schedule with these knobs, as a JSON value."""
         return trace_json(self.schedule.trace.instantiate(values))

@@ -1,7 +1,7 @@
 """Tasks: what is tuned for what. The only module here that imports tensorlang; the others take its names from here.
 
-A task is named on the command line as `operator:shape` (an operator of tensorlang.topi and its integer arguments) or
-as `file.py:function`, with `:shape` after it if the function takes arguments.
+A task is named on the command line as `operator:arguments` (an operator of tensorlang.topi) or as `file.py:function`,
+with `:arguments` after it if the function takes any: integers in their order, then options as `name=value`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import inspect
 import json
 import math
 import pkgutil
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,12 +26,14 @@ from typing import Any
 import numpy as np
 
 import tensorlang as tl
-from tensorlang import Expr, Kernel, Schedule, ScheduleError, Target, analysis, knob, topi
-from tensorlang.analysis import Knob, Nest, nests, numpy_function
+from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, topi
+from tensorlang.analysis import Footprint, Knob, Nest, nests, numpy_function
 
 __all__ = [
     "Array",
     "Expr",
+    "Footprint",
+    "Func",
     "Kernel",
     "Knob",
     "Nest",
@@ -41,6 +45,7 @@ __all__ = [
     "WorkloadError",
     "check_target",
     "describe",
+    "families",
     "knob",
     "multiply_adds",
     "nests",
@@ -87,9 +92,17 @@ class Task:
 
     @classmethod
     def of(cls, computed: Any, target: str | Target = "llvm", name: str = "") -> Task:
-        """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is."""
+        """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is.
+
+        Raises WorkloadError if `computed` is none of them.
+        """
         if isinstance(computed, Task):
             return computed
+        parts = computed if isinstance(computed, tuple | list) else [computed]
+        if not isinstance(computed, tl.Func) and not all(isinstance(part, tl.Tensor) for part in parts):
+            raise WorkloadError(
+                f"{name or 'task'}: expected a Tensor, a list of output Tensors or a Func, got {computed!r}"
+            )
         func = computed if isinstance(computed, tl.Func) else tl.create_func(computed)
         return cls(func, Target(target) if isinstance(target, str) else target, name)
 
@@ -98,6 +111,11 @@ class Task:
         """A hash of the Func, whatever its names, and of the target's facts."""
         text = json.dumps([analysis.structural_hash(self.func), self.target_facts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+    @cached_property
+    def is_empty(self) -> bool:
+        """Whether some loop never runs, so that there is nothing to tune."""
+        return any(int(repr(loop.extent)) == 0 for nest in nests(self.func) for loop in nest.loops)
 
     @property
     def target_facts(self) -> dict[str, Any]:
@@ -198,7 +216,7 @@ def parse(text: str, target: str | Target = "llvm") -> Task:
     """The task that `text` names.
 
     Raises WorkloadError, which says what was expected and what came, and UserCodeError if the user's file raises.
-    Example: `parse("matmul:1024,1024,1024")`, `parse("mine.py:blur:512,512")`.
+    Example: `parse("matmul:1024,1024,1024")`, `parse("softmax:64,64,dim=0")`, `parse("mine.py:blur:512,512")`.
     """
     head, _, rest = text.partition(":")
     if head.endswith(".py"):
@@ -209,8 +227,11 @@ def parse(text: str, target: str | Target = "llvm") -> Task:
             f"workload: expected operator:shape with an operator of {', '.join(sorted(found))}, or file.py:function; "
             f"got {text!r}"
         )
-    function = found[head]
-    return Task.of(_call(function, _integers(rest, text), text), target, name=text)
+    arguments = _arguments(rest, text)
+    try:
+        return Task.of(_call(found[head], arguments, text), target, name=text)
+    except tl.ExprError as error:
+        raise WorkloadError(f"workload: {head} refuses {text!r}: {error}") from None
 
 
 def check_target(text: str) -> None:
@@ -222,33 +243,71 @@ def check_target(text: str) -> None:
 
 
 def operators() -> dict[str, Callable[..., Any]]:
-    """The operators of topi by name."""
+    """The operators of topi by name: those that a file of it has a NumPy reference for."""
     found: dict[str, Callable[..., Any]] = {}
     for file in pkgutil.iter_modules(topi.__path__):
         module = importlib.import_module(f"{topi.__name__}.{file.name}")
-        for name, value in vars(module).items():
-            if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"):
-                found[name] = value
+        found.update({name: getattr(module, name) for name in getattr(module, "NUMPY", {})})
     return found
 
 
-def _integers(text: str, workload: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise WorkloadError(f"workload: expected integers with commas after the colon, got {workload!r}") from None
+def families() -> dict[str, dict[str, str]]:
+    """For each file of topi, what its operators take and what they compute, by name."""
+    found: dict[str, dict[str, str]] = {}
+    for name, function in sorted(operators().items()):
+        summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
+        family = function.__module__.rpartition(".")[2]
+        found.setdefault(family, {})[f"{name}({_parameters(function)})"] = summary
+    return found
 
 
-def _call(function: Callable[..., Any], args: list[int], workload: str) -> Any:
-    signature = inspect.signature(function)
+Arguments = tuple[list[int], dict[str, "int | float | str"]]
+
+
+def _arguments(text: str, workload: str) -> Arguments:
+    """Integers, then options: `8,8,dim=0` is ([8, 8], {"dim": 0})."""
+    integers: list[int] = []
+    options: dict[str, int | float | str] = {}
+    for part in text.split(",") if text else []:
+        name, equals, value = part.partition("=")
+        if equals:
+            if name in options:
+                raise WorkloadError(f"workload: the option {name!r} is given twice in {workload!r}")
+            options[name] = _number(value)
+        elif options or not re.fullmatch(r"-?\d+", part):
+            raise WorkloadError(
+                f"workload: expected integers with commas after the colon, then options as name=value, got {workload!r}"
+            )
+        else:
+            integers.append(int(part))
+    return integers, options
+
+
+def _number(text: str) -> int | float | str:
+    """`text` as the number that it is, or itself."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _call(function: Callable[..., Any], arguments: Arguments, workload: str) -> Any:
+    integers, options = arguments
     try:
-        signature.bind(*args)
-    except TypeError:
-        takes = ", ".join(n for n, p in signature.parameters.items() if p.default is inspect.Parameter.empty)
+        inspect.signature(function).bind(*integers, **options)
+    except TypeError as error:
         raise WorkloadError(
-            f"workload: {function.__name__} takes ({takes}), got {len(args)} values in {workload!r}"
+            f"workload: {function.__name__} takes ({_parameters(function)}), got {len(integers)} values in "
+            f"{workload!r}: {error}"
         ) from None
-    return function(*args)
+    return function(*integers, **options)
+
+
+def _parameters(function: Callable[..., Any]) -> str:
+    """The parameters of a function with their defaults, without types."""
+    parameters = inspect.signature(function).parameters.values()
+    plain = (str(p.replace(annotation=inspect.Parameter.empty)).replace("'", "") for p in parameters)
+    return ", ".join(plain)
 
 
 def _from_file(path: Path, rest: str) -> Any:
@@ -257,10 +316,13 @@ def _from_file(path: Path, rest: str) -> Any:
         raise WorkloadError(f"workload: there is no file {str(path)!r}")
     if not name:
         raise WorkloadError(f"workload: expected file.py:function, got {str(path)!r} without a function")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    args = _integers(shape, f"{path}:{rest}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # the file finds its neighbours, as it does when Python runs it
+        sys.path.insert(0, folder)
+    args = _arguments(shape, f"{path}:{rest}")
     try:
         spec.loader.exec_module(module)
         function = getattr(module, name, None)
@@ -271,4 +333,4 @@ def _from_file(path: Path, rest: str) -> Any:
     except WorkloadError:
         raise
     except Exception as error:  # whatever the user's own code raises is shown as the user's own traceback
-        raise UserCodeError(str(path)) from error
+        raise UserCodeError(str(path.resolve())) from error

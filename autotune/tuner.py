@@ -19,10 +19,12 @@ from autotune.measure.runner import LocalRunner, Runner
 from autotune.search import Candidate, EvolutionarySearch, Search
 from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
-from autotune.task import Kernel, Schedule, ScheduleError, Target, Task
+from autotune.task import Kernel, Schedule, ScheduleError, Target, Task, WorkloadError
 
 BATCH = 16
 LEADERS = 5  # candidates that are measured again at the end
+_QUICK = EvolutionarySearch(population=512, generations=6, exhaustive=4096)  # where nobody wants to wait
+_TRIES = 16  # of each sketch, should the best ones be refused
 PASSES = 3  # measurements that the winner rests on, the first one included
 
 
@@ -64,12 +66,14 @@ def tune(
     computed: a Tensor, a list of output Tensors, a Func or a Task, of known sizes. log: a file of JSON lines to
     append to; trials that it holds already are not repeated and count. An interrupt at the keyboard ends the search
     with what is known; the same call resumes. Equal seed, log and times give equal candidates.
-    Raises WorkerError if the task cannot be run at all, WorkloadError if a size is open.
+    Raises WorkerError if the task cannot be run at all, WorkloadError if a size is open or a loop never runs.
 
     >>> r = tune(C, trials=64, log="tuned.jsonl")
     >>> r.best.gflops, r.kernel(a, b)
     """
     task = Task.of(computed, target)
+    if task.is_empty:
+        raise WorkloadError(f"{task.name} has a loop of length 0: there is nothing to tune")
     show = show or progress.Quiet()
     session = Session(task, Database(log), trials, seed, search or EvolutionarySearch(), show, sketches)
     interrupted = False
@@ -100,10 +104,15 @@ def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     """The schedule that the analytical model picks, with no measurement at all."""
     task = Task.of(computed, target)
+    if task.is_empty:
+        return task.schedule()
     spaces = open_spaces(task)
-    rng = np.random.default_rng(0)
-    found = EvolutionarySearch(explore=0).propose(spaces, BATCH, lambda n, v: spaces[n].features(v)[1], [], set(), rng)
-    for candidate in found:
+    found: list[tuple[float, Candidate]] = []
+    for index, space in enumerate(spaces):
+        values = _QUICK.survivors(space, space.estimate, np.random.default_rng(0))[:_TRIES]
+        estimates = space.estimate(values).tolist()
+        found += [(t, Candidate(index, tuple(v))) for t, v in zip(estimates, values.tolist(), strict=True)]
+    for _, candidate in sorted(found, key=lambda pair: (pair[0], pair[1].space, pair[1].values)):
         try:
             return spaces[candidate.space].instantiate(spaces[candidate.space].named(candidate.values))
         except ScheduleError:

@@ -67,15 +67,16 @@ class LoopInfo:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a block touches of one buffer. `extents[n]` is the region's shape for all that runs inside the first n
-    loops around the block: extents[0] for the whole nest, extents[-1] for one instance. `axes[d]` is the loop that
-    alone is the index of dimension d in all accesses, or "" if there is no such loop."""
+    """What a block touches of one buffer of this shape. `extents[n]` is the region's shape for all that runs inside
+    the first n loops around the block: extents[0] for the whole nest, extents[-1] for one instance. `axes[d]` is the
+    loop that alone is the index of dimension d in all accesses, or "" if there is no such loop."""
 
     buffer: str
     dtype: str
     scope: str
     item_bytes: int
     written: bool
+    shape: tuple[Expr, ...]
     extents: tuple[tuple[Expr, ...], ...]
     axes: tuple[str, ...]
 
@@ -192,7 +193,7 @@ def _nest(path: tuple[For, ...], block: Block) -> Nest:
             stmt = path[level - 1].replace(body=stmt)
     local = {alloc.buffer for alloc in find(block, Alloc)}
     footprints = tuple(
-        Footprint(b.name, b.dtype, b.scope, dtypes.bytes_of(b.dtype), written, tuple(shapes), _axes(b, block))
+        Footprint(b.name, b.dtype, b.scope, dtypes.bytes_of(b.dtype), written, b.shape, tuple(shapes), _axes(b, block))
         for (b, written), shapes in regions.items()
         if b not in local
     )

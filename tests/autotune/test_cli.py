@@ -58,9 +58,14 @@ def test_plain_lines_when_there_is_no_terminal(tuned, capsys):
     ("arguments", "message"),
     [
         (["tune"], "the following arguments are required: WORKLOAD"),
-        (["tune", "matmul"], "matmul takes (m, n, k), got 0 values"),
+        (["tune", "matmul"], "matmul takes (m, n, k, dtype=float32"),
+        (["tune", "matmul:8,8,8,size=3"], "got an unexpected keyword argument 'size'"),
+        (["tune", "matmul:8,8,k=8,8"], "expected integers with commas after the colon, then options as name=value"),
+        (["tune", "softmax:8,8,dim=0,dim=1"], "the option 'dim' is given twice"),
+        (["tune", "softmax:8,8,dim=2"], "softmax refuses 'softmax:8,8,dim=2': dim: expected ints in -2 .. 1, got 2"),
+        (["tune", "conv2d:1,8,8,4,4,3,layout=HWCN"], "layout: expected NCHW or NHWC, got 'HWCN'"),
         (["tune", "matmul:8,8"], "got 2 values in 'matmul:8,8'"),
-        (["tune", "matmul:8,x,8"], "expected integers with commas after the colon, got 'matmul:8,x,8'"),
+        (["tune", "matmul:8,x,8"], "after the colon, then options as name=value, got 'matmul:8,x,8'"),
         (["tune", "nonsense:8"], "expected operator:shape with an operator of"),
         (["tune", "none.py:f"], "there is no file 'none.py'"),
         (["tune", "matmul:8,8,8", "--trials", "0"], "argument --trials: expected an integer of at least 1, got '0'"),
@@ -70,6 +75,7 @@ def test_plain_lines_when_there_is_no_terminal(tuned, capsys):
         (["best", "matmul:8,8,8", "--log", "none.jsonl"], "--log: there is no file 'none.jsonl'"),
         (["show", "none.jsonl"], "--log: there is no file 'none.jsonl'"),
         (["tune", "matmul:8,8,8", "--log", "no/such/log.jsonl"], "log: there is no folder 'no/such'"),
+        (["tune", "matmul:0,8,8", "--log", "/dev/null"], "matmul:0,8,8 has a loop of length 0"),
         (["dance"], "invalid choice: 'dance'"),
     ],
 )
@@ -79,11 +85,25 @@ def test_errors_name_the_argument_the_expectation_and_what_came(capsys, argument
     assert message in errors
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["best", "--help"], ["show", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["tune", "--help"], ["best", "--help"], ["show", "--help"], ["operators", "--help"]]
+)
 def test_help(capsys, arguments):
     code, out, _ = run(capsys, *arguments)
     assert code == 0
     assert "usage: autotune" in out
+
+
+def test_operators_are_listed_with_their_options(capsys):
+    code, out, _ = run(capsys, "operators", "conv2d")
+    assert code == 0
+    assert out.splitlines()[0] == "convolution:"
+    assert "kernel, stride=1, padding=0, dilation=1, groups=1, layout=NCHW" in out
+    assert "matmul" not in out
+    code, out, _ = run(capsys, "operators", "softmax", "--json")
+    assert code == 0
+    assert list(json.loads(out)) == ["normalization"]
+    assert run(capsys, "operators", "nonsense")[:2] == (1, "")
 
 
 FILE = """
@@ -95,6 +115,12 @@ def blur(n=8):
 
 def broken():
     return {}["missing"]
+
+def negative():
+    return tl.placeholder((-1,))
+
+def number():
+    return 3
 """
 
 
@@ -105,7 +131,18 @@ def test_a_function_in_a_file(tmp_path, capsys):
     assert parse(f"{file}:blur:100").flops == 200
     code, _, errors = run(capsys, "tune", f"{file}:nothing")
     assert code == 2
-    assert "has no function 'nothing'; it has blur, broken" in errors
+    assert "has no function 'nothing'; it has blur, broken, negative, number" in errors
+    code, _, errors = run(capsys, "tune", f"{file}:number")
+    assert code == 2
+    assert "mine.py:number: expected a Tensor, a list of output Tensors or a Func, got 3" in errors
+
+
+def test_a_file_finds_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))  # and so sys.path comes back after the test
+    (tmp_path / "sizes_of_mine.py").write_text("LENGTH = 8\n")
+    file = tmp_path / "with_neighbour.py"
+    file.write_text("from sizes_of_mine import LENGTH\n" + FILE.replace("n=8", "n=LENGTH"))
+    assert parse(f"{file}:blur").flops == 16
 
 
 def test_errors_in_the_users_file_are_shown_as_the_users_own(tmp_path, capsys):
@@ -115,6 +152,16 @@ def test_errors_in_the_users_file_are_shown_as_the_users_own(tmp_path, capsys):
     assert code == 2
     assert "KeyError: 'missing'" in errors
     assert 'return {}["missing"]' in errors
+    assert "autotune/task.py" not in errors
+
+
+def test_a_relative_path_to_the_users_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.py").write_text(FILE)
+    code, _, errors = run(capsys, "tune", "mine.py:negative")
+    assert code == 2
+    assert "return tl.placeholder((-1,))" in errors
     assert "autotune/task.py" not in errors
 
 

@@ -135,6 +135,14 @@ def test_a_task_that_cannot_be_tuned_says_why():
         autotune.tune(tl.compute((n,), lambda i: x[i] + 1, name="y"))
 
 
+def test_what_never_runs_needs_no_tuning():
+    a = tl.placeholder((0, 3), name="A")
+    empty = tl.compute((0, 3), lambda i, j: a[i, j] + 1, name="B")
+    assert autotune.compile(empty)(np.zeros((0, 3), np.float32)).shape == (0, 3)
+    with pytest.raises(autotune.WorkloadError, match="has a loop of length 0"):
+        autotune.tune(empty, trials=1)
+
+
 def test_suggest_needs_no_measurement():
     schedule = autotune.suggest(matmul())
     assert schedule.trace.steps

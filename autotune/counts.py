@@ -1,0 +1,192 @@
+"""What nests of loops do, counted: trips, vector operations, registers, and lines and pages that caches do not hold.
+
+Counts are NumPy float32, one element a knob vector, or a number where the knobs do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autotune.task import Expr, Footprint, Nest, Target
+
+LINE = 64  # bytes of a cache line
+PAGE = 4096  # bytes of a page
+TLB_PAGES = 64  # that a core translates at no cost
+_AT_RUN_TIME = ("serial", "parallel")
+
+Count = Any  # np.ndarray of float32, or one np.float32
+Known = Mapping[Expr, Count]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One nest of loops, the input of the analytical model.
+
+    A *step* is one run of what is inside the innermost loop that is a loop at run time; a *call* is one run of the
+    innermost reduction loop (or a step, if there is none). Traffic is in cache lines, pages in pages, for the whole
+    nest; what is written counts twice, for it is read or fetched as well.
+    """
+
+    steps: Count
+    calls: Count
+    step_vectors: Count  # vector operations of a step
+    step_loads: Count
+    step_stores: Count
+    accumulators: Count  # vectors that live in registers across steps
+    operands: Count  # vectors that live within a step
+    chain: Count  # operations of a step that wait for each other
+    share: Count  # of the work, done by the busiest thread
+    parallel_trips: Count
+    reduction_trips: Count
+    padding: Count  # points visited over points wanted
+    traffic: tuple[Count, ...]  # lines from beyond L1, L2, L3
+    pages: Count  # translations that the TLB does not hold
+    read_traffic: tuple[Count, ...]  # lines from beyond L2, by buffer read
+    written_traffic: Count  # the same for what is written
+    tile_bytes: Count  # touched by a call
+    panel_bytes: Count  # touched by the loop around it
+    flops: int
+
+
+@dataclass(frozen=True)
+class _Region:
+    """What a buffer's footprint takes for all that runs inside some loops."""
+
+    lines: Count
+    pages: Count
+
+
+def expressions(nest: Nest) -> list[Expr]:
+    """All that `count` needs to know the values of."""
+    shapes = [shape for f in nest.footprints for shape in (f.shape, *f.extents)]
+    return [*(loop.extent for loop in nest.loops), *(e for shape in shapes for e in shape)]
+
+
+def count(nest: Nest, known: Known, target: Target, wanted: float | None) -> Counts:
+    """Counts of a nest. known: values of its expressions; wanted: iterations of its block as the task states it."""
+    loops, one = nest.loops, np.float32(1)
+    trips = [known[loop.extent] for loop in loops]
+    lanes, vectors = _vectorized(nest, trips, target)
+    flat = next((at + 1 for at in range(len(loops) - 1, -1, -1) if loops[at].kind in _AT_RUN_TIME), 0)
+    inside = [(loop, vectors if loop.kind == "vectorize" else t) for loop, t in zip(loops, trips, strict=True)][flat:]
+    step_vectors = product(t for _, t in inside)
+    tile = product(t for loop, t in inside if not loop.reduce)
+    reducing = flat > 0 and loops[flat - 1].reduce
+    call = flat - 1 if reducing else flat
+    results = {f.buffer for f in nest.footprints if f.written}
+    used = [f for f in nest.footprints if f.written or f.buffer not in results]  # a reduction's result counts once
+    regions = [_regions(f, known) for f in used]
+    loads, stores = (
+        sum((_vector_accesses(f.extents[flat], known, lanes) for f in used if f.written is written), 0 * one)
+        for written in (False, True)
+    )
+    # Lowering leaves out what lies outside: blocks at the border are smaller, so loops run less often on average.
+    padding = product(trips) / np.float32(wanted) if wanted else one
+    parallel = product(t for t, loop in zip(trips, loops, strict=True) if loop.kind == "parallel")
+    lines, pages = [[r.lines for r in each] for each in regions], [[r.pages for r in each] for each in regions]
+    by_level = [_traffic(lines, trips, padding, size / LINE) for size in (target.l1, target.l2, target.l3)]
+    weights = [2 if f.written else 1 for f in used]
+    return Counts(
+        steps=product(trips[:flat]) / padding,
+        calls=product(trips[:call]) / padding,
+        step_vectors=step_vectors,
+        step_loads=loads if reducing or not nest.reduces else loads + stores,
+        step_stores=0 * one if reducing else stores,
+        accumulators=tile if reducing else 0 * one,
+        operands=vectors,
+        chain=step_vectors / tile if reducing else 0 * one,
+        share=_share(parallel, parallel / padding, target.cores),
+        parallel_trips=parallel,
+        reduction_trips=trips[flat - 1] if reducing else one,
+        padding=padding,
+        traffic=tuple(_weighted(level, weights) for level in by_level),
+        pages=_weighted(_traffic(pages, trips, padding, TLB_PAGES), weights),
+        read_traffic=tuple(t for t, f in zip(by_level[1], used, strict=True) if not f.written),
+        written_traffic=_weighted(by_level[1], [w if f.written else 0 for w, f in zip(weights, used, strict=True)]),
+        tile_bytes=LINE * sum((each[call].lines for each in regions), 0 * one),
+        panel_bytes=LINE * sum((each[max(call - 1, 0)].lines for each in regions), 0 * one),
+        flops=nest.flops,
+    )
+
+
+def product(factors: Any) -> Count:
+    result = np.float32(1)
+    for factor in factors:
+        result = result * factor
+    return result
+
+
+def _share(pieces: Count, work: Count, cores: int) -> Count:
+    """Of the work, in pieces of full size, what the busiest thread does: the last to end waits for nobody."""
+    most = np.minimum(np.ceil(pieces / cores), (work + (cores - 1)) / cores)
+    return np.maximum(most, np.minimum(work, 1)) / work
+
+
+def _weighted(values: Sequence[Count], weights: Sequence[int]) -> Count:
+    return sum((w * v for v, w in zip(values, weights, strict=True) if w), np.float32(0))
+
+
+def _vectorized(nest: Nest, trips: Sequence[Count], target: Target) -> tuple[Count, Count]:
+    """(elements that one vector operation handles, vector operations that the vectorized loop takes)."""
+    item = max((f.item_bytes for f in nest.footprints), default=4)
+    for loop, t in zip(nest.loops, trips, strict=True):
+        if loop.kind == "vectorize":
+            lanes = np.minimum(t, np.float32(target.vector_bytes / item))
+            return lanes, np.ceil(t / lanes)
+    return np.float32(1), np.float32(1)
+
+
+def _vector_accesses(shape: tuple[Expr, ...], known: Known, lanes: Count) -> Count:
+    """Loads or stores that touch a region once: whole vectors along its last dimension, if that is long enough."""
+    if not shape:
+        return np.float32(1)
+    last = known[shape[-1]]
+    return product(known[e] for e in shape[:-1]) * np.where(last >= lanes, np.ceil(last / lanes), last)
+
+
+def _regions(f: Footprint, known: Known) -> list[_Region]:
+    """For all that runs inside the first 0, 1, ... loops."""
+    found = {shape: _region(f, shape, known) for shape in dict.fromkeys(f.extents)}
+    return [found[shape] for shape in f.extents]
+
+
+def _region(f: Footprint, shape: tuple[Expr, ...], known: Known) -> _Region:
+    """Lines and pages of a region: whole trailing dimensions make one contiguous run, others a run for each row.
+
+    Rows that lie closer together than pages share them.
+    """
+    run, runs, whole = np.float32(f.item_bytes), np.float32(1), True
+    stride = span = np.float32(f.item_bytes)
+    for extent, size in zip(reversed(shape), reversed(f.shape), strict=True):
+        e = known[extent]
+        if whole is True:  # the last dimension
+            run, span = run * e, span * e
+        else:
+            run, runs = np.where(whole, run * e, run), np.where(whole, runs, runs * e)
+            span = np.where(whole, run, span + (e - 1) * stride)
+        whole = (e >= known[size]) if whole is True else whole & (e >= known[size])
+        stride = stride * known[size]
+    lines = runs * np.ceil(run / LINE)
+    pages = np.minimum(runs * np.ceil(run / PAGE), np.ceil(span / PAGE))
+    return _Region(lines, pages)
+
+
+def _traffic(parts: Sequence[Sequence[Count]], trips: Sequence[Count], padding: Count, capacity: float) -> list[Count]:
+    """For each buffer the lines (or pages) that come from beyond a cache that holds so many, for the whole nest.
+
+    parts: of each buffer, for all that runs inside the first 0, 1, ... loops. From the inside out: a loop whose
+    body's footprint stays in the cache touches its own region once, else it pays for its body at each iteration; in
+    between, a smooth blend.
+    """
+    totals = [each[-1] for each in parts]
+    for level in range(len(trips) - 1, -1, -1):
+        filled = sum(each[level + 1] for each in parts) / np.float32(capacity)
+        filled = filled * filled
+        leaves = 1 - 1 / (1 + filled * filled)
+        again = leaves * trips[level]
+        totals = [each[level] * (1 - leaves) + again * total for each, total in zip(parts, totals, strict=True)]
+    return [np.maximum(total / padding, each[0]) for total, each in zip(totals, parts, strict=True)]
