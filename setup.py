@@ -25,7 +25,7 @@ setup(
         "cuda13": ["cupy-cuda13x>=13.6", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime"],
         "ray": ["ray[default]>=2.9"],
         "notebooks": ["jupyterlab", "nbclient", "matplotlib"],
-        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10", "mpmath>=1.3", "hypothesis>=6.100"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "mpmath>=1.3", "hypothesis>=6.100"],
     },
     entry_points={"console_scripts": ["autotune=autotune.cli:main"]},
 )
