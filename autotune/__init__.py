@@ -3,13 +3,19 @@
 >>> r = autotune.tune(C, target="llvm", trials=200, log="tuned.jsonl")   # r.best, r.kernel, r.history
 >>> f = autotune.compile(C, target="llvm", log="tuned.jsonl")            # the best known kernel
 >>> s = autotune.suggest(C, target="llvm")                               # a schedule without any trial
+
+Names are imported when they are first used: a worker process, which imports this package too, starts at once.
 """
 
-from autotune.database import Record
-from autotune.measure.outcome import Limits, Status, WorkerError
-from autotune.space import Sketch
-from autotune.task import Task, UserCodeError, WorkloadError
-from autotune.tuner import Result, compile, suggest, tune
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotune.database import Record
+    from autotune.measure.outcome import Limits, Status, WorkerError
+    from autotune.space import Sketch
+    from autotune.task import Task, UserCodeError, WorkloadError
+    from autotune.tuner import Result, compile, suggest, tune
 
 __all__ = [
     "Limits",
@@ -25,3 +31,18 @@ __all__ = [
     "suggest",
     "tune",
 ]
+
+_HOMES = {
+    "autotune.database": ("Record",),
+    "autotune.measure.outcome": ("Limits", "Status", "WorkerError"),
+    "autotune.space": ("Sketch",),
+    "autotune.task": ("Task", "UserCodeError", "WorkloadError"),
+    "autotune.tuner": ("Result", "compile", "suggest", "tune"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module 'autotune' has no attribute {name!r}")

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import tensorlang as tl
-from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, topi
+from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, num_threads, topi
 from tensorlang.analysis import Footprint, Knob, Nest, nests, numpy_function
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "knob",
     "multiply_adds",
     "nests",
+    "num_threads",
     "numpy_function",
     "operators",
     "parse",
@@ -121,6 +122,11 @@ class Task:
     def target_facts(self) -> dict[str, Any]:
         """The target as a JSON value."""
         return dataclasses.asdict(self.target)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all caches of the target, those of each core included."""
+        return self.target.l3 + self.target.cores * (self.target.l1 + self.target.l2)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which another process makes the same task."""

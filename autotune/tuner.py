@@ -208,8 +208,8 @@ class Session:
         foreseen, seconds = [], []
         for at, outcome in runner.measure(jobs):
             record = self._remember(candidates[at], traces[at], names, outcome)
-            if at + 1 < len(jobs):
-                jobs[at + 1]["best"] = self._seconds_to_beat()
+            for job in jobs:  # those that have not run yet look it up then
+                job["best"] = self._seconds_to_beat()
             if record.ok and record.seconds is not None:
                 foreseen.append(expected[at])
                 seconds.append(record.seconds)

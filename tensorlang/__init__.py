@@ -1,6 +1,7 @@
 """tensorlang: tensor expressions, schedules and kernels. `import tensorlang as tl`."""
 
 from tensorlang.build import Module, build, interpret, lower
+from tensorlang.config import num_threads
 from tensorlang.create_func import create_func
 from tensorlang.errors import (
     ArgumentError,
@@ -104,6 +105,7 @@ __all__ = [
     "min",
     "min_value",
     "minimum",
+    "num_threads",
     "placeholder",
     "power",
     "prod",

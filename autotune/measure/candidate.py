@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -11,36 +12,41 @@ from typing import Any
 import numpy as np
 
 from autotune.measure import check
-from autotune.measure.worker import Phase, Run
+from autotune.measure.worker import Built, Run
 from autotune.task import Array, Kernel, Task
 
 INPUT_SETS = 2  # that candidates meet in turn
 HOPELESS = 2.0  # times the best so far: not worth a second run
 LOSING = 1.25  # times the best so far: not worth precise timing
-_RUNS = 5
+_RUNS, _MORE_RUNS = 5, 15  # at first, and at most where they differ by more than _STEADY
+_STEADY = 0.05
 _RUN_SECONDS = 0.004  # at least, for a run
+_FLUSH_FACTOR = 2  # bytes to write for each byte of cache, so that nothing of a kernel's data is left there
 
 
 def entry(setup: dict[str, Any]) -> Run:
-    """setup: task (Task.to_json), seed, scratch (a folder that workers of this tuning share)."""
+    """setup: task (Task.to_json), seed, scratch (a folder that workers of this tuning share), cold (optional)."""
     task = Task.from_json(setup["task"])
-    reference = Reference(task, setup["seed"], Path(setup["scratch"]))
+    reference = Reference(task, setup["seed"], Path(setup["scratch"]), setup.get("cold", False))
 
-    def run(job: dict[str, Any], phase: Phase) -> dict[str, Any]:
+    def run(job: dict[str, Any], built: Built) -> dict[str, Any]:
         """job: trace and names; number; best, the seconds to beat, or None."""
-        phase("build")
         kernel = task.build(task.replay(job["trace"], job["names"]))
-        phase("run")
+        built()
         return reference.measure(kernel, job["number"] % INPUT_SETS, job["best"])
 
     return run
 
 
 class Reference:
-    """Inputs with the outputs that an untiled kernel computes from them, shared through files in `scratch`."""
+    """Inputs with the outputs that an untiled kernel computes from them, shared through files in `scratch`.
 
-    def __init__(self, task: Task, seed: int, scratch: Path):
+    cold: time single calls, each after the caches were emptied, instead of warm ones in a row.
+    """
+
+    def __init__(self, task: Task, seed: int, scratch: Path, cold: bool = False):
         self._length = task.reduction_length
+        self._flush = np.zeros(_FLUSH_FACTOR * task.cache_bytes, np.uint8) if cold else None
         input_specs, output_specs = task.arrays()
         self._outputs = [check.Output(spec) for spec in output_specs]
         self._inputs = [check.inputs(input_specs, (seed, number)) for number in range(INPUT_SETS)]
@@ -64,20 +70,31 @@ class Reference:
         return self._time(kernel, arrays, first, best)
 
     def _time(self, kernel: Kernel, arrays: list[np.ndarray], first: float, best: float | None) -> dict[str, Any]:
-        """The first call is cold, so it only rules out the hopeless; losers get one warm run, the others several."""
+        """The first call is cold, so it only rules out the hopeless; losers get one more run, the others several.
+
+        Runs that differ much are followed by more of them, until the candidate turns out to lose.
+        """
         if best is not None and first > HOPELESS * best and first > 1e-3:
-            return {"seconds": first, "spread": 0.0, "runs": 1}
-        runs = [first]
-        if best is not None and first > LOSING * best:
-            runs = self._runs(kernel, arrays, 1)
-        if best is None or runs[0] < LOSING * best:
-            runs = self._runs(kernel, arrays, _RUNS)
-        low, median, high = statistics.quantiles(runs, n=4, method="inclusive") if len(runs) > 1 else runs * 3
-        return {"seconds": median, "spread": (high - low) / median, "runs": len(runs)}
+            return _statistics([first])
+        runs = self._runs(kernel, arrays, 1)
+        limit = math.inf if best is None else LOSING * best
+        while statistics.median(runs) < limit and (
+            len(runs) < _RUNS or (len(runs) < _MORE_RUNS and _spread(runs) > _STEADY)
+        ):
+            runs += self._runs(kernel, arrays, _RUNS - len(runs) % _RUNS)
+        return _statistics(runs)
 
     def _runs(self, kernel: Kernel, arrays: list[np.ndarray], repeat: int) -> list[float]:
-        timing = kernel.time(*arrays, out=self._out(), repeat=repeat, min_seconds=_RUN_SECONDS)
-        return list(timing.runs)
+        """Seconds of a call in each of `repeat` runs."""
+        if self._flush is None:
+            return list(kernel.time(*arrays, out=self._out(), repeat=repeat, min_seconds=_RUN_SECONDS).runs)
+        runs = []
+        for _ in range(repeat):
+            self._flush += 1
+            begin = time.perf_counter()
+            self._call(kernel, arrays)
+            runs.append(time.perf_counter() - begin)
+        return runs
 
     def _call(self, kernel: Kernel, arrays: list[np.ndarray]) -> list[np.ndarray]:
         kernel(*arrays, out=self._out())
@@ -88,15 +105,32 @@ class Reference:
         return arrays[0] if len(arrays) == 1 else arrays
 
 
+def _statistics(runs: list[float]) -> dict[str, Any]:
+    return {"seconds": statistics.median(runs), "spread": _spread(runs), "runs": len(runs)}
+
+
+def _spread(runs: list[float]) -> float:
+    """The distance between the quartiles, relative to the median."""
+    if len(runs) < 2:
+        return 0.0
+    low, median, high = statistics.quantiles(runs, n=4, method="inclusive")
+    return (high - low) / median
+
+
 def _save(file: Path, arrays: Sequence[np.ndarray]) -> None:
-    with open(file, "wb") as stream:
+    part = file.with_suffix(".part")  # a file that is there is whole
+    with open(part, "wb") as stream:
         for array in arrays:
             stream.write(array.tobytes())
+    part.rename(file)
 
 
 def _load(file: Path, specs: Sequence[Array]) -> list[np.ndarray]:
-    with open(file, "rb") as stream:
-        return [
-            np.frombuffer(stream.read(spec.numpy.itemsize * int(np.prod(spec.shape))), spec.numpy).reshape(spec.shape)
-            for spec in specs
-        ]
+    """The arrays as pages of the file, which all workers share and none can write to."""
+    wanted: list[np.ndarray] = []
+    start = 0
+    for spec in specs:
+        size = math.prod(spec.shape)
+        wanted.append(np.memmap(file, spec.numpy, "r", start, spec.shape) if size else np.empty(spec.shape, spec.numpy))
+        start += spec.numpy.itemsize * size
+    return wanted

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
+import mmap
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +20,7 @@ _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64"
 
 
 def inputs(arrays: Sequence[Array], seed: Sequence[int]) -> list[np.ndarray]:
-    """Random inputs: floats between -1 and 1, small integers of either sign, booleans."""
+    """Random inputs in read-only memory: floats between -1 and 1, small integers of either sign, booleans."""
     rng = np.random.default_rng(seed)
     return [_random(a, rng) for a in arrays]
 
@@ -76,8 +79,11 @@ def tolerance(dtype: str, length: int) -> float:
 
 
 def _random(spec: Array, rng: np.random.Generator) -> np.ndarray:
-    raw, start = _aligned(math.prod(spec.shape) * spec.numpy.itemsize)
-    array = raw[start : start + math.prod(spec.shape) * spec.numpy.itemsize].view(spec.numpy).reshape(spec.shape)
+    memory = mmap.mmap(-1, max(1, math.prod(spec.shape) * spec.numpy.itemsize))
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy does for its arrays
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    array = np.frombuffer(memory, spec.numpy, math.prod(spec.shape)).reshape(spec.shape)
     if spec.dtype in _EPS:
         array[...] = rng.uniform(-1, 1, spec.shape).astype(spec.numpy)
     elif spec.dtype == "bool":
@@ -85,7 +91,15 @@ def _random(spec: Array, rng: np.random.Generator) -> np.ndarray:
     else:
         low = 0 if spec.dtype.startswith("u") else -4
         array[...] = rng.integers(low, 5, spec.shape)
+    _seal(array, len(memory))
     return array
+
+
+def _seal(array: np.ndarray, size: int) -> None:
+    """Make the pages of an array read-only: a candidate that writes there ends itself, not the ones after it."""
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(size), mmap.PROT_READ):
+        raise OSError("mprotect failed")
+    array.flags.writeable = False
 
 
 def _aligned(size: int) -> tuple[np.ndarray, int]:

@@ -2,7 +2,8 @@
 
 It does what candidates may do to it: crash, hang, print, eat memory. The parent (process.py) watches.
 The work itself is a function named by the parent, `module:function`. Called with the setup, it returns a function
-`run(job, phase) -> dict` that announces its phases, "build" and then "run", through `phase(name)`.
+`run(job, built) -> dict` that builds, calls `built()`, which waits for the parent's leave to run and adds its news to
+the job, and then runs.
 """
 
 from __future__ import annotations
@@ -18,54 +19,62 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from autotune.measure.outcome import WrongAnswer
 
 _PR_SET_PDEATHSIG = 1
+_STATM = Path("/proc/self/statm")
 _MAX_FILE_BYTES = 64 << 20  # a candidate that prints without end must not fill the disk
-Phase = Callable[[str], None]
-Run = Callable[[dict[str, Any], Phase], dict[str, Any]]
+Built = Callable[[], None]
+Run = Callable[[dict[str, Any], Built], dict[str, Any]]
 
 
 def main(read_fd: int, write_fd: int, parent: int) -> None:
     """Serve jobs from `read_fd` until it ends; answers go to `write_fd`; all other output is the candidates'."""
     _die_with(parent)
     faulthandler.enable()
+    for fd in (read_fd, write_fd):  # what a candidate starts must not keep the pipes open
+        os.set_inheritable(fd, False)
     lines = _lines(read_fd)
 
     def answer(message: dict[str, Any]) -> None:
         _write_all(write_fd, json.dumps(message).encode() + b"\n")
 
-    setup = json.loads(lines.get())
+    def receive() -> dict[str, Any]:
+        return json.loads(lines.get())
+
+    hello = receive()
+    cores = hello["cores"]
+    _use(cores, "run")  # before anything counts them
     try:
-        module, _, function = setup["entry"].partition(":")
-        run: Run = getattr(importlib.import_module(module), function)(setup["setup"])
+        module, _, function = hello["entry"].partition(":")
+        run: Run = getattr(importlib.import_module(module), function)(hello["setup"])
     except Exception as error:  # a boundary between processes: whatever went wrong is told to the parent
         answer({"failed": _describe(error)})
         return
-    _limit(setup["memory_bytes"])
+    _limit(hello["memory_bytes"])
     answer({"ready": True})
     while True:
-        answer(_serve(run, json.loads(lines.get()), answer))
+        job, running = receive(), False
+        _use(cores, "build")
 
+        def built(job: dict[str, Any] = job) -> None:
+            nonlocal running
+            answer({"built": True})
+            job.update(receive()["go"])
+            running = True
+            _use(cores, "run")
 
-def _serve(run: Run, job: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    current = "build"
-
-    def phase(name: str) -> None:
-        nonlocal current
-        current = name
-        answer({"phase": name})
-
-    try:
-        return {"done": run(job, phase)}
-    except MemoryError as error:
-        return {"status": "OUT_OF_MEMORY", "reason": _describe(error)}
-    except WrongAnswer as error:
-        return {"status": "WRONG_ANSWER", "reason": str(error)}
-    except Exception as error:  # the same boundary
-        return {"status": "BUILD_ERROR" if current == "build" else "RUN_ERROR", "reason": _describe(error)}
+        try:
+            answer({"done": run(job, built)})
+        except MemoryError as error:
+            answer({"status": "OUT_OF_MEMORY", "reason": _describe(error)})
+        except WrongAnswer as error:
+            answer({"status": "WRONG_ANSWER", "reason": str(error)})
+        except Exception as error:  # the same boundary
+            answer({"status": "RUN_ERROR" if running else "BUILD_ERROR", "reason": _describe(error)})
 
 
 def _describe(error: Exception) -> str:
@@ -74,19 +83,29 @@ def _describe(error: Exception) -> str:
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent ends, even in the middle of native code; workers exist for their parent only."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """End when the parent ends, even in the middle of native code; workers exist for their parent only.
+
+    Where the system cannot do that, the end of the pipe does (see _lines).
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _use(cores: dict[str, list[int]], phase: str) -> None:
+    """Stay on the CPUs that are meant for a phase, if any are named. Threads that run already stay where they are."""
+    if phase in cores:
+        os.sched_setaffinity(0, cores[phase])
+
+
 def _limit(extra_bytes: int) -> None:
     """Bound what candidates may take; the setup, which is ours, is past."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
-    with open("/proc/self/statm") as statm:
-        now = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + extra_bytes, now + extra_bytes))
+    if _STATM.exists():
+        now = int(_STATM.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + extra_bytes, now + extra_bytes))
 
 
 def _lines(fd: int) -> queue.SimpleQueue[bytes]:
@@ -106,7 +125,3 @@ def _lines(fd: int) -> queue.SimpleQueue[bytes]:
 def _write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from autotune.measure.candidate import Reference, entry
+from autotune.measure.candidate import _MORE_RUNS, Reference, entry
 from autotune.measure.outcome import WrongAnswer
 from autotune.task import parse
 
@@ -38,8 +38,30 @@ def right(a, b, out):
 
 
 def test_right_answers_are_timed(reference):
+    fake = Fake(right, (1.0, 1.01, 1.02, 1.03))
+    assert reference.measure(fake, 0, None) == {"seconds": 1.01, "spread": pytest.approx(0.02 / 1.01), "runs": 5}
+
+
+def test_runs_that_differ_are_repeated_up_to_a_limit(reference):
     fake = Fake(right, (1.0, 2.0, 3.0, 4.0, 5.0))
-    assert reference.measure(fake, 0, None) == {"seconds": 3.0, "spread": pytest.approx(2 / 3), "runs": 5}
+    done = reference.measure(fake, 0, None)
+    assert (done["runs"], sum(fake.asked)) == (_MORE_RUNS, _MORE_RUNS)
+    assert done["spread"] > 0.3
+
+
+def test_a_candidate_that_loses_while_it_is_repeated_is_cut_short(reference):
+    fake = Fake(right, (1.0, 9.0, 9.0, 9.0, 9.0))
+    assert reference.measure(fake, 0, best=1.0)["runs"] == 5
+
+
+def test_cold_runs_are_single_calls_after_the_caches_were_emptied(task, tmp_path):
+    fake = Fake(right)
+    reference = Reference(task, 0, tmp_path, cold=True)
+    before = int(reference._flush[0])
+    done = reference.measure(fake, 0, None)
+    assert fake.asked == [] and 5 <= done["runs"] <= _MORE_RUNS
+    assert int(reference._flush[0]) == (before + done["runs"]) % 256
+    assert len(reference._flush) > task.target.l3
 
 
 def test_losers_are_cut_short(reference):
@@ -86,10 +108,10 @@ def test_workers_share_the_reference_through_files(task, tmp_path, monkeypatch):
     Reference(task, 0, tmp_path).measure(Fake(right), 1, None)
 
 
-def test_the_entry_announces_its_phases(task, tmp_path):
+def test_the_entry_says_when_it_is_built(task, tmp_path):
     run = entry({"task": task.to_json(), "seed": 0, "scratch": str(tmp_path)})
-    phases = []
+    told = []
     trace = json.loads(task.schedule().trace.to_json())
-    done = run({"trace": trace, "names": task.names, "number": 0, "best": None}, phases.append)
-    assert phases == ["build", "run"]
+    done = run({"trace": trace, "names": task.names, "number": 0, "best": None}, lambda: told.append("built"))
+    assert told == ["built"]
     assert done["seconds"] > 0

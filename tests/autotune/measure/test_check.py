@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -21,6 +25,17 @@ def test_inputs_are_fixed_by_the_seed_and_outputs_start_poisoned(dtype):
         output.check(first[0], 1)
     output.array[...] = first[0]
     output.check(first[0], 1)
+
+
+def test_inputs_are_read_only():
+    (array,) = inputs([spec("float32")], (0,))
+    with pytest.raises(ValueError, match="read-only"):
+        array[0, 0] = 1
+    program = (
+        "import ctypes; from tests.autotune.measure.test_check import inputs, spec\n"
+        "(a,) = inputs([spec('float32')], (0,)); ctypes.memset(a.ctypes.data, 1, 4)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGSEGV
 
 
 def test_a_write_beside_the_output_is_seen():

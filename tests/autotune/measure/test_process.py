@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import time
 import pytest
 
 from autotune.measure.outcome import Limits, Status, WorkerError
-from autotune.measure.process import WorkerProcess
+from autotune.measure.process import State, WorkerProcess, wait
 
 ENTRY = "tests.autotune.fakes:entry"
 LIMITS = Limits(start_seconds=60, build_seconds=0.7, run_seconds=0.7, memory_bytes=1 << 30)
@@ -30,7 +31,7 @@ def worker():
         ({"run": "print"}, Status.OK, ""),
         ({"run": "segfault"}, Status.CRASH, "killed by SIGSEGV in run"),
         ({"build": "exit"}, Status.CRASH, "exited with code 3 in build"),
-        ({"run": "killed"}, Status.OUT_OF_MEMORY, "killed by SIGKILL in run"),
+        ({"run": "killed"}, Status.CRASH, "killed by SIGKILL in run"),
         ({"build": "hang"}, Status.BUILD_TIMEOUT, "build took more than 0.7 s"),
         ({"run": "hang in native code"}, Status.RUN_TIMEOUT, "run took more than 0.7 s"),
     ],
@@ -92,3 +93,26 @@ def _command_lines():
         except OSError:
             continue
     return "\n".join(lines)
+
+
+def test_a_paused_worker_keeps_its_time_and_goes_on_with_leave_to_run():
+    worker = WorkerProcess(ENTRY, {}, LIMITS)
+    worker.start()
+    begin = time.monotonic()
+    worker.submit({"build": "sleep 0.2"})
+    while worker.state is not State.BUILT:
+        wait([worker])
+        worker.poll()
+        worker.pause()  # at once and, as the message may be under way, again
+        assert worker.deadline == math.inf
+        time.sleep(0.3)
+        if worker.poll() is None and worker.state is State.BUILD:
+            worker.resume()
+    elapsed = time.monotonic() - begin
+    worker.go()
+    while (outcome := worker.poll()) is None:
+        wait([worker])
+    worker.close()
+    assert outcome.status is Status.OK
+    assert 0 < outcome.build_seconds <= elapsed - 0.3
+    assert outcome.build_seconds <= outcome.wall_seconds

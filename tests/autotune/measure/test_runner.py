@@ -1,20 +1,70 @@
 from pathlib import Path
 
+import pytest
+
 from autotune.measure.outcome import Limits, Status
-from autotune.measure.runner import LocalRunner
+from autotune.measure.runner import Cores, LocalRunner
 
 LIMITS = Limits(build_seconds=0.7, run_seconds=0.7, memory_bytes=1 << 30)
+FAKES = "tests.autotune.fakes:entry"
+JOBS = [{"run": "segfault"}, {}, {"build": "hang"}, {"run": "wrong"}, {"seconds": 0.5}]
+STATUSES = [Status.CRASH, Status.OK, Status.BUILD_TIMEOUT, Status.WRONG_ANSWER, Status.OK]
 
 
-def test_jobs_end_one_by_one_whatever_they_do():
-    jobs = [{"run": "segfault"}, {}, {"build": "hang"}, {"run": "wrong"}, {"seconds": 0.5}]
-    with LocalRunner({}, LIMITS, entry="tests.autotune.fakes:entry") as runner:
-        ends = list(runner.measure(jobs))
+@pytest.mark.parametrize("cores", [Cores((0,), ()), Cores((0, 1), ()), Cores((0,), (1,))], ids=str)
+def test_every_job_ends_whatever_the_others_do(cores):
+    with LocalRunner({}, LIMITS, FAKES, cores) as runner:
+        ends = dict(runner.measure(JOBS))
         scratch = Path(runner._scratch)
         assert scratch.is_dir()
-    assert [index for index, _ in ends] == [0, 1, 2, 3, 4]
-    statuses = [outcome.status for _, outcome in ends]
-    assert statuses == [Status.CRASH, Status.OK, Status.BUILD_TIMEOUT, Status.WRONG_ANSWER, Status.OK]
-    assert ends[4][1].seconds == 0.5
-    assert ends[2][1].wall_seconds >= 0.7
+    assert [ends[n].status for n in range(5)] == STATUSES
+    assert ends[4].seconds == 0.5
+    assert ends[2].wall_seconds >= 0.7
     assert not scratch.exists()
+
+
+def test_builders_pause_while_a_candidate_runs_unless_a_core_is_spare(tmp_path):
+    """One writes to a file while it builds, the other watches the file while it runs."""
+    grown = {}
+    for name, cores in {"shared": Cores((0, 1), ()), "spare": Cores((0,), (1,))}.items():
+        file = tmp_path / name
+        jobs = [{"build": f"wait for {file}", "run": f"watch {file}"}, {"build": f"count to 40 in {file}"}]
+        with LocalRunner({}, Limits(build_seconds=20, run_seconds=20), FAKES, cores) as runner:
+            ends = dict(runner.measure(jobs))
+        assert [ends[n].status for n in range(2)] == [Status.OK, Status.OK]
+        grown[name] = ends[0].seconds
+    assert grown["shared"] == 0
+    assert grown["spare"] > 0
+
+
+def test_only_a_paused_builder_is_not_late():
+    """The build takes 0.5 s of its 0.7 and is paused for another 0.5 s meanwhile."""
+    jobs = [{"run": "sleep 0.5"}, {"build": "sleep 0.5"}]
+    with LocalRunner({}, LIMITS, FAKES, Cores((0, 1), ())) as runner:
+        ends = dict(runner.measure(jobs))
+    assert [ends[n].status for n in range(2)] == [Status.OK, Status.OK]
+
+
+def test_the_seconds_to_beat_are_those_of_the_moment(tmp_path):
+    jobs = [{"best": None}, {"best": None, "run": "tell best"}]
+    seen = []
+    with LocalRunner({}, LIMITS, FAKES, Cores((0,), ())) as runner:
+        for _, outcome in runner.measure(jobs):
+            seen.append(outcome.seconds)
+            jobs[1]["best"] = 0.25
+    assert seen == [1e-3, 0.25]
+
+
+def test_whoever_wants_no_more_outcomes_leaves_no_work_behind():
+    with LocalRunner({}, LIMITS, FAKES, Cores((0, 1), ())) as runner:
+        for _, outcome in runner.measure([{}, {"build": "hang"}, {}]):
+            assert outcome.status is Status.OK
+            break
+        assert [o.status for _, o in runner.measure([{}, {}])] == [Status.OK, Status.OK]
+
+
+def test_cores_are_shared_by_what_kernels_need():
+    assert Cores.plan(2, [4, 5]) == Cores((4, 5), ())
+    assert Cores.plan(2, [4, 5, 6, 7]) == Cores((4, 5), (6, 7))
+    assert Cores.plan(2, [4, 5, 6, 7]).pinned() == {"run": [4, 5], "build": [6, 7]}
+    assert [Cores.plan(t, range(n)).workers for t, n in ((1, 1), (2, 2), (64, 64), (1, 2), (2, 64))] == [1, 2, 8, 2, 9]
