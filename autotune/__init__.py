@@ -11,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.database import Record
     from autotune.measure.outcome import Limits, Status, WorkerError
+    from autotune.record import Record
     from autotune.space import Sketch
     from autotune.task import Task, UserCodeError, WorkloadError
     from autotune.tuner import Result, compile, suggest, tune
@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "autotune.database": ("Record",),
     "autotune.measure.outcome": ("Limits", "Status", "WorkerError"),
+    "autotune.record": ("Record",),
     "autotune.space": ("Sketch",),
     "autotune.task": ("Task", "UserCodeError", "WorkloadError"),
     "autotune.tuner": ("Result", "compile", "suggest", "tune"),

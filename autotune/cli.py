@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from autotune import progress
-from autotune.database import Database, Record, best, rank
+from autotune.database import Database, best, rank
 from autotune.measure.outcome import Limits, WorkerError
+from autotune.record import Record
 from autotune.task import ScheduleError, UserCodeError, WorkloadError, check_target, families, parse
 from autotune.tuner import Result, tune
 

@@ -1,4 +1,4 @@
-"""The log of measurements: JSON lines, one self-contained record a line, appended under a lock.
+"""The log of measurements: JSON lines, one self-contained record a line (record.py), appended under a lock.
 
 Reading never evaluates anything. A line that cannot be read is skipped with a warning that says where and why; a
 torn last line (a writer was killed) is cut off from the next record by a newline.
@@ -6,68 +6,23 @@ torn last line (a writer was killed) is cut off from the next record by a newlin
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import fcntl
-import json
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from autotune.measure.outcome import Status
+from autotune.record import MAX_LINE_BYTES, Record, parse, to_line
 
-VERSION = 1
-MAX_LINE_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class Record:
-    """One measurement of one candidate of one task.
-
-    key: hash of task and target; task: readable; target: its facts; sketch and knobs: where in the space;
-    trace: literal schedule steps, as Trace.to_json; names: what they call the task's parts; seconds: median of one
-    run, or None; run: 0 for the first measurement, 1 ... for later passes over the leaders; flops: floating-point
-    operations of the task.
-    """
-
-    key: str
-    task: str
-    target: dict[str, Any]
-    sketch: str
-    knobs: dict[str, int]
-    trace: dict[str, Any]
-    status: str
-    names: list[str] = field(default_factory=list)
-    reason: str = ""
-    seconds: float | None = None
-    spread: float = 0.0
-    runs: int = 0
-    run: int = 0
-    flops: int = 0
-    seed: int = 0
-    build_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    machine: dict[str, Any] = field(default_factory=dict)
-    when: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    version: int = VERSION
-
-    @property
-    def ok(self) -> bool:
-        return self.status == Status.OK.value
-
-    @property
-    def candidate(self) -> str:
-        """What tells candidates of one task apart."""
-        return json.dumps([self.sketch, self.knobs], sort_keys=True)
-
-    @property
-    def gflops(self) -> float:
-        """10^9 floating-point operations a second; 0 for a failure."""
-        return self.flops / self.seconds / 1e9 if self.seconds else 0.0
+_WARNINGS = 3  # lines to name of those that cannot be read; the others are counted
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class Database:
@@ -81,72 +36,96 @@ class Database:
         if self.path is not None and not self.path.parent.is_dir():
             raise FileNotFoundError(f"log: there is no folder {str(self.path.parent)!r}")
         self._records = [] if self.path is None else list(read(self.path))
+        self._unsaved: list[Record] = []
 
     def records(self, key: str | None = None) -> list[Record]:
         """All records, or those of one task, oldest first."""
         return [r for r in self._records if key is None or r.key == key]
 
     def append(self, records: Iterable[Record]) -> None:
-        """Remember and write out `records`; whole lines reach the file, whoever else writes to it."""
+        """Remember and write out `records`; whole lines reach the file, whoever else writes to it.
+
+        On a full disk they are kept, with a warning, and written with the next ones.
+        """
         records = list(records)
         self._records.extend(records)
-        if self.path is not None and records:
-            write(self.path, records)
+        if self.path is None:
+            return
+        before = len(self._unsaved)
+        self._unsaved += records
+        try:
+            write(self.path, self._unsaved)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            if not before:
+                warnings.warn(f"{self.path}: {error.strerror}; what is measured from here on is kept", stacklevel=2)
+        else:
+            self._unsaved = []
+
+    def rescue(self) -> Path | None:
+        """The file, in the folder for temporary ones, that takes what the log could not; None if nothing is left.
+
+        Raises OSError if there is no room either.
+        """
+        assert self.path is not None or not self._unsaved
+        with contextlib.suppress(OSError):
+            self.append([])
+        if not self._unsaved or self.path is None:
+            return None
+        handle, name = tempfile.mkstemp(prefix=f"{self.path.stem}-", suffix=".jsonl")
+        os.close(handle)
+        write(Path(name), self._unsaved)
+        self._unsaved = []
+        return Path(name)
 
 
 def write(path: Path, records: Iterable[Record]) -> None:
-    """Append `records` to the file, which is made if it is not there."""
-    data = b"".join(json.dumps(dataclasses.asdict(r), allow_nan=False).encode() + b"\n" for r in records)
-    with open(path, "ab+") as stream:
+    """Append `records` to the file, which is made if it is not there: all of them, or none and OSError."""
+    data = b"".join(map(to_line, records))
+    with open(path, "ab+", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         end = stream.seek(0, os.SEEK_END)
-        if end:
+        if end and data:
             stream.seek(end - 1)
             if stream.read(1) != b"\n":
                 data = b"\n" + data
-        stream.write(data)
-        stream.flush()
+        try:
+            while data:
+                data = data[stream.write(data) :]
+        except OSError:
+            with contextlib.suppress(OSError):  # a device has no length
+                stream.truncate(end)
+            raise
 
 
 def read(path: Path) -> Iterator[Record]:
     """The records of the file in order; unreadable lines are skipped with a warning. No file: no records."""
-    if not path.exists():
+    if not path.exists() or path.is_char_device() or path.is_fifo():
         return
+    skipped = 0
     with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(_lines(stream), 1):
             if not line.strip():
                 continue
             try:
                 yield parse(line)
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
+                skipped += 1
                 torn = " (torn: its writer was interrupted)" if not line.endswith(b"\n") else ""
-                warnings.warn(f"{path}, line {number} skipped{torn}: {error}", stacklevel=2)
+                if skipped <= _WARNINGS:
+                    warnings.warn(f"{path}, line {number} skipped{torn}: {error}", stacklevel=2)
+    if skipped > _WARNINGS:
+        warnings.warn(f"{path}: {skipped - _WARNINGS} more lines skipped", stacklevel=2)
 
 
-def parse(line: bytes) -> Record:
-    """One line of the log. Raises ValueError if it is not a record of this version."""
-    if len(line) > MAX_LINE_BYTES:
-        raise ValueError(f"{len(line)} bytes, more than a record ever has")
-    data = json.loads(line)
-    if not isinstance(data, dict):
-        raise ValueError(f"expected an object, got {type(data).__name__}")
-    if data.get("version") != VERSION:
-        raise ValueError(f"expected version {VERSION}, got {data.get('version')!r}")
-    known = {f.name: f for f in dataclasses.fields(Record)}
-    values = {name: value for name, value in data.items() if name in known}
-    for name, spec in known.items():
-        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        if name not in values:
-            if required:
-                raise ValueError(f"no {name}")
-        elif not _fits(values[name], str(spec.type)):
-            raise ValueError(f"{name}: expected {spec.type}, got {str(values[name])[:60]!r}")
-    if values["status"] not in Status.__members__:
-        raise ValueError(f"unknown status {values['status'][:60]!r}")
-    record = Record(**values)
-    if record.ok and record.seconds is None:
-        raise ValueError("status OK without seconds")
-    return record
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one that is too long for a record, a beginning that is too long as well."""
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = stream.readline(MAX_LINE_BYTES + 1)
+        yield line if rest is line else line + b"\n" * rest.endswith(b"\n")
 
 
 def best(records: Iterable[Record]) -> Record | None:
@@ -174,16 +153,20 @@ def _median_pass(group: list[Record]) -> Record:
     return dataclasses.replace(group[0], seconds=median, run=len(group) - 1)
 
 
-def _fits(value: Any, spec: str) -> bool:
-    """Whether a JSON value has the type that an annotation of Record names."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    checks = {
-        "str": isinstance(value, str),
-        "int": number and isinstance(value, int) and 0 <= value < 1 << 63,
-        "float": number and 0 <= value < 1e18,
-        "float | None": value is None or (number and 0 < value < 1e18),
-        "list[str]": isinstance(value, list) and all(isinstance(v, str) for v in value),
-        "dict[str, Any]": isinstance(value, dict),
-        "dict[str, int]": isinstance(value, dict) and all(type(v) is int and abs(v) < 1 << 63 for v in value.values()),
-    }
-    return checks[spec]
+@dataclass(frozen=True)
+class Failures:
+    """How many candidates ended with one status, and one of them as an example."""
+
+    status: str
+    count: int
+    example: Record
+
+
+def failures(records: Iterable[Record]) -> list[Failures]:
+    """The failures among first measurements by status, the most frequent one first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if not record.ok and record.run == 0:
+            groups.setdefault(record.status, []).append(record)
+    found = [Failures(status, len(group), group[0]) for status, group in groups.items()]
+    return sorted(found, key=lambda f: (-f.count, f.status))

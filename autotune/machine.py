@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autotune.database import Record
 from autotune.measure.outcome import Limits, Status
 from autotune.measure.process import WorkerProcess
+from autotune.record import Record
 
 
 def facts(known: Iterable[Record] = ()) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.cost_model import Quality
-from autotune.database import Record
+from autotune.record import Record
 
 PLAIN_SECONDS = 5.0  # between plain lines
 

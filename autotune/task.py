@@ -19,7 +19,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ __all__ = [
     "numpy_function",
     "operators",
     "parse",
+    "primitives",
     "trace_json",
 ]
 
@@ -90,6 +91,13 @@ class Task:
         except ValueError as error:
             raise WorkloadError(f"{func.name} cannot be tuned with open sizes: {error}") from None
         self.func, self.target, self.name = func, target, name or describe(func)
+        self.cold = False
+
+    def with_cold_caches(self) -> Task:
+        """The same task, timed with nothing in the caches: its times go by a key of their own."""
+        task = Task(self.func, self.target, self.name)
+        task.cold = True
+        return task
 
     @classmethod
     def of(cls, computed: Any, target: str | Target = "llvm", name: str = "") -> Task:
@@ -109,8 +117,9 @@ class Task:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the Func, whatever its names, and of the target's facts."""
-        text = json.dumps([analysis.structural_hash(self.func), self.target_facts], sort_keys=True)
+        """A hash of the Func, whatever its names, of the target's facts, and of how it is timed."""
+        facts = [analysis.structural_hash(self.func), self.target_facts, *["cold"] * self.cold]
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
     @cached_property
@@ -130,11 +139,13 @@ class Task:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which another process makes the same task."""
-        return {"func": analysis.to_json(self.func), "target": self.target_facts, "name": self.name}
+        func = analysis.to_json(self.func)
+        return {"func": func, "target": self.target_facts, "name": self.name, "cold": self.cold}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Task:
-        return cls(analysis.from_json(value["func"]), Target(**value["target"]), value["name"])
+        task = cls(analysis.from_json(value["func"]), Target(**value["target"]), value["name"])
+        return task.with_cold_caches() if value["cold"] else task
 
     def schedule(self) -> Schedule:
         """A fresh schedule, with nothing done yet."""
@@ -209,6 +220,12 @@ def multiply_adds(pieces: int, rows: int, columns: int, steps: int, target: Targ
 def trace_json(trace: tl.Trace) -> dict[str, Any]:
     """A trace as a JSON value."""
     return json.loads(trace.to_json())
+
+
+@lru_cache
+def primitives() -> frozenset[str]:
+    """The names that steps of a trace may have."""
+    return frozenset(name for name, value in vars(Schedule).items() if hasattr(value, "signature"))
 
 
 def describe(func: tl.Func) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +15,10 @@ import numpy as np
 
 from autotune import machine, progress
 from autotune.cost_model import CostModel, Quality, quality
-from autotune.database import Database, Record, best, rank
+from autotune.database import Database, Failures, best, failures, rank
 from autotune.measure.outcome import LIMITS, Limits, Outcome
 from autotune.measure.runner import LocalRunner, Runner
+from autotune.record import Record
 from autotune.search import Candidate, EvolutionarySearch, Search
 from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
@@ -30,17 +33,27 @@ PASSES = 3  # measurements that the winner rests on, the first one included
 
 @dataclass(frozen=True)
 class Result:
-    """What tuning found. best: None if no candidate worked; history: all records of the task, oldest first."""
+    """What tuning found. best: None if no candidate worked; history: all records of the task, oldest first.
+
+    unsaved: the file that holds the records for which the log's disk had no room, if there are any.
+    """
 
     task: Task
     best: Record | None
     history: list[Record]
     interrupted: bool = False
+    unsaved: Path | None = None
 
     @cached_property
     def schedule(self) -> Schedule:
         """The best schedule; without one, that of the analytical model."""
-        return suggest(self.task) if self.best is None else self.task.replay(self.best.trace, self.best.names)
+        known = best_known(self.task, self.history)
+        return suggest(self.task) if known is None else known[1]
+
+    @cached_property
+    def failures(self) -> list[Failures]:
+        """The candidates that failed, by kind, the most frequent kind first."""
+        return failures(self.history)
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -59,26 +72,32 @@ def tune(
     sketches: Sequence[Sketch] | None = None,
     runner: Runner | None = None,
     limits: Limits = LIMITS,
+    minutes: float | None = None,
+    cold: bool = False,
     show: progress.Progress | None = None,
 ) -> Result:
     """Search a fast schedule by measuring `trials` candidates on this machine.
 
     computed: a Tensor, a list of output Tensors, a Func or a Task, of known sizes. log: a file of JSON lines to
-    append to; trials that it holds already are not repeated and count. An interrupt at the keyboard ends the search
-    with what is known; the same call resumes. Equal seed, log and times give equal candidates.
+    append to; trials that it holds already are not repeated and count. minutes: no trial begins later. cold: time
+    single calls after emptying the caches; such results are a task of their own in the log. An interrupt at the
+    keyboard ends the search with what is known; the same call resumes. Equal seed, log and times give equal candidates.
     Raises WorkerError if the task cannot be run at all, WorkloadError if a size is open or a loop never runs.
 
     >>> r = tune(C, trials=64, log="tuned.jsonl")
     >>> r.best.gflops, r.kernel(a, b)
     """
     task = Task.of(computed, target)
+    task = task.with_cold_caches() if cold else task
     if task.is_empty:
         raise WorkloadError(f"{task.name} has a loop of length 0: there is nothing to tune")
     show = show or progress.Quiet()
     session = Session(task, Database(log), trials, seed, search or EvolutionarySearch(), show, sketches)
+    session.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     interrupted = False
     try:
         if session.left:
+            session.database.append([])  # a log that cannot be written is found out before anything is measured
             own = None if runner is not None else LocalRunner({"task": task.to_json(), "seed": seed}, limits)
             try:
                 session.run(runner or own)  # type: ignore[arg-type]
@@ -91,14 +110,27 @@ def tune(
     finally:
         show.close(session.state)
     records = session.database.records(task.key)
-    return Result(task, best(records), records, interrupted)
+    return Result(task, best(records), records, interrupted, session.database.rescue())
 
 
 def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None = None) -> Kernel:
     """The fastest kernel that the log knows for the task; without one, that of the analytical model."""
     task = Task.of(computed, target)
-    known = best(Database(log).records(task.key)) if log is not None else None
-    return task.build(suggest(task) if known is None else task.replay(known.trace, known.names))
+    known = best_known(task, Database(log).records(task.key)) if log is not None else None
+    return task.build(suggest(task) if known is None else known[1])
+
+
+def best_known(task: Task, records: Iterable[Record]) -> tuple[Record, Schedule] | None:
+    """The fastest of these records of the task, and its schedule; None if none worked.
+
+    A record whose steps are not legal for the task is passed over with a warning.
+    """
+    for record in rank(records):
+        try:
+            return record, task.replay(record.trace, record.names)
+        except ScheduleError as error:
+            warnings.warn(f"a record of {record.when} does not fit {task.name}: {error.oneline}", stacklevel=2)
+    return None
 
 
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
@@ -152,6 +184,7 @@ class Session:
         self._search, self._show, self._sketches = search, show, sketches
         self._model = CostModel(seed)
         self._machine: dict[str, Any] = {}
+        self.deadline = math.inf
         known = [r for r in database.records(task.key) if r.run == 0]
         self.state = progress.Snapshot(task.name, trials, resumed=len(known), done=len(known))
         for record in known:
@@ -172,7 +205,7 @@ class Session:
         self._machine = machine.facts(self.database.records())
         self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)
         self._tell("starting a worker")
-        while self.left:
+        while self.left and not self._late:
             candidates, expected = self._propose()
             if not candidates:
                 self._tell("the search space is used up")
@@ -180,7 +213,11 @@ class Session:
             self._batch(runner, candidates, expected)
         self._tell("measuring the leaders again")
         self._confirm(runner)
-        self._tell("done")
+        self._tell("out of time" if self.left and self._late else "done")
+
+    @property
+    def _late(self) -> bool:
+        return time.monotonic() > self.deadline
 
     def _propose(self) -> tuple[list[Candidate], np.ndarray]:
         """The next batch and log(seconds) that the model expects of it."""
@@ -207,17 +244,25 @@ class Session:
         jobs = [{"trace": t, "names": names, "number": first + n, "best": beat} for n, t in enumerate(traces)]
         foreseen, seconds = [], []
         for at, outcome in runner.measure(jobs):
-            record = self._remember(candidates[at], traces[at], names, outcome)
+            record = self._remember(candidates[at], traces[at], names, outcome, expected=float(np.exp(expected[at])))
             for job in jobs:  # those that have not run yet look it up then
                 job["best"] = self._seconds_to_beat()
             if record.ok and record.seconds is not None:
                 foreseen.append(expected[at])
                 seconds.append(record.seconds)
             self._tell("measuring")
+            if self._late:
+                break
         self.state.quality = _pooled(quality(np.array(foreseen), np.array(seconds)), self.state.quality)
 
     def _remember(
-        self, candidate: Candidate, trace: dict[str, Any], names: list[str], outcome: Outcome, run: int = 0
+        self,
+        candidate: Candidate,
+        trace: dict[str, Any],
+        names: list[str],
+        outcome: Outcome,
+        run: int = 0,
+        expected: float | None = None,
     ) -> Record:
         space = self._spaces[candidate.space]
         record = Record(
@@ -229,6 +274,7 @@ class Session:
             trace=trace,
             names=names,
             run=run,
+            expected=expected,
             flops=self.task.flops,
             seed=self.seed,
             machine=self._machine,

@@ -25,9 +25,9 @@ _FLUSH_FACTOR = 2  # bytes to write for each byte of cache, so that nothing of a
 
 
 def entry(setup: dict[str, Any]) -> Run:
-    """setup: task (Task.to_json), seed, scratch (a folder that workers of this tuning share), cold (optional)."""
+    """setup: task (Task.to_json), seed, scratch (a folder that workers of this tuning share)."""
     task = Task.from_json(setup["task"])
-    reference = Reference(task, setup["seed"], Path(setup["scratch"]), setup.get("cold", False))
+    reference = Reference(task, setup["seed"], Path(setup["scratch"]))
 
     def run(job: dict[str, Any], built: Built) -> dict[str, Any]:
         """job: trace and names; number; best, the seconds to beat, or None."""
@@ -41,12 +41,12 @@ def entry(setup: dict[str, Any]) -> Run:
 class Reference:
     """Inputs with the outputs that an untiled kernel computes from them, shared through files in `scratch`.
 
-    cold: time single calls, each after the caches were emptied, instead of warm ones in a row.
+    A task with cold caches is timed by single calls, each after the caches were emptied, instead of warm ones in a row.
     """
 
-    def __init__(self, task: Task, seed: int, scratch: Path, cold: bool = False):
+    def __init__(self, task: Task, seed: int, scratch: Path):
         self._length = task.reduction_length
-        self._flush = np.zeros(_FLUSH_FACTOR * task.cache_bytes, np.uint8) if cold else None
+        self._flush = np.zeros(_FLUSH_FACTOR * task.cache_bytes, np.uint8) if task.cold else None
         input_specs, output_specs = task.arrays()
         self._outputs = [check.Output(spec) for spec in output_specs]
         self._inputs = [check.inputs(input_specs, (seed, number)) for number in range(INPUT_SETS)]

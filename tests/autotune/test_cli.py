@@ -3,7 +3,8 @@ import json
 import pytest
 
 from autotune import cli
-from autotune.database import Record, write
+from autotune.database import write
+from autotune.record import Record
 from autotune.task import parse
 
 

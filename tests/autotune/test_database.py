@@ -1,11 +1,11 @@
 import dataclasses
 import json
-import multiprocessing
 import warnings
 
 import pytest
 
-from autotune.database import Database, Record, best, parse, rank, read, write
+from autotune.database import Database, best, failures, rank, read, write
+from autotune.record import Record, parse
 
 
 def record(seconds=1e-3, knobs={"a": 1}, status="OK", **more):
@@ -26,20 +26,6 @@ def test_no_file_is_an_empty_log_and_none_is_memory(tmp_path):
     database = Database()
     database.append([record()])
     assert len(database.records("k")) == 1
-
-
-def test_a_log_torn_at_any_byte_of_its_last_record_loads_and_goes_on(tmp_path):
-    path = tmp_path / "log.jsonl"
-    write(path, [record(), record(2e-3)])
-    whole = path.read_bytes()
-    first = whole.index(b"\n") + 1
-    for cut in range(first + 1, len(whole) - 1):
-        path.write_bytes(whole[:cut])
-        with pytest.warns(UserWarning, match=r"line 2 skipped \(torn"):
-            assert list(read(path)) == [parse(whole[:first])]
-    write(path, [record(3e-3)])
-    with pytest.warns(UserWarning, match="line 2 skipped:"):
-        assert [r.seconds for r in read(path)] == [1e-3, 3e-3]
 
 
 @pytest.mark.parametrize(
@@ -73,23 +59,6 @@ def test_hostile_lines_are_skipped(tmp_path, line):
     assert len(caught) == 1
 
 
-def _write_some(path, name):
-    for n in range(50):
-        write(path, [record(knobs={"n": n}, key=name)])
-
-
-def test_several_writers_lose_nothing(tmp_path):
-    path = tmp_path / "log.jsonl"
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write_some, args=(path, f"key{n}")) for n in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    for n in range(2):
-        assert [r.knobs["n"] for r in Database(path).records(f"key{n}")] == list(range(50))
-
-
 def test_the_best_is_the_fastest_by_the_median_of_its_passes():
     lucky = [record(1e-3, {"a": 1}), record(5e-3, {"a": 1}, run=1), record(5e-3, {"a": 1}, run=2)]
     steady = [record(2e-3, {"a": 2}), record(2e-3, {"a": 2}, run=1), record(2e-3, {"a": 2}, run=2)]
@@ -98,3 +67,22 @@ def test_the_best_is_the_fastest_by_the_median_of_its_passes():
     assert (chosen.knobs, chosen.seconds, chosen.run) == ({"a": 2}, 2e-3, 2)
     assert [r.knobs["a"] for r in rank(lucky + steady + broken)] == [2, 1]
     assert best(broken) is None
+
+
+def test_failures_are_counted_by_kind_with_an_example():
+    crash, wrong = (record(knobs={"a": n}, status=s, reason=s) for n, s in enumerate(["CRASH", "WRONG_ANSWER"]))
+    again = dataclasses.replace(wrong, run=1)
+    found = failures([record(), crash, wrong, again, dataclasses.replace(crash, reason="another")])
+    assert [(f.status, f.count, f.example.reason) for f in found] == [
+        ("CRASH", 2, "CRASH"),
+        ("WRONG_ANSWER", 1, "WRONG_ANSWER"),
+    ]
+
+
+def test_unreadable_lines_are_named_up_to_a_limit(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text("nonsense\n" * 100)
+    with pytest.warns(UserWarning) as caught:
+        assert list(read(path)) == []
+    assert len(caught) == 4
+    assert str(caught[-1].message).endswith("97 more lines skipped")

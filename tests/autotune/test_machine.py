@@ -1,5 +1,5 @@
 from autotune import machine
-from autotune.database import Record
+from autotune.record import Record
 
 
 def record(facts):

@@ -3,8 +3,8 @@ import io
 from rich.console import Console
 
 from autotune.cost_model import Quality
-from autotune.database import Record
 from autotune.progress import Display, Lines, Quiet, Snapshot, choose, seconds, table
+from autotune.record import Record
 
 
 def snapshot():

@@ -56,7 +56,7 @@ def test_a_candidate_that_loses_while_it_is_repeated_is_cut_short(reference):
 
 def test_cold_runs_are_single_calls_after_the_caches_were_emptied(task, tmp_path):
     fake = Fake(right)
-    reference = Reference(task, 0, tmp_path, cold=True)
+    reference = Reference(task.with_cold_caches(), 0, tmp_path)
     before = int(reference._flush[0])
     done = reference.measure(fake, 0, None)
     assert fake.asked == [] and 5 <= done["runs"] <= _MORE_RUNS
