@@ -1,6 +1,7 @@
 """What a log must survive, at full size: `python -m tests.tools.log_torture`, which takes minutes.
 
-It prints one JSON line for each part. The parts are functions of how many; tests/autotune/test_log_torture.py runs them small.
+It prints one JSON line for each part. The parts are functions of how many; tests/autotune/test_log_torture.py runs
+them small.
 """
 
 from __future__ import annotations
