@@ -35,13 +35,13 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
         for i1 in 32: ... = A[i0 * 32 + i1 + 1]     # outer: i0 in 4. mins (i0 * 32 + 1,), extents (32,)
     """
     ctx = bind_all(ctx, outer)
-    return _fixed(accesses(stmt, ctx)[0].get(buffer), {loop.var for loop in outer}, ctx)
+    return _fixed(accesses(stmt, ctx, of=(buffer,))[0].get(buffer), {loop.var for loop in outer}, ctx)
 
 
 def written_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EMPTY) -> Region | None:
     """The same for what `stmt` writes, with whole dimensions where it is not proved to hold all that `stmt` reads."""
     ctx = bind_all(ctx, outer)
-    reads, writes = accesses(stmt, ctx)
+    reads, writes = accesses(stmt, ctx, of=(buffer,))
     box = _fixed(writes.get(buffer), {loop.var for loop in outer}, ctx)
     if box is None or buffer not in reads:
         return box

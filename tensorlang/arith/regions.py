@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tensorlang.arith import poly as P
@@ -48,8 +48,11 @@ class Region:
 Regions = dict[Buffer, Region]
 
 
-def accesses(stmt: Node, ctx: Context = EMPTY, clip: bool = False) -> tuple[Regions, Regions]:
-    """(reads, writes): for each buffer the smallest box found that holds every access `stmt` makes to it.
+def accesses(
+    stmt: Node, ctx: Context = EMPTY, clip: bool = False, of: Collection[Buffer] | None = None
+) -> tuple[Regions, Regions]:
+    """(reads, writes): for each buffer (those of `of` only, if given) the smallest box found that holds every access
+    `stmt` makes to it.
 
     `ctx` knows the variables around `stmt`; mins and extents are in terms of these, for everything bound inside
     `stmt`. Exact for affine subscripts over rectangular loops. Guards (predicates, if, if_then_else) tighten the box
@@ -57,7 +60,7 @@ def accesses(stmt: Node, ctx: Context = EMPTY, clip: bool = False) -> tuple[Regi
     then also cut to the buffer's shape. A dimension without a bound is taken whole. Buffers allocated inside `stmt`
     are left out. `stmt` may be an Expr.
     """
-    walk = _Walk(ctx, clip)
+    walk = _Walk(ctx, clip, of)
     walk.visit(stmt, _Scope(ctx))
     return walk.result(walk.reads), walk.result(walk.writes)
 
@@ -96,8 +99,8 @@ class _Scope:
 
 
 class _Walk:
-    def __init__(self, ctx: Context, clip: bool):
-        self.ctx, self.clip = ctx, clip
+    def __init__(self, ctx: Context, clip: bool, of: Collection[Buffer] | None):
+        self.ctx, self.clip, self.of = ctx, clip, of
         self.reads: dict[Buffer, list[tuple[Expr | None, Expr | None]]] = {}
         self.writes: dict[Buffer, list[tuple[Expr | None, Expr | None]]] = {}
         self.inside: set[Buffer] = set()
@@ -163,6 +166,8 @@ class _Walk:
         return out
 
     def _access(self, found: dict, node: Load | Store, scope: _Scope) -> None:
+        if self.of is not None and node.buffer not in self.of:
+            return
         ends = found.setdefault(node.buffer, [])
         for n, index in enumerate(node.indices):
             index = scope.of(index)

@@ -277,9 +277,11 @@ class Buffer(Node):
 class Stmt(Node):
     """Something that is done. Plain data: fields in constructor order, see `fields`."""
 
-    __slots__ = ()
+    __slots__ = ("memo",)
+    memo: dict[Any, Any]  # what analyses remember about this statement, keyed by the analysis
 
     def __init__(self, *values: Any, **named: Any):
+        _set(self, "memo", {})
         for field, value in zip(self.fields, values, strict=False):
             _set(self, field, value)
         for field in self.fields[len(values) :]:

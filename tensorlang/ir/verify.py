@@ -1,12 +1,13 @@
 """Checks that a Func obeys the rules of its level: a table of legal nodes, then scopes, names and dtypes.
 
 Well-formedness of an expression depends on nothing around it, so it is remembered at the node; what is free in it is
-then compared with what the statements around bind.
+then compared with what the statements around bind. The same goes for loops and blocks: one that was found right once is
+right wherever all that it uses exists, so after a schedule step only the way to what has changed is looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tensorlang.errors import VerifyError
 from tensorlang.ir import dtypes, walk
@@ -47,8 +48,7 @@ LEGAL: dict[str, tuple[type[Node], ...]] = {
 _SUBSCRIPTS = {"loop": ("index",), "flat": ("index", "int64", "int32")}
 
 
-@dataclass(frozen=True)
-class _Scope:
+class _Scope(NamedTuple):
     """What a statement may use."""
 
     vars: frozenset[Var]
@@ -71,6 +71,7 @@ class _Verifier:
         self.func, self.level = func, level
         self.subscripts = _SUBSCRIPTS[level]
         self.blocks: set[str] = set()
+        self.loops: set[str] = set()  # those around blocks
         self.buffers: dict[str, Buffer] = {}
 
     def run(self) -> None:
@@ -89,8 +90,6 @@ class _Verifier:
             knobs = [v.name for v in symbols if isinstance(v, Knob)]
             self.check(not knobs, f"knobs {', '.join(knobs)} are still open", func)
         self.stmt(func.body, scope)
-        if self.level == "loop":
-            self.loop_names(func.body, {})
 
     def check(self, holds: bool, rule: str, where: Node) -> None:
         if not holds:
@@ -112,11 +111,13 @@ class _Verifier:
             self.check(False, f"{text(expr)} is {expr.dtype} where {' or '.join(dtype)} is needed", where)
         if lanes is not None and expr.lanes != lanes:
             self.check(False, f"{text(expr)} has {expr.lanes} lanes where {lanes} are needed", where)
-        unknown = walk.free_vars(expr) - scope.vars
-        if unknown:
+        free = walk.free_vars(expr)
+        if not free <= scope.vars:
+            unknown = free - scope.vars
             self.check(False, f"{', '.join(sorted(v.name for v in unknown))} has no value here", where)
-        unknown_buffers = _loaded(expr) - scope.buffers
-        if unknown_buffers:
+        loaded = _loaded(expr)
+        if not loaded <= scope.buffers:
+            unknown_buffers = loaded - scope.buffers
             self.check(False, f"buffer {next(iter(unknown_buffers)).name} does not exist here", where)
 
     def well_formed(self, expr: Expr, where: Node) -> None:
@@ -175,6 +176,35 @@ class _Verifier:
 
     # --------------------------------------------------------------------------------------- statements
     def stmt(self, stmt: Stmt, scope: _Scope) -> None:
+        if isinstance(stmt, For | Block):
+            if not self.known(stmt, scope):
+                self.any_stmt(stmt, scope)
+                stmt.memo["verified", self.level] = True
+        else:
+            self.any_stmt(stmt, scope)
+
+    def known(self, stmt: For | Block, scope: _Scope) -> bool:
+        """Whether `stmt` was found right before, and all that it needs of its surroundings is there."""
+        if ("verified", self.level) not in stmt.memo:
+            return False
+        uses = _uses(stmt)
+        fits = (
+            uses.vars <= scope.vars
+            and uses.buffers <= scope.buffers
+            and uses.stored <= scope.writable
+            and uses.bound.isdisjoint(scope.vars)
+            and uses.allocated.isdisjoint(scope.buffers)
+            and uses.blocks.isdisjoint(self.blocks)
+            and uses.loops.isdisjoint(self.loops)
+        )
+        if fits:
+            self.blocks |= uses.blocks
+            self.loops |= uses.loops
+            for buffer in uses.allocated:
+                self.declare(buffer, stmt)
+        return fits
+
+    def any_stmt(self, stmt: Stmt, scope: _Scope) -> None:
         self.check(isinstance(stmt, LEGAL[self.level]), f"{type(stmt).__name__} is illegal at this level", stmt)
         if isinstance(stmt, Seq):
             for part in stmt.stmts:
@@ -184,6 +214,9 @@ class _Verifier:
             self.expr(stmt.extent, scope, stmt, self.subscripts, 1)
             self.check(stmt.var.dtype in self.subscripts, f"a loop variable cannot be {stmt.var.dtype}", stmt)
             self.stmt(stmt.body, self.bind(scope, stmt.var, stmt))
+            if _around_blocks(stmt):  # schedules can name it
+                self.check(stmt.var.name not in self.loops, f"two loops are named {stmt.var.name}", stmt)
+                self.loops.add(stmt.var.name)
         elif isinstance(stmt, Block):
             self.block(stmt, scope)
         elif isinstance(stmt, Store):
@@ -197,17 +230,25 @@ class _Verifier:
             self.expr(stmt.value, scope, stmt, (stmt.var.dtype,), stmt.var.lanes)
             self.stmt(stmt.body, self.bind(scope, stmt.var, stmt))
         elif isinstance(stmt, Alloc):
-            self.declare(stmt.buffer, stmt)
-            self.check(stmt.buffer not in scope.buffers, f"{stmt.buffer.name} is allocated inside itself", stmt)
-            for extent in stmt.buffer.shape:
-                self.expr(extent, scope, stmt, self.subscripts, 1)
-            new = frozenset((stmt.buffer,))
-            self.stmt(stmt.body, _Scope(scope.vars, scope.buffers | new, scope.writable | new))
+            self.allocs(stmt, scope)
         elif isinstance(stmt, Do):
             for arg in stmt.args:
                 self.expr(arg, scope, stmt)
             if stmt.body is not None:
                 self.stmt(stmt.body, scope)
+
+    def allocs(self, stmt: Stmt, scope: _Scope) -> None:
+        """Allocations, one inside another, and what is in the innermost."""
+        new: dict[Buffer, None] = {}
+        while isinstance(stmt, Alloc):
+            self.declare(stmt.buffer, stmt)
+            inside = stmt.buffer in scope.buffers or stmt.buffer in new
+            self.check(not inside, f"{stmt.buffer.name} is allocated inside itself", stmt)
+            for extent in stmt.buffer.shape:
+                self.expr(extent, scope, stmt, self.subscripts, 1)
+            new[stmt.buffer] = None
+            stmt = stmt.body
+        self.stmt(stmt, _Scope(scope.vars, scope.buffers.union(new), scope.writable.union(new)))
 
     def bind(self, scope: _Scope, var: Var, where: Node) -> _Scope:
         self.check(var not in scope.vars, f"{var.name} is bound already", where)
@@ -241,15 +282,40 @@ class _Verifier:
             self.stmt(block.init, _Scope(spatial, scope.buffers, scope.writable))
         self.stmt(block.body, _Scope(every, scope.buffers, scope.writable))
 
-    def loop_names(self, stmt: Stmt, seen: dict[str, Stmt]) -> bool:
-        """Loops that schedules can name, those around blocks, have names of their own. True if a block is below."""
-        if isinstance(stmt, Block):
-            return True
-        below = [self.loop_names(child, seen) for child in walk.children(stmt) if isinstance(child, Stmt)]
-        if isinstance(stmt, For) and any(below):
-            self.check(stmt.var.name not in seen, f"two loops are named {stmt.var.name}", stmt)
-            seen[stmt.var.name] = stmt
-        return any(below)
+
+class _Uses(NamedTuple):
+    """What a statement needs of its surroundings, and what it makes that may clash with them."""
+
+    vars: frozenset[Var]
+    buffers: frozenset[Buffer]
+    stored: frozenset[Buffer]
+    bound: frozenset[Var]
+    allocated: frozenset[Buffer]
+    blocks: frozenset[str]
+    loops: frozenset[str]
+
+
+def _uses(stmt: Stmt) -> _Uses:
+    """Remembered at the statement."""
+    if "uses" not in stmt.memo:
+        below = walk.statements(stmt)
+        allocated = frozenset(n.buffer for n in below if isinstance(n, Alloc))
+        stored = frozenset(n.buffer for n in below if isinstance(n, Store))
+        exprs = (e for n in below for e in walk.children(n) if isinstance(e, Expr))
+        stmt.memo["uses"] = _Uses(
+            walk.free_vars(stmt),
+            stored.union(*map(_loaded, exprs)) - allocated,
+            stored - allocated,
+            frozenset(n.var for n in below if isinstance(n, For | LetStmt)),
+            allocated,
+            frozenset(n.name for n in below if isinstance(n, Block)),
+            frozenset(n.var.name for n in below if isinstance(n, For) and _around_blocks(n)),
+        )
+    return stmt.memo["uses"]
+
+
+def _around_blocks(loop: For) -> bool:
+    return next(walk.find(loop, Block), None) is not None
 
 
 def _loaded(expr: Expr) -> frozenset[Buffer]:

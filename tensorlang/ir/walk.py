@@ -5,7 +5,8 @@ Rewrites copy only the path that changes: an unchanged subtree is the same objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import is_
 from typing import Any, TypeVar
 
 from tensorlang.ir.nodes import (
@@ -13,56 +14,114 @@ from tensorlang.ir.nodes import (
     Block,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
+    If,
     Iter,
     Let,
     LetStmt,
     Load,
     Node,
+    Op,
+    Ramp,
     Reduce,
     Reducer,
+    Seq,
     Size,
+    Splat,
     Stmt,
     Store,
     Var,
 )
 
 N = TypeVar("N", bound=Node)
+_NONE: frozenset[Var] = frozenset()
 
 
-def children(node: Node) -> Iterator[Node]:
+class _Fields(dict[type[Node], tuple[str, ...]]):
+    """Fields by class; a class that is not in the table has those of its base."""
+
+    def __missing__(self, kind: type[Node]) -> tuple[str, ...]:
+        found = self[kind] = next((self[base] for base in kind.__mro__[1:] if base in self), ())
+        return found
+
+
+# The fields that hold nodes, in evaluation order: expressions, statements, Iters (not the Buffers or bound Vars).
+_HOLDING = _Fields(
+    {
+        Op: ("args",),
+        Load: ("indices", "mask"),
+        Let: ("value", "body"),
+        Ramp: ("base", "stride"),
+        Splat: ("value",),
+        Reduce: ("reducer", "sources", "axes"),
+        Reducer: ("left", "right", "combine", "identity"),
+        Iter: ("extent",),
+        Buffer: ("shape",),
+        For: ("extent", "body"),
+        Block: ("iters", "bindings", "predicate", "reducer", "init", "body"),
+        Store: ("indices", "value", "mask"),
+        Alloc: ("body",),
+        If: ("cond", "then", "orelse"),
+        LetStmt: ("value", "body"),
+        Seq: ("stmts",),
+        Do: ("args", "body"),
+        Func: ("body",),
+    }
+)
+
+
+def children(node: Node) -> tuple[Node, ...]:
     """Direct children in evaluation order: expressions, statements, Iters (not the Buffers or bound Vars)."""
-    for field in node.fields:
+    if isinstance(node, Op):
+        return node.args
+    out: list[Node] = []
+    for field in _HOLDING[type(node)]:
         value = getattr(node, field)
-        if isinstance(value, Node):
-            if not isinstance(value, Buffer) and field != "var":
-                yield value
-        elif type(value) is tuple:
-            for item in value:
-                if isinstance(item, Node) and not isinstance(item, Buffer):
-                    yield item
+        if type(value) is tuple:
+            out += value
+        elif value is not None:
+            out.append(value)
+    return tuple(out)
+
+
+def parts(stmt: Node) -> tuple[Stmt, ...]:
+    """The statements directly below a statement (or Func)."""
+    kind = type(stmt)
+    if kind is Seq:
+        return stmt.stmts  # type: ignore[attr-defined]
+    if kind is Store:
+        return ()
+    if kind is For or kind is Alloc or kind is LetStmt or kind is Func:
+        return (stmt.body,)  # type: ignore[attr-defined]
+    if isinstance(stmt, Block):
+        return (stmt.body,) if stmt.init is None else (stmt.init, stmt.body)
+    if isinstance(stmt, If):
+        return (stmt.then,) if stmt.orelse is None else (stmt.then, stmt.orelse)
+    return (stmt.body,) if isinstance(stmt, Do) and stmt.body is not None else ()
 
 
 def map_children(node: N, fold: Callable[[Any], Any]) -> N:
     """`node` with each direct child replaced by `fold(child)`; the same object if no child changes."""
-    values, changed = [], False
-    for field in node.fields:
+    if isinstance(node, Op):
+        args = tuple(map(fold, node.args))
+        return node if all(map(is_, args, node.args)) else Op(node.op, args, node.dtype)  # type: ignore[return-value]
+    changes: dict[str, Any] = {}
+    for field in _HOLDING[type(node)]:
         value = getattr(node, field)
-        fresh = value
-        if isinstance(value, Node):
-            if not isinstance(value, Buffer) and field != "var":
-                fresh = fold(value)
-        elif type(value) is tuple and value and isinstance(value[0], Node) and not isinstance(value[0], Buffer):
+        if type(value) is tuple:
             fresh = tuple(map(fold, value))
-            if all(a is b for a, b in zip(fresh, value, strict=True)):
-                fresh = value
-        changed |= fresh is not value
-        values.append(fresh)
-    if not changed:
+            if not all(map(is_, fresh, value)):
+                changes[field] = fresh
+        elif value is not None:
+            single = fold(value)
+            if single is not value:
+                changes[field] = single
+    if not changes:
         return node
-    return type(node)(*values)
+    return type(node)(*(changes[f] if f in changes else getattr(node, f) for f in node.fields))
 
 
 def transform(node: N, fold: Callable[[Any], Any]) -> N:
@@ -85,51 +144,113 @@ def visit(node: Node) -> Iterator[Node]:
     while stack:
         current = stack.pop()
         yield current
-        stack.extend(reversed(list(children(current))))
+        stack.extend(reversed(children(current)))
 
 
-def find(node: Node, kind: type[N], where: Callable[[N], bool] = lambda _: True) -> Iterator[N]:
+def find(node: Node, kind: type[N], where: Callable[[N], bool] | None = None) -> Iterator[N]:
     """The nodes of class `kind` below `node` for which `where` holds, in order."""
-    nodes = _visit_statements(node) if isinstance(kind, type) and issubclass(kind, Stmt) else visit(node)
-    return (n for n in nodes if isinstance(n, kind) and where(n))
+    found: Iterable[N]
+    if isinstance(kind, type) and issubclass(kind, Stmt):
+        found = _statements_of(node, kind)
+    else:
+        found = (n for n in visit(node) if isinstance(n, kind))
+    return iter(found) if where is None else filter(where, found)
 
 
-def _visit_statements(node: Node) -> Iterator[Node]:
-    """As visit, without expressions, which hold no statements."""
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        yield current
-        below = [child for child in children(current) if not isinstance(child, Expr)]
-        stack.extend(reversed(below))
+def statements(node: Node) -> tuple[Stmt, ...]:
+    """All statements below and including `node`, parents first; remembered at the node."""
+    if isinstance(node, Func):
+        return statements(node.body)
+    if not isinstance(node, Stmt):
+        return ()
+    found = node.memo.get("statements")
+    if found is None:
+        out: list[Stmt] = []
+        stack: list[Stmt] = [node]
+        while stack:
+            current = stack.pop()
+            if current is not node and isinstance(current, For | Block):
+                out += statements(current)
+            else:
+                out.append(current)
+                stack.extend(reversed(parts(current)))
+        found = node.memo["statements"] = tuple(out)
+    return found
+
+
+def _statements_of(node: Node, kind: type[N]) -> tuple[N, ...]:
+    """The statements of one class, in order."""
+    memo: dict[Any, Any] = getattr(node, "memo", {})
+    found = memo.get(kind)
+    if found is None:
+        found = memo[kind] = tuple(n for n in statements(node) if isinstance(n, kind))
+    return found
+
+
+def holds(stmt: Node, target: Node) -> bool:
+    """Whether `target` is `stmt` or one of the statements below it (by identity)."""
+    if not isinstance(stmt, Stmt):
+        return stmt is target
+    found = stmt.memo.get("identities")
+    if found is None:  # which stay valid: a statement keeps alive what is below it
+        found = stmt.memo["identities"] = frozenset(map(id, statements(stmt)))
+    return id(target) in found
 
 
 def path_to(root: Node, target: Node) -> tuple[Node, ...] | None:
     """The statements from `root` down to and including `target` (by identity), or None."""
-    if root is target:
-        return (root,)
-    for child in children(root):
-        if not isinstance(child, Expr):
-            below = path_to(child, target)
-            if below is not None:
-                return (root, *below)
+    path: list[Node] = []
+    node: Node | None = root
+    while node is not None:
+        path += _trunk(node)
+        if id(target) in map(id, path[-len(_trunk(node)) :]):
+            while path[-1] is not target:
+                path.pop()
+            return tuple(path)
+        node = next((n for n in parts(path[-1]) if holds(n, target)), None)
     return None
+
+
+def _trunk(root: Node) -> tuple[Node, ...]:
+    """`root` and what is below it, down to the first statement that does not hold just one other one."""
+    memo: dict[Any, Any] = getattr(root, "memo", {})
+    found = memo.get("trunk")
+    if found is None:
+        out, below = [root], parts(root)
+        while len(below) == 1:
+            out.append(below[0])
+            below = parts(below[0])
+        found = memo["trunk"] = tuple(out)
+    return found
 
 
 def replace_node(root: N, old: Node, fresh: Node) -> N:
     """`root` with the one statement `old` (by identity) replaced."""
-    if root is old:
-        return fresh  # type: ignore[return-value]
-    return map_children(root, lambda child: child if isinstance(child, Expr) else replace_node(child, old, fresh))
+    path = path_to(root, old)
+    if path is None:
+        return root
+    before, after = old, fresh
+    for parent in reversed(path[:-1]):
+        fresh_parent = map_children(parent, lambda child: after if child is before else child)  # noqa: B023
+        before, after = parent, fresh_parent
+    return after  # type: ignore[return-value]
 
 
 def free_vars(node: Node) -> frozenset[Var]:
     """Variables used but not bound below `node`, those in shapes of accessed buffers included."""
-    if isinstance(node, Expr) and "free_vars" in node.memo:
-        return node.memo["free_vars"]
+    memo: dict[Any, Any] = getattr(node, "memo", {})
+    found = memo.get("free_vars")
+    if found is None:
+        found = memo["free_vars"] = _free_vars(node)
+    return found
+
+
+def _free_vars(node: Node) -> frozenset[Var]:
     if isinstance(node, Var):
         return frozenset((node,))
-    result = frozenset[Var]().union(*map(free_vars, children(node)))
+    if isinstance(node, Const):
+        return _NONE
+    result = _NONE.union(*map(free_vars, children(node)))
     if isinstance(node, Load | Store | Alloc):
         result = result.union(*map(free_vars, node.buffer.shape))
     if isinstance(node, For):
@@ -138,7 +259,7 @@ def free_vars(node: Node) -> frozenset[Var]:
         result = (result - {node.var}) | free_vars(node.value)
     elif isinstance(node, Block):
         bound = {it.var for it in node.iters}
-        outside = frozenset[Var]().union(*map(free_vars, (*node.bindings, node.predicate)))
+        outside = _NONE.union(*map(free_vars, (*node.bindings, node.predicate)))
         result = (result - bound) | outside
     elif isinstance(node, Reduce):
         result = result - {axis.var for axis in node.axes}
@@ -146,8 +267,6 @@ def free_vars(node: Node) -> frozenset[Var]:
         result = result - {*node.left, *node.right}
     elif isinstance(node, Func):
         result = result.union(*(free_vars(d) for p in node.params for d in p.shape))
-    if isinstance(node, Expr):
-        node.memo["free_vars"] = result
     return result
 
 
@@ -197,7 +316,6 @@ def substitute(node: N, values: Mapping[Var, Expr] = {}, buffers: Mapping[Buffer
 def rebuild(node: Expr, before: Expr) -> Expr:
     """`node`, a changed copy of `before`, built anew through ops.make so that constants fold and lanes broadcast."""
     from tensorlang.ir import ops
-    from tensorlang.ir.nodes import Op
 
     if node is before or not isinstance(node, Op):
         return node

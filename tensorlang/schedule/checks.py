@@ -6,15 +6,17 @@ what would be legal instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensorlang.ir.nodes import ORDERED, SERIAL, Alloc, Block, Expr, For, Knob, Stmt, Store, const
 from tensorlang.ir.walk import find, free_vars
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
+
+Hint: TypeAlias = str | Callable[[], str]  # what would be legal; one that takes work is found only for a refusal
 
 
 def blocks_below(stmt: Stmt) -> Iterator[Block]:

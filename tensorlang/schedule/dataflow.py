@@ -10,7 +10,6 @@ from tensorlang.ir.nodes import (
     Alloc,
     Block,
     Buffer,
-    Expr,
     For,
     If,
     LetStmt,
@@ -21,7 +20,7 @@ from tensorlang.ir.nodes import (
     Store,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, map_children, path_to, replace_node, visit
+from tensorlang.ir.walk import find, free_vars, map_children, path_to, replace_node, statements
 
 STORE_AT, ALIGN, FOLD = "store_at", "align", "fold"  # what the annotations of an Alloc may say: see storage.py
 
@@ -33,13 +32,18 @@ def blocks(root: Node) -> list[Block]:
 
 def stored(block: Block) -> tuple[Buffer, ...]:
     """The buffers that `block` writes, each once, in the order of its stores."""
-    return tuple(dict.fromkeys(store.buffer for store in find(block.body, Store)))
+    if "stored" not in block.memo:
+        block.memo["stored"] = tuple(dict.fromkeys(store.buffer for store in find(block.body, Store)))
+    return block.memo["stored"]
 
 
 def loaded(block: Block) -> tuple[Buffer, ...]:
     """The buffers that `block` reads, without those that it updates."""
-    own = set(stored(block))
-    return tuple(dict.fromkeys(load.buffer for load in find(block, Load) if load.buffer not in own))
+    if "loaded" not in block.memo:
+        own = stored(block)
+        found = (load.buffer for load in find(block, Load) if load.buffer not in own)
+        block.memo["loaded"] = tuple(dict.fromkeys(found))
+    return block.memo["loaded"]
 
 
 def writers(root: Node, buffer: Buffer) -> list[Block]:
@@ -88,7 +92,7 @@ def common(root: Node, nodes: Sequence[Stmt]) -> Stmt:
 
 def precedes(root: Node, first: Node, second: Node) -> bool:
     """Whether `first` stands before `second` in the program text."""
-    for node in visit(root):
+    for node in statements(root):
         if node is first:
             return True
         if node is second:
@@ -121,10 +125,12 @@ def own_nest(root: Stmt, block: Block) -> Stmt:
 def splice(root: Stmt, old: Stmt, *fresh: Stmt) -> Stmt:
     """`root` with `old` replaced by the statements `fresh`; what is left empty vanishes."""
 
+    around = {id(node) for node in path_to(root, old) or ()}
+
     def go(node: Node) -> Node:
         if node is old:
             return seq(*fresh)
-        if isinstance(node, Expr | Block):
+        if id(node) not in around:
             return node
         out = map_children(node, go)
         if isinstance(out, Seq) and out is not node:

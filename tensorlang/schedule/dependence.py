@@ -34,7 +34,7 @@ from tensorlang.ir.nodes import (
     Var,
 )
 from tensorlang.ir.ops import make
-from tensorlang.ir.walk import children, find, free_vars
+from tensorlang.ir.walk import find, free_vars, parts
 from tensorlang.schedule.checks import blocks_below
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
     is repeated only if that has changed. Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries.
     """
     grounds: dict[Var, frozenset] = {}
-    for loop in statements(s.func.body):
-        if isinstance(loop, For) and loop.kind in (PARALLEL, VECTORIZE):
+    for loop in find(s.func.body, For):
+        if loop.kind in (PARALLEL, VECTORIZE):
             not_nested(s, loop)
             grounds[loop.var] = _grounds(loop)
             if proved.get(loop.var) != grounds[loop.var]:
@@ -61,23 +61,20 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
 
 
 def _grounds(loop: For) -> frozenset:
-    """What is below a loop, whatever the order and the kinds of the loops there."""
-    found: list[Any] = [loop.extent]
-    for stmt in statements(loop.body):
-        if isinstance(stmt, For):
-            found.append((stmt.var, stmt.extent))
-        elif not isinstance(stmt, Seq):
-            found.append(stmt.buffer if isinstance(stmt, Alloc) else stmt)
-    return frozenset(found)
+    """What is below a loop, whatever the order and the kinds of the loops there; remembered at the loop."""
+    if "grounds" not in loop.memo:
+        loop.memo["grounds"] = frozenset((loop.extent, *_ground(loop.body)))
+    return loop.memo["grounds"]
 
 
-def statements(stmt: Stmt) -> Iterator[Stmt]:
-    """`stmt` and the statements below it, down to blocks."""
-    yield stmt
+def _ground(stmt: Stmt) -> Iterator[Any]:
+    if isinstance(stmt, For):
+        yield stmt.var, stmt.extent
+    elif not isinstance(stmt, Seq):
+        yield stmt.buffer if isinstance(stmt, Alloc) else stmt
     if not isinstance(stmt, Block):
-        for child in children(stmt):
-            if isinstance(child, Stmt):
-                yield from statements(child)
+        for part in parts(stmt):
+            yield from _ground(part)
 
 
 def not_nested(s: Schedule, loop: For) -> None:
@@ -237,7 +234,7 @@ def shared_regions(body: Stmt, ctx: Context) -> dict[Buffer, Region]:
     shared = {b for b in outlive if sum(b in users[block] for block in blocks) > 1}
     if not shared:
         return {}
-    reads, writes = accesses(body, ctx)
+    reads, writes = accesses(body, ctx, of=shared)
     return {b: hull(reads.get(b), writes[b], ctx) for b in shared}
 
 

@@ -27,6 +27,7 @@ from tensorlang.ir.nodes import (
 )
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
+from tensorlang.schedule.checks import Hint
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
@@ -72,9 +73,12 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     rest = flow.splice(s.func.body, node)
     for buffer in buffers:
         rest = flow.drop_alloc(rest, buffer)
-    readers = ", ".join(dict.fromkeys(c.name for c in consumers))
-    legal = _names(_loops_for_producer(rest, node, consumers))
-    hint = legal or f"no loop: none has all of {readers} inside, and all that {node.name} reads before"
+
+    def hint() -> str:
+        readers = ", ".join(dict.fromkeys(c.name for c in consumers))
+        legal = _names(_loops_for_producer(rest, node, consumers))
+        return legal or f"no loop: none has all of {readers} inside, and all that {node.name} reads before"
+
     place = _find_loop(rest, target)
     outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
     if place is None or outside:
@@ -140,7 +144,11 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     rest = flow.splice(s.func.body, node)
     place = _find_loop(rest, target)
     inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
-    hint = _names(_loops_for_consumer(rest, node)) or f"no loop: in none is all complete that {node.name} reads"
+
+    def hint() -> str:
+        legal = _names(_loops_for_consumer(rest, node))
+        return legal or f"no loop: in none is all complete that {node.name} reads"
+
     if place is None or not inside:
         s.refuse(
             "no_producer_in_loop",
@@ -199,7 +207,7 @@ def overwrites_nothing(s: Schedule, node: Block) -> None:
             s.refuse("overwrites", message, at=[node])
 
 
-def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: str) -> None:
+def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: Hint) -> None:
     """What `reader` reads of `buffer` is written before, in the same iteration of the loops around both.
 
     Reasons: consumer_before, not_produced_there.
@@ -213,8 +221,8 @@ def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, 
         if not around:
             continue
         inner = bind_all(ctx, around)
-        wanted = accesses(flow.child_towards(body, shared, reader), inner)[0][buffer]
-        made = accesses(flow.child_towards(body, shared, writer), inner)[1][buffer]
+        wanted = accesses(flow.child_towards(body, shared, reader), inner, of=(buffer,))[0][buffer]
+        made = accesses(flow.child_towards(body, shared, writer), inner, of=(buffer,))[1][buffer]
         if not all(holds(made, wanted, inner)):
             loop = around[-1].var.name
             message = f"{writer.name} is not known to produce all that {reader.name} reads in an iteration of {loop}"
@@ -242,7 +250,7 @@ def is_remakeable(s: Schedule, node: Block) -> None:
             )
 
 
-def _is_scalar(s: Schedule, outer: tuple[For, ...], hint: str) -> None:
+def _is_scalar(s: Schedule, outer: tuple[For, ...], hint: Hint) -> None:
     """Reason: vector_loop."""
     for loop in outer:
         if loop.kind == VECTORIZE:

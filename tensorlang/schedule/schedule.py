@@ -21,7 +21,7 @@ from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Fu
 from tensorlang.ir.ops import all_of
 from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
-from tensorlang.ir.walk import children, free_vars, replace_node
+from tensorlang.ir.walk import free_vars, parts, path_to, replace_node
 from tensorlang.schedule import cache as _cache
 from tensorlang.schedule import dependence
 from tensorlang.schedule import einsum as _einsum
@@ -38,6 +38,7 @@ from tensorlang.schedule import rfactor as _rfactor
 from tensorlang.schedule import rolling as _rolling
 from tensorlang.schedule import storage as _storage
 from tensorlang.schedule import tensorize as _tensorize
+from tensorlang.schedule.checks import Hint
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
@@ -198,12 +199,7 @@ class Schedule:
 
     def path(self, node: Stmt) -> tuple[Node, ...]:
         """The nodes around a statement of the program, from the Func inwards, without the statement itself."""
-        around: list[Node] = []
-        current: Node = node
-        while current is not self.func:
-            current = self._nodes.parents[id(current)]
-            around.append(current)
-        return tuple(reversed(around))
+        return self._nodes.path(node)
 
     def replace(self, old: Stmt, new: Stmt) -> None:
         """Put `new` where the statement `old` stands."""
@@ -244,6 +240,8 @@ class Schedule:
             ctx = ctx.assume(constraint)
         around = (*self.path(node), node) if inside else self.path(node)
         for outer, inner in zip(around, (*around[1:], node), strict=True):
+            if isinstance(outer, Alloc):
+                continue
             if isinstance(outer, For):
                 ctx = ctx.bind(outer.var, _loops.open_extent(outer.extent) if rewriting else outer.extent)
             elif isinstance(outer, Block):
@@ -253,7 +251,7 @@ class Schedule:
         return ctx
 
     def require(
-        self, cond: Expr, ctx: Context, reason: str, message: str, *, at: Collection[Node] = (), hint: str = ""
+        self, cond: Expr, ctx: Context, reason: str, message: str, *, at: Collection[Node] = (), hint: Hint = ""
     ) -> None:
         """Go on if `cond` is proved; if it depends on knobs only, it becomes a constraint; else refuse."""
         verdict = prove(cond, ctx)
@@ -265,10 +263,10 @@ class Schedule:
             return
         self.refuse(reason, message, at=at, hint=hint)
 
-    def refuse(self, reason: str, message: str, *, at: Collection[Node] = (), hint: str = "") -> NoReturn:
+    def refuse(self, reason: str, message: str, *, at: Collection[Node] = (), hint: Hint = "") -> NoReturn:
         """Refuse the step: a stable reason code, a sentence, the nodes to underline, what would be legal."""
         excerpt = text(self.func, mark=set(at)) if at else ""
-        raise ScheduleError(reason, message, excerpt=excerpt, hint=hint)
+        raise ScheduleError(reason, message, excerpt=excerpt, hint=hint if isinstance(hint, str) else hint())
 
     # --------------------------------------------------------------------------------- services of @primitive
     @contextmanager
@@ -301,9 +299,8 @@ class Schedule:
         step = Step(op, args, tuple(self._made))
         verify(self.func, "loop")
         self._proved = dependence.kinds_hold(self, self._proved)
-        for key in self._before.named:
-            if key not in self._nodes.named:
-                self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
+        for key in self._before.named.keys() - self._nodes.named.keys():
+            self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
         self.trace = Trace((*self.trace.steps, step))
 
     # ------------------------------------------------------------------------------------------------- inside
@@ -340,23 +337,39 @@ class Schedule:
 
 
 class _Index:
-    """Where things are in one Func: nodes by (space, name), and the parent of every statement."""
+    """Where things are in one Func: nodes by (space, name), and the way to every statement."""
 
     def __init__(self, func: Func):
         self.func = func
         self.named: dict[tuple[str, str], Node] = {(BUFFER, p.name): p for p in func.params}
-        self.parents: dict[int, Node] = {}
-        self._enter(func.body, func)
+        self.named.update(_named(func.body))
+        self._paths: dict[int, tuple[Node, ...]] = {}
 
-    def _enter(self, node: Node, parent: Node) -> None:
-        self.parents[id(node)] = parent
+    def path(self, node: Stmt) -> tuple[Node, ...]:
+        """The nodes around a statement, outermost first. Raises LookupError if it is not part of the program."""
+        found = self._paths.get(id(node))
+        if found is None:
+            whole = path_to(self.func, node)
+            if whole is None:
+                raise LookupError("the statement is not part of the program")
+            found = self._paths[id(node)] = whole[:-1]
+        return found
+
+
+def _named(stmt: Stmt) -> dict[tuple[str, str], Node]:
+    """The loops, blocks and allocated buffers down to blocks, in program order; remembered at each loop."""
+    found: dict[tuple[str, str], Node] = {}
+    stack = [stmt]
+    while stack:
+        node = stack.pop()
         if isinstance(node, For):
-            self.named[LOOP, node.var.name] = node
+            if "named" not in node.memo:
+                node.memo["named"] = {(LOOP, node.var.name): node, **_named(node.body)}
+            found.update(node.memo["named"])
         elif isinstance(node, Block):
-            self.named[BLOCK, node.name] = node
-            return
-        elif isinstance(node, Alloc):
-            self.named[BUFFER, node.buffer.name] = node.buffer
-        for child in children(node):
-            if isinstance(child, Stmt):
-                self._enter(child, node)
+            found[BLOCK, node.name] = node
+        else:
+            if isinstance(node, Alloc):
+                found[BUFFER, node.buffer.name] = node.buffer
+            stack.extend(reversed(parts(node)))
+    return found

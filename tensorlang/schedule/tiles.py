@@ -15,6 +15,7 @@ from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Block, Buffer, Expr, For, Load, Op, Stmt, Store, Var
 from tensorlang.ir.walk import find, free_vars, substitute
 from tensorlang.schedule import dataflow as flow
+from tensorlang.schedule.checks import Hint
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -87,7 +88,7 @@ def _inside(part: Range | None, extent: Expr, ctx: Context) -> Range:
 
 # -------------------------------------------------------------------------------------- what producers have made
 def produced_ranges(
-    s: Schedule, node: Block, root: Stmt, place: For, outer: tuple[For, ...], ctx: Context, hint: str
+    s: Schedule, node: Block, root: Stmt, place: For, outer: tuple[For, ...], ctx: Context, hint: Hint
 ) -> list[Range]:
     """For each iterator of `node`, the range for which all that it reads is complete at the end of `place`'s body.
 
@@ -131,7 +132,7 @@ def produced_ranges(
 
 
 def _always_reads(
-    s: Schedule, node: Block, var: Var, offset: Expr, load: Load, dim: int, ctx: Context, hint: str
+    s: Schedule, node: Block, var: Var, offset: Expr, load: Load, dim: int, ctx: Context, hint: Hint
 ) -> None:
     """Each instance reads an element that there is, so that it has a producer to follow. Reason: conditional_read."""
     domain = next(it.extent for it in node.iters if it.var is var)
@@ -161,7 +162,7 @@ def _parts(made: list[Block], buffer: Buffer) -> list[Block]:
 
 
 def _side_by_side(
-    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], hint: str
+    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], hint: Hint
 ) -> None:
     """The parts of a computation are all inside the same of the loops `outer`. Reason: producer_in_parts."""
     shared = [[loop for loop in flow.loops_above(root, b) if loop in outer] for b in made]
@@ -177,7 +178,7 @@ def _side_by_side(
 
 
 def _made_together(
-    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], around: Context, hint: str
+    s: Schedule, root: Stmt, made: list[Block], buffer: Buffer, outer: tuple[For, ...], around: Context, hint: Hint
 ) -> list[Range]:
     """The box of `buffer` that is complete after an iteration of those loops in `outer` that hold the parts `made`.
 
@@ -217,7 +218,7 @@ def _joined(a: Range, b: Range, ctx: Context) -> Range | None:
 
 
 def _made_box(
-    s: Schedule, root: Stmt, producer: Block, buffer: Buffer, outer: tuple[For, ...], around: Context, hint: str
+    s: Schedule, root: Stmt, producer: Block, buffer: Buffer, outer: tuple[For, ...], around: Context, hint: Hint
 ) -> list[Range]:
     """The elements of `buffer` that `producer` has completed after an iteration of those loops in `outer` that hold it.
 
@@ -290,7 +291,7 @@ def _updates(block: Block, buffer: Buffer) -> bool:
     return any(True for _ in find(block.body, Load, lambda n: n.buffer is buffer))
 
 
-def _reads_plainly(s: Schedule, node: Block, load: Load, dim: int, producer: Block, hint: str) -> tuple[Var, Expr]:
+def _reads_plainly(s: Schedule, node: Block, load: Load, dim: int, producer: Block, hint: Hint) -> tuple[Var, Expr]:
     """The iterator that indexes `load` in `dim`, and what is added. Reasons: not_elementwise, reduction_split."""
     kinds = {it.var: it.kind for it in node.iters}
     plain = shifted(load.indices[dim], set(kinds))
