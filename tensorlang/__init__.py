@@ -1,6 +1,7 @@
 """tensorlang: tensor expressions, schedules and kernels. `import tensorlang as tl`."""
 
 from tensorlang.build import Module, build, interpret, lower
+from tensorlang.ceilings import peaks
 from tensorlang.config import num_threads
 from tensorlang.create_func import create_func
 from tensorlang.errors import (
@@ -106,6 +107,7 @@ __all__ = [
     "min_value",
     "minimum",
     "num_threads",
+    "peaks",
     "placeholder",
     "power",
     "prod",

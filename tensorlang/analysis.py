@@ -13,6 +13,7 @@ from typing import Any
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import accesses
+from tensorlang.arith.simplify import simplify
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.dtypes import to_numpy
 from tensorlang.ir.evaluate import numpy_function
@@ -26,13 +27,13 @@ from tensorlang.ir.nodes import (
     Expr,
     For,
     Func,
-    Iter,
     Knob,
     Load,
     Op,
     Stmt,
     Store,
     Var,
+    const,
 )
 from tensorlang.ir.serial import from_json, structural_hash, to_json
 from tensorlang.ir.walk import children, find, free_vars, map_children, substitute, visit
@@ -52,6 +53,8 @@ __all__ = [
     "structural_hash",
     "to_json",
     "to_numpy",
+    "work",
+    "working_sets",
 ]
 
 
@@ -103,18 +106,74 @@ def flops(func: Func) -> int:
 
     Raises ValueError if an extent is not a constant.
     """
-    total = 0
+    total = work(func)
+    if not isinstance(total, Const):
+        raise ValueError(f"the number of operations is not known: {total!r}")
+    return int(total.value)
+
+
+def work(func: Func) -> Expr:
+    """The same as an expression over sizes and knobs.
+
+    >>> work(s.func)                         # a product of 8 x 8 matrices
+    1024
+    """
+    total: Expr = const(0)
     for _, block in _blocks(func.body, ()):
-        points = 1
+        points: Expr = const(_flops(block.body))
         for it in block.iters:
-            points *= _constant(it)
-        total += points * _flops(block.body)
+            points = points * it.extent
+        total = total + points
     return total
 
 
 def extents(func: Func) -> dict[str, Expr]:
     """The extent of every loop by name."""
     return {loop.var.name: loop.extent for loop in find(func.body, For)}
+
+
+def working_sets(func: Func) -> dict[str, dict[str, Expr]]:
+    """Bytes that one iteration of a loop touches of each buffer, for every loop by name; under "" the whole program.
+
+    A buffer that lives inside the loop counts with what it needs to hold at a time. Regions are boxes, so strided
+    accesses count what they skip.
+
+    >>> working_sets(s.func)["C.i"]          # 8 x 8 matrices: a row of A, all of B, a row of C
+    {'A': 32, 'B': 256, 'C': 32}
+    """
+    found: dict[str, dict[str, Expr]] = {}
+    _enter("", func.body, Context(), found)
+    return found
+
+
+def _enter(name: str, stmt: Stmt, ctx: Context, found: dict[str, dict[str, Expr]]) -> dict[str, Expr]:
+    """What `stmt` touches, put into `found` under `name` and, for the loops inside, under theirs."""
+    touched = _touched(stmt, ctx)
+    pending = [stmt]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, For):
+            inner = _enter(node.var.name, node.body, ctx.bind(node.var, node.extent), found)
+            touched |= {buffer: size for buffer, size in inner.items() if buffer not in touched}
+        elif not isinstance(node, Block):
+            if isinstance(node, Alloc):
+                touched |= {b: size for b, size in _touched(node.body, ctx).items() if b == node.buffer.name}
+            pending += [child for child in children(node) if isinstance(child, Stmt)]
+    found[name] = touched
+    return touched
+
+
+def _touched(stmt: Stmt, ctx: Context) -> dict[str, Expr]:
+    """Bytes of each buffer that `stmt` touches, the larger of those it reads and those it writes."""
+    sizes: dict[str, Expr] = {}
+    for regions in accesses(stmt, ctx):
+        for buffer, region in regions.items():
+            size: Expr = const(dtypes.bytes_of(buffer.dtype))
+            for extent, dim in zip(region.extents, buffer.shape, strict=True):
+                size = _closed(extent, dim, ctx) * size
+            before = sizes.get(buffer.name)
+            sizes[buffer.name] = simplify(size if before is None else ops.make("max", before, size), ctx)
+    return sizes
 
 
 def names(func: Func) -> list[str]:
@@ -155,12 +214,6 @@ def _named(func: Func) -> list[Any]:
         if isinstance(node, For | Block | Alloc)
     )
     return [*func.params, *allocated_or_stmts]
-
-
-def _constant(it: Iter) -> int:
-    if not isinstance(it.extent, Const):
-        raise ValueError(f"the extent of {it.var.name} is not known: {it.extent!r}")
-    return int(it.extent.value)
 
 
 def _blocks(stmt: Stmt, path: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...], Block]]:

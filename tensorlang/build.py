@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorlang import config
+from tensorlang import analysis, config
 from tensorlang.backend import llvm
 from tensorlang.create_func import create_func
+from tensorlang.display.roofline import Peaks
 from tensorlang.errors import ArgumentError, BuildError
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.evaluate import numpy_function
@@ -38,7 +39,7 @@ class Module:
     """A lowered program: `params` and `outputs` as the user sees them, `func` flat and ready for the backend.
 
     A call needs workspace bytes for all threads together and, for each thread, thread bytes; both are expressions
-    over `sizes`.
+    over `sizes`; so are flops, the floating-point operations that the program states.
     """
 
     params: tuple[Buffer, ...]
@@ -46,6 +47,7 @@ class Module:
     sizes: tuple[Size, ...]
     func: Func
     target: Target
+    flops: Expr
 
     @property
     def name(self) -> str:
@@ -57,6 +59,10 @@ class Module:
         count = threads.count()
         of_sizes = numpy_function([shared + thread * count], list(self.sizes))
         return lambda *sizes: int(of_sizes(*sizes)[0])
+
+    def work(self) -> Callable[..., int]:
+        """A function from sizes to the floating-point operations that the program states."""
+        return lambda *sizes: int(numpy_function([self.flops], list(self.sizes))(*sizes)[0])
 
     def __str__(self) -> str:
         return text(self.func)
@@ -71,7 +77,7 @@ def lower(x: Program, target: Target | str = "llvm") -> Module:
         before, start = lowered, time.perf_counter()
         lowered = apply(before, machine)
         _watch(number, apply.__name__, before, lowered, time.perf_counter() - start)
-    return Module(func.params, func.outputs, walk.sizes(func), lowered, machine)
+    return Module(func.params, func.outputs, walk.sizes(func), lowered, machine, analysis.work(func))
 
 
 def build(x: Program | Module, target: Target | str = "llvm") -> Kernel:
@@ -94,6 +100,8 @@ def build(x: Program | Module, target: Target | str = "llvm") -> Kernel:
         workspace=module.workspace(),
         source=lambda: source,
         asm=code.asm,
+        work=module.work(),
+        peaks=_peaks,
         keepalive=code,
     )
 
@@ -158,6 +166,12 @@ def _level(func: Func) -> str | None:
         return "loop"
     buffers = [*func.params, *(a.buffer for a in walk.find(func, Alloc))]
     return "flat" if all(len(b.shape) == 1 for b in buffers) else None
+
+
+def _peaks() -> Peaks:
+    from tensorlang.ceilings import peaks  # which builds kernels
+
+    return peaks()
 
 
 def _dump(file: str, contents: Callable[[], str]) -> None:

@@ -18,13 +18,14 @@ ALLOWED = {
     "target": {"ir", "arith"},
     "te": {"ir", "arith"},
     "intrin": {"ir", "arith", "target", "te"},
-    "schedule": {"ir", "arith", "target", "te", "intrin"},
     "passes": {"ir", "arith", "target", "intrin"},
-    "runtime": {"ir"},
+    "analysis": {"ir", "arith", "target"},
+    "display": {"ir", "arith", "target", "passes", "analysis"},
+    "schedule": {"ir", "arith", "target", "te", "intrin", "display"},
+    "runtime": {"ir", "display"},
     "backend": {"ir", "arith", "target", "passes", "runtime", "intrin"},
     "topi": {"ir", "te"},
-    "analysis": {"ir", "arith", "target", "schedule"},
-    "build": {"ir", "arith", "target", "te", "schedule", "passes", "runtime", "backend", "analysis"},
+    "build": {"ir", "arith", "target", "te", "schedule", "passes", "runtime", "backend", "analysis", "display"},
 }
 
 # Modules that stand at the top of tensorlang belong to a room too.
@@ -33,6 +34,7 @@ ROOM_OF_MODULE = {
     "config": "config",
     "analysis": "analysis",
     "build": "build",
+    "ceilings": "build",
     "__init__": "build",
     "te": "te",
     "access": "te",

@@ -15,6 +15,7 @@ where that would be too far, they end in a colon and their body is indented.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import (
@@ -51,6 +52,19 @@ _FULL_SIZE, _ELIDED_DEPTH = 2000, 5  # a larger expression (shared parts count e
 _OPEN, _CLOSE = "\x01", "\x02"  # they surround marked text until `_underline` turns them into a line of ^^^
 
 
+class Line(NamedTuple):
+    """A line of a printed Func: its indentation, the text after it, and the Func or statement that it begins."""
+
+    indent: str
+    shown: str
+    node: Node
+
+
+def lines(func: Func) -> list[Line]:
+    """The lines of `text(func)`, each with its node."""
+    return list(_Printer(()).func(func))
+
+
 def text(node: Node, mark: Collection[Node] = ()) -> str:
     """`node` (expression, statement, Func, Buffer, Iter) as text; nodes of `mark` are underlined with ^^^.
 
@@ -60,21 +74,20 @@ def text(node: Node, mark: Collection[Node] = ()) -> str:
     'i * 4 + 1'
     """
     printer = _Printer(mark)
-    if isinstance(node, Func):
-        lines: Iterator[str] = printer.func(node)
-    elif isinstance(node, Stmt):
-        lines = printer.stmt(node, "", True)
-    elif isinstance(node, Expr):
-        lines = iter((printer.top(node),))
+    if isinstance(node, Func | Stmt):
+        made = printer.func(node) if isinstance(node, Func) else printer.stmt(node, "", True)
+        return "\n".join(shown for line in made for shown in _underline(line.indent + line.shown))
+    if isinstance(node, Expr):
+        shown = printer.top(node)
     elif isinstance(node, Buffer):
-        lines = iter((printer.declaration(node),))
+        shown = printer.declaration(node)
     elif isinstance(node, Iter):
-        lines = iter((f"{node.var.name}: {node.kind} in {printer.top(node.extent)}",))
+        shown = f"{node.var.name}: {node.kind} in {printer.top(node.extent)}"
     elif isinstance(node, Reducer):
-        lines = iter((printer.reducer(node),))
+        shown = printer.reducer(node)
     else:
         raise TypeError(f"the printer does not know {type(node).__name__}")
-    return "\n".join(shown for line in lines for shown in _underline(line))
+    return "\n".join(_underline(shown))
 
 
 def _underline(line: str) -> Iterator[str]:
@@ -211,41 +224,41 @@ class _Printer:
         shape = ", ".join(map(self.top, buffer.shape))
         return self.marked(buffer, f"{buffer.name}: {dtypes.short(buffer.dtype)}[{shape}]{scope}")
 
-    def func(self, func: Func) -> Iterator[str]:
+    def func(self, func: Func) -> Iterator[Line]:
         outputs, count = func.outputs, len(func.params) - len(func.outputs)
         outputs_last = all(a is b for a, b in zip(func.params[count:], outputs, strict=True))
         inputs = func.params[:count] if outputs_last else func.params
         results = map(self.declaration, outputs) if outputs_last else (b.name for b in outputs)
         arguments = ", ".join(map(self.declaration, inputs))
-        yield self.marked(func, f"func {func.name}({arguments}) -> {', '.join(results)}")
+        yield Line("", self.marked(func, f"func {func.name}({arguments}) -> {', '.join(results)}"), func)
         yield from self.stmt(func.body, "  ", True)
 
-    def stmt(self, stmt: Stmt, indent: str, last: bool) -> Iterator[str]:
+    def stmt(self, stmt: Stmt, indent: str, last: bool) -> Iterator[Line]:
         """Lines of `stmt`; `last`: nothing follows it at this indentation, so that open scopes need no colon."""
         inner = indent + "  "
         if isinstance(stmt, Seq):
             for n, part in enumerate(stmt.stmts):
                 yield from self.stmt(part, indent, last and n == len(stmt.stmts) - 1)
             if not stmt.stmts:
-                yield indent + self.marked(stmt, "pass")
+                yield Line(indent, self.marked(stmt, "pass"), stmt)
             return
         head = self.head(stmt)
         scoped = isinstance(stmt, Alloc | LetStmt)
         opens = isinstance(stmt, For | If | Block) or (scoped and not last)
         comment = _annotations(stmt)
-        yield indent + self.marked(stmt, head + (":" if opens else "")) + comment
+        yield Line(indent, self.marked(stmt, head + (":" if opens else "")) + comment, stmt)
         if isinstance(stmt, Alloc | LetStmt | For):
             yield from self.stmt(stmt.body, inner if opens else indent, True)
         elif isinstance(stmt, If):
             yield from self.stmt(stmt.then, inner, True)
             if stmt.orelse is not None:
-                yield indent + "else:"
+                yield Line(indent, "else:", stmt)
                 yield from self.stmt(stmt.orelse, inner, True)
         elif isinstance(stmt, Block):
             if isinstance(stmt.init, Store):
-                yield inner + "init: " + next(self.stmt(stmt.init, "", True))
+                yield Line(inner, "init: " + next(self.stmt(stmt.init, "", True)).shown, stmt.init)
             elif stmt.init is not None:
-                yield inner + "init:"
+                yield Line(inner, "init:", stmt)
                 yield from self.stmt(stmt.init, inner + "  ", True)
             yield from self.stmt(stmt.body, inner, True)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensorlang.display.roofline import Peaks, Roofline
 from tensorlang.errors import ArgumentError
 from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Buffer, Size
@@ -55,7 +56,8 @@ class Kernel:
     Raises ArgumentError, before anything is written, if an argument does not fit.
 
     entry: address of `void(void *param..., int64 size..., void *workspace)`; repeat: the same behind an `int64 times`;
-    workspace(*sizes): bytes of scratch memory that a call needs; keepalive: what owns the machine code.
+    workspace(*sizes): bytes of scratch memory that a call needs; work(*sizes): floating-point operations of a call;
+    peaks: what the machine can do; keepalive: what owns the machine code.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Kernel:
         workspace: Callable[..., int],
         source: Callable[[], str],
         asm: Callable[[], str],
+        work: Callable[..., int] | None = None,
+        peaks: Callable[[], Peaks] | None = None,
         keepalive: object = None,
     ):
         self.name, self.source, self.asm = name, source, asm
         self.params, self.outputs, self.sizes = tuple(params), tuple(outputs), tuple(sizes)
-        self._keepalive = keepalive
+        self._work, self._peaks, self._keepalive = work, peaks, keepalive
         self._shapes = Shapes(self.params, self.sizes)
         self._dtypes = [dtypes.to_numpy(p.dtype) for p in self.params]
         self._ranks = [len(p.shape) for p in self.params]
@@ -124,6 +128,30 @@ class Kernel:
         runs = tuple(self._seconds(calls, call.native) / calls for _ in range(repeat))
         low, _, high = statistics.quantiles(runs, n=4, method="inclusive") if repeat > 1 else (0.0, 0.0, 0.0)
         return Timing(statistics.median(runs), high - low, min(runs), runs)
+
+    def roofline(
+        self,
+        *args: Any,
+        peaks: Peaks | None = None,
+        out: Any = None,
+        repeat: int = 5,
+        min_seconds: float = 0.05,
+        **named: Any,
+    ) -> Roofline:
+        """Time calls as `time` does, and set them beside the machine's limits; print it, or show it in a notebook.
+
+        peaks: by default those of this machine, measured when they are first needed, in about a second. The work of
+        a call is what the program states; its traffic is each argument once. Raises ArgumentError, and ValueError
+        for a kernel that does not know its work or the machine's peaks.
+
+        >>> f.roofline(a, b).share          # 1.0: no faster way, with the data in memory
+        """
+        if self._work is None or (peaks is None and self._peaks is None):
+            raise ValueError(f"{self.name} does not know its work and the machine's peaks: tensorlang.build tells it")
+        timing = self.time(*args, out=out, repeat=repeat, min_seconds=min_seconds, **named)
+        call = self._prepare(args, out, named)
+        flops, size = self._work(*call.native[len(self.params) :]), sum(array.nbytes for array in call.arrays)
+        return Roofline(self.name, flops, size, timing.median, peaks or self._peaks())  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------ the native call
     def _run(self, function: Callable[..., None], native: Sequence[int], *first: int) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from tensorlang import display
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove
 from tensorlang.arith.simplify import negation
 from tensorlang.create_func import create_func
+from tensorlang.display.diff import Diff
 from tensorlang.errors import ScheduleError
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, Var, seq
@@ -174,6 +176,22 @@ class Schedule:
         if self.constraints:
             lines.append(f"where {text(all_of(self.constraints))}")
         return "\n".join(lines)
+
+    def diff(self, since: Schedule | Func | None = None) -> Diff:
+        """What the last step changed, or all steps since a copy was taken; print it, or show it in a notebook.
+
+        >>> before = s.copy()
+        >>> outer, inner = s.split("C.i", [None, 4])
+        >>> s.reorder(inner, outer)
+        >>> print(s.diff(before))
+        """
+        if since is None:
+            step = str(self.trace.steps[-1]) if self.trace.steps else ""
+            return display.diff(self._before.func, self.func, step)
+        return display.diff(since, self)
+
+    def _repr_html_(self) -> str:
+        return display.nest(self)._repr_html_()
 
     def __repr__(self) -> str:
         return f"<Schedule of {self.func.name}, {len(self.trace.steps)} steps>"

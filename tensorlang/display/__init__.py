@@ -1,0 +1,12 @@
+"""Programs to look at: loop nests, what a step changed, accesses to memory, a kernel beside its machine's limits.
+
+Every view is a value with two faces: `str(view)` for a terminal, and HTML of the same content, which a notebook shows
+by itself. Importing this costs nothing beyond tensorlang; nothing here is needed to schedule or build.
+"""
+
+from tensorlang.display.accesses import Accesses, accesses
+from tensorlang.display.diff import Diff, diff
+from tensorlang.display.nest import Nest, nest
+from tensorlang.display.roofline import Peaks, Roofline
+
+__all__ = ["Accesses", "Diff", "Nest", "Peaks", "Roofline", "accesses", "diff", "nest"]
