@@ -276,9 +276,8 @@ def report(title: str, measured: dict[str, list[tuple[str, tuple[float, ...]]]])
     }
     print(f"\n{title}: {len(steps)} steps of {len(measured)} schedules, {len(steps[0][1])} times each")
     for prefix, of in (("", "the steps' medians"), ("least_", "their least times")):
-        print(
-            f"  median {figures[f'{prefix}median_ms']:.2f} ms, 99th percentile {figures[f'{prefix}p99_ms']:.2f} ms of {of}"
-        )
+        median, late = figures[f"{prefix}median_ms"], figures[f"{prefix}p99_ms"]
+        print(f"  median {median:.2f} ms, 99th percentile {late:.2f} ms of {of}")
     print(f"  99th percentile of all single times {figures['single_p99_ms']:.2f} ms")
     by_primitive: dict[str, list[tuple[float, float]]] = {}
     for (name, _), median, low in zip(steps, medians, least, strict=True):
