@@ -44,6 +44,11 @@ class Region:
     mins: tuple[Expr, ...]
     extents: tuple[Expr, ...]
 
+    def at(self, values: Mapping[Var, Expr]) -> Region:
+        """The region with variables replaced: what it is in another iteration."""
+        mins, extents = (tuple(substitute(e, values) for e in es) for es in (self.mins, self.extents))
+        return Region(self.buffer, mins, extents)
+
 
 Regions = dict[Buffer, Region]
 
@@ -70,6 +75,14 @@ def covers(region: Region, other: Region, ctx: Context = EMPTY) -> bool:
     return all(
         proves(a <= b, ctx) and proves(b + y <= a + x, ctx)
         for a, x, b, y in zip(region.mins, region.extents, other.mins, other.extents, strict=True)
+    )
+
+
+def apart(a: Region, b: Region, ctx: Context = EMPTY) -> bool:
+    """True only if two regions of one buffer have no element in common, for all values in context."""
+    return any(
+        proves(low + size <= other, ctx) or proves(other + width <= low, ctx)
+        for low, size, other, width in zip(a.mins, a.extents, b.mins, b.extents, strict=True)
     )
 
 

@@ -23,6 +23,7 @@ from tensorlang.passes.legalize_half import legalize_half
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.partition import partition
+from tensorlang.passes.pipeline import pipeline
 from tensorlang.passes.promote import promote
 from tensorlang.passes.tidy import tidy
 from tensorlang.passes.tighten import tighten
@@ -33,6 +34,7 @@ from tensorlang.target.target import Target
 
 PASSES = [
     lower_init,
+    pipeline,
     lower_blocks,
     compact,
     tighten,

@@ -60,17 +60,21 @@ def _shrunk(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:
     # the box of a loop that runs nothing may have an extent below 0
     extents = tuple(e if proves(e >= ZERO, ctx) else simplify(make("max", e, ZERO), ctx) for e in box.extents)
     small = Buffer(buffer.name, extents, buffer.dtype, buffer.scope)
-    return alloc.replace(buffer=small, body=_rebased(alloc.body, small, box, ctx))
+    return alloc.replace(buffer=small, body=rebased(alloc.body, small, box, ctx))
 
 
-def _rebased(stmt: Stmt, small: Buffer, box: Region, ctx: Context) -> Stmt:
-    """`stmt` with the accesses to the buffer of `box` going to `small`, which starts at the mins of `box`."""
+def rebased(stmt: Stmt, small: Buffer, box: Region, ctx: Context, leading: tuple[Expr, ...] = ()) -> Stmt:
+    """`stmt` with the accesses to the buffer of `box` going to `small`, which starts at the mins of `box`.
+
+    leading: subscripts of further dimensions of `small`, the first ones.
+    """
 
     def go(node: Any, ctx: Context) -> Any:
         inside = ctx.bind(node.var, node.extent) if isinstance(node, For) else ctx
         node = map_children(node, lambda child: go(child, inside))
         if isinstance(node, Load | Store) and node.buffer is box.buffer:
-            indices = tuple(simplify(i - m, ctx) for i, m in zip(node.indices, box.mins, strict=True))
+            own = tuple(simplify(i - m, ctx) for i, m in zip(node.indices, box.mins, strict=True))
+            indices = (*leading, *own)
             if isinstance(node, Load):
                 return Load(small, indices, node.mask)
             return node.replace(buffer=small, indices=indices)

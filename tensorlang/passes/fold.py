@@ -20,6 +20,7 @@ from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import SERIAL, UNROLL, Alloc, Buffer, Expr, For, Func, Load, Node, Seq, Stmt, Store
 from tensorlang.ir.walk import find, map_children, substitute, transform
+from tensorlang.passes.tools import uses
 
 NOTE = "fold"
 
@@ -67,16 +68,11 @@ def _sliding(alloc: Alloc) -> For | None:
     stmt: Stmt = alloc.body
     while not isinstance(stmt, For):
         parts = stmt.stmts if isinstance(stmt, Seq) else (stmt.body,) if isinstance(stmt, Alloc) else ()
-        using = [part for part in parts if _uses(part, alloc.buffer)]
+        using = [part for part in parts if uses(part, alloc.buffer)]
         if len(using) != 1:
             return None
         stmt = using[0]
     return stmt if stmt.kind in (SERIAL, UNROLL) else None
-
-
-def _uses(stmt: Stmt, buffer: Buffer) -> bool:
-    stores = find(stmt, Store, lambda n: n.buffer is buffer)
-    return any(True for _ in stores) or any(True for _ in find(stmt, Load, lambda n: n.buffer is buffer))
 
 
 def _window(buffer: Buffer, axis: int, loop: For, outer: tuple[For, ...], ctx: Context) -> Expr | None:

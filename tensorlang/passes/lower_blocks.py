@@ -7,12 +7,17 @@ block C(i = i0 * 12 + i1) where i0 * 12 + i1 < 100:  ->  if i0 * 12 + i1 < 100:
 from __future__ import annotations
 
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import TRUE, Block, Func, If, Node
+from tensorlang.ir.nodes import TRUE, Block, Func, If, Node, Stmt
 from tensorlang.target.target import Target
 
 
 def lower_blocks(func: Func, target: Target) -> Func:
     """No Block remains. Needs lower_init before it."""
+    return func.with_body(lowered(func.body))
+
+
+def lowered(stmt: Stmt) -> Stmt:
+    """`stmt` without blocks."""
 
     def lower(node: Node) -> Node:
         if not isinstance(node, Block):
@@ -21,4 +26,4 @@ def lower_blocks(func: Func, target: Target) -> Func:
         body = walk.substitute(node.body, values)
         return body if node.predicate is TRUE else If(node.predicate, body)
 
-    return func.with_body(walk.transform(func.body, lower))
+    return walk.transform(stmt, lower)

@@ -8,6 +8,7 @@ for i: for k: for j:                        for i: for j': block C.init(i, j'): 
 
 from __future__ import annotations
 
+from tensorlang.arith.stages import INIT
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, Block, Expr, For, Func, If, Iter, Stmt, Var, seq
 from tensorlang.passes.tools import conjuncts
@@ -67,6 +68,7 @@ def _nest(block: Block, init: Stmt, around: Around) -> Stmt:
         None,
         None,
         walk.substitute(init, iters),
+        ((INIT, True),),
     )
     for loop in reversed(copied):
         kind = SERIAL if loop.kind == PARALLEL else loop.kind  # it runs inside the region that launches nothing new

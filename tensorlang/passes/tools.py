@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import ZERO, Const, Expr, For, Load, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
+from tensorlang.ir.nodes import ZERO, Buffer, Const, Expr, For, Load, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
 
 
 def conjuncts(cond: Expr) -> list[Expr]:
@@ -34,6 +34,11 @@ def stores(node: Node) -> int:
     if isinstance(node, Store):
         return 1
     return sum(stores(c) for c in walk.children(node) if isinstance(c, Stmt))
+
+
+def uses(stmt: Stmt, buffer: Buffer) -> bool:
+    """Whether `stmt` reads or writes `buffer`."""
+    return any(isinstance(n, Load | Store) and n.buffer is buffer for n in walk.visit(stmt))
 
 
 def loops_in(node: Node) -> list[For]:

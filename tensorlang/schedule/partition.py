@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tensorlang.arith.context import Context
-from tensorlang.arith.prove import prove, proves
-from tensorlang.arith.regions import Region, accesses
+from tensorlang.arith.prove import prove
+from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import (
     FALSE,
@@ -31,7 +30,7 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, sizes, substitute
+from tensorlang.ir.walk import find, free_vars, sizes
 from tensorlang.schedule import checks, copies, dependence
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
@@ -248,7 +247,7 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
         if (b := theirs.get(buffer)) is not None
     ]
     for a, b in pairs:
-        if not _apart(_at(a, node.var, now), _at(b, node.var, later), two) and not dependence.disjoint(
+        if not apart(a.at({node.var: now}), b.at({node.var: later}), two) and not dependence.disjoint(
             dependence.hull(a, b, inside), [node], outside
         ):
             s.refuse(
@@ -258,20 +257,6 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
                 at=[node],
                 hint="a step that makes each iteration write a part of its own",
             )
-
-
-def _at(region: Region, var: Var, value: Var) -> Region:
-    """The region in iteration `value` of the loop over `var`."""
-    mins, extents = (tuple(substitute(e, {var: value}) for e in es) for es in (region.mins, region.extents))
-    return Region(region.buffer, mins, extents)
-
-
-def _apart(a: Region, b: Region, ctx: Context) -> bool:
-    """Is it proved that two regions have no element in common?"""
-    return any(
-        proves(low + size <= other, ctx) or proves(other + width <= low, ctx)
-        for low, size, other, width in zip(a.mins, a.extents, b.mins, b.extents, strict=True)
-    )
 
 
 def _inits_after(s: Schedule, node: For, first: Stmt, rest: Stmt) -> None:

@@ -98,7 +98,7 @@ def plain(s: Schedule, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(s, v) for v in value]
     if isinstance(value, dict):
-        return {str(k): plain(s, v) for k, v in value.items()}
+        return {str(plain(s, k)): plain(s, v) for k, v in value.items()}
     if isinstance(value, Expr):
         return _over_own_sizes(s, value)
     if value is None or isinstance(value, bool | int | float | str | IndexMap | Intrinsic):

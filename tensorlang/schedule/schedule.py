@@ -34,6 +34,7 @@ from tensorlang.schedule import loops as _loops
 from tensorlang.schedule import move as _move
 from tensorlang.schedule import padding as _padding
 from tensorlang.schedule import partition as _partition
+from tensorlang.schedule import pipeline as _pipeline
 from tensorlang.schedule import reduction as _reduction
 from tensorlang.schedule import reindex as _reindex
 from tensorlang.schedule import rfactor as _rfactor
@@ -81,6 +82,7 @@ class Schedule:
         self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
         self._made: list[str] = []
         self._proved: dict[Var, frozenset] = {}  # what proofs that loops are independent rest on
+        self._overlap: dict[For, tuple] = {}  # the same for pipelined loops
         self._planned: Iterator[str] | None = None
         for key in self._nodes.named:
             self._consumed[key] = ""
@@ -116,6 +118,8 @@ class Schedule:
     rolling_buffer = _rolling.rolling_buffer
     blockize = _tensorize.blockize
     tensorize = _tensorize.tensorize
+    software_pipeline = _pipeline.software_pipeline
+    double_buffer = _pipeline.double_buffer
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:
@@ -317,6 +321,7 @@ class Schedule:
         step = Step(op, args, tuple(self._made))
         verify(self.func, "loop")
         self._proved = dependence.kinds_hold(self, self._proved)
+        self._overlap = _pipeline.marks_hold(self, self._overlap)
         for key in self._before.named.keys() - self._nodes.named.keys():
             self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
         self.trace = Trace((*self.trace.steps, step))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorlang as tl
+from tensorlang.arith.stages import parts_of
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, For, Op, Store
 from tensorlang.schedule import dataflow as flow
@@ -287,6 +288,27 @@ def _decompose_padding(d: Draw) -> str:
     return d.step("decompose_padding", block, d.pick(d.loops(block) or [d.loop()]))
 
 
+def _software_pipeline(d: Draw) -> str:
+    """Stages that mostly ascend with the statements of a loop's body, of which there mostly are several."""
+    name = d.loop(lambda n: d.serial(n) and len(parts_of(n)[1]) > 1)
+    parts = parts_of(d.s.loop_node(name))[1] if d.s.has_loop(name) else ()
+    stages: dict[str, int] = {}
+    stage = 0
+    for part in parts:
+        stages[flow.blocks(part)[0].name] = stage if d.chance(0.9) else d.rng.randint(-1, 3)
+        stage += d.pick([0, 1, 1, 2])
+    named = {"order": d.rng.sample(list(stages), len(stages))} if d.chance(0.3) else {}
+    return d.step("software_pipeline", name, stages if d.chance(0.97) else [0, 1], **named)
+
+
+def _double_buffer(d: Draw) -> str:
+    def inside(b: Buffer) -> bool:
+        alloc = next(walk.find(d.s.func.body, Alloc, lambda a: a.buffer is b), None)
+        return alloc is not None and bool(flow.loops_above(d.s.func.body, alloc))
+
+    return d.step("double_buffer", d.buffer(inside))
+
+
 DRAWERS: dict[str, Callable[[Draw], str]] = {
     "split": _split,
     "tile": _tile,
@@ -314,6 +336,8 @@ DRAWERS: dict[str, Callable[[Draw], str]] = {
     "reverse_compute_inline": _reverse_compute_inline,
     "decompose_padding": _decompose_padding,
     "transform_layout": _transform_layout,
+    "software_pipeline": _software_pipeline,
+    "double_buffer": _double_buffer,
 }
 KINDS = ("parallel", "vectorize", "unroll", "annotate")  # after them, loops may not be remade
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import tensorlang as tl
+from tensorlang.arith import stages
+from tensorlang.arith.stages import STAGES
 from tensorlang.ir import interp
-from tensorlang.ir.nodes import Node
-from tensorlang.ir.walk import transform
+from tensorlang.ir.nodes import For, Func, Node
+from tensorlang.ir.walk import find, transform
+from tensorlang.passes.lower_init import lower_init
+from tensorlang.passes.pipeline import pipeline
 from tensorlang.te_eval import evaluate
 from tests.fuzz.check import equal, guarded, random_inputs, run_backwards
 
@@ -18,8 +23,17 @@ HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
 MEANINGLESS = {"bad_annotation", "bad_argument", "bad_axis", "bad_factor", "bad_factor_axis", "bad_point", "bad_scope"}
 MEANINGLESS |= {"factor_not_positive", "factor_count", "several_inferred", "unknown_tail", "too_few_loops"}
 MEANINGLESS |= {"duplicate_loop", "unknown_loop", "unknown_block", "unknown_buffer", "index_map", "unknown_size"}
+MEANINGLESS |= {"bad_stages", "bad_order", "block_outside_loop", "stages_missing", "stages_differ", "not_in_a_loop"}
 IDLE = {"nothing_after", "condition_decided", "not_padded", "no_init", "no_consumer", "no_producer", "not_read"}
-LOST = {"loop_kind", "loop_annotated", "nested_kind", "vector_loop", "parameter_storage", "extent_not_fixed"}
+LOST = {
+    "loop_kind",
+    "loop_annotated",
+    "nested_kind",
+    "vector_loop",
+    "parameter_storage",
+    "extent_not_fixed",
+    "pipelined",
+}
 NO_CLAIM = MEANINGLESS | IDLE | LOST
 
 
@@ -51,13 +65,25 @@ def verdict(
         expected = evaluate(outputs, inputs, values)
         by_name = {t.name: a for t, a in inputs.items()}
         want = {t.name: a for t, a in zip(outputs, expected, strict=True)}
-        for body in (unchecked.func.body, transform(unchecked.func.body, run_backwards)):
+        for func in (
+            overlapped(unchecked.func),
+            unchecked.func.with_body(transform(unchecked.func.body, run_backwards)),
+        ):
             arrays, _ = guarded(s.func, by_name, values)
             try:
-                interp.run(unchecked.func.with_body(body), arrays, values)
+                interp.run(func, arrays, values)
             except Exception:  # out of bounds, out of scope, ...
                 return HARMFUL
             got = {p.name: a for p, a in zip(s.func.params, arrays, strict=True)}
             if not all(equal(a, got[name]) for name, a in want.items()):
                 return HARMFUL
     return HARMLESS
+
+
+def overlapped(func: Func) -> Func:
+    """`func` with the stages of its pipelined loops overlapping, whether they may or not."""
+    if not any(STAGES in dict(loop.annotations) for loop in find(func.body, For)):
+        return func
+    target = tl.Target("llvm")
+    with mock.patch.object(stages, "_keep_apart", lambda *_: True):
+        return pipeline(lower_init(func, target), target)

@@ -80,6 +80,15 @@ def variants(s: Schedule) -> None:
     s.split("C.j", [None, 4])
 
 
+def overlapped(s: Schedule) -> None:
+    k0, k1 = s.split("C.k", [None, 4])
+    s.reorder(k0, "C.i", "C.j", k1)
+    for operand in "AB":
+        s.compute_at(s.cache_read("C", operand, "local"), k0)
+    s.double_buffer("A.local")
+    s.software_pipeline(k0, {"A.local": 0, "B.local": 1, "C": 2}, order=["C", "A.local", "B.local"])
+
+
 SCHEDULES: dict[str, tuple[Callable[[], tl.Tensor], Callable[[Schedule], None]]] = {
     "loops_and_kinds": (matmul, loops_and_kinds),
     "cut": (matmul, cut),
@@ -90,6 +99,7 @@ SCHEDULES: dict[str, tuple[Callable[[], tl.Tensor], Callable[[Schedule], None]]]
     "epilogue": (biased_matmul, epilogue),
     "inlined": (chain, inlined),
     "apart": (chain, apart),
+    "overlapped": (matmul, overlapped),
     "variants": (lambda: matmul(10, tl.var("n"), 7), variants),
 }
 

@@ -1,0 +1,172 @@
+"""Software pipelines: which parts of a loop's body run ahead of the others, and what memory that takes.
+
+The body of the loop is a sequence of parts; each has a stage. In a pipeline, iteration k of a part of stage s runs at
+time k + s, so what a part of stage 0 makes in iteration k is used at the same time as stage 0 makes that of iteration
+k + s. Parts that run at the same time keep an order, by default that of the program.
+
+    for k in n:                         time     0     1     2     3     4
+      copy A[k] to P    # stage 0       copy     k=0   k=1   k=2   k=3
+      use P             # stage 1       use            k=0   k=1   k=2   k=3
+
+It is legal if two accesses to one element, of which one writes, keep their order. A buffer that is allocated inside the
+loop carries nothing from one iteration to the next; in as many versions as iterations are alive at the same time,
+which iterations use in turn, it does not hinder them either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.regions import Regions, accesses, apart
+from tensorlang.ir.nodes import Alloc, Block, Buffer, For, Seq, Stmt
+from tensorlang.ir.walk import find
+
+STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
+DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
+INIT = "init"  # annotation of a block that lowering has made of the init of a reduction
+
+
+class Conflict(Exception):
+    """reason: stages_missing, stages_differ, stage_order or loop_carries. blocks: those in each other's way."""
+
+    def __init__(self, reason: str, message: str, blocks: Sequence[Block] = (), hint: str = ""):
+        super().__init__(message)
+        self.reason, self.message, self.blocks, self.hint = reason, message, tuple(blocks), hint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a loop is pipelined. parts: the statements of its body, in the order in which they run at one time.
+
+    stages: one for each part. versions: how many the buffers need that are allocated in the body (not in a part of it).
+    shared: those of them that parts of different stages use.
+    """
+
+    parts: tuple[Stmt, ...]
+    stages: tuple[int, ...]
+    versions: dict[Buffer, int]
+    shared: frozenset[Buffer]
+
+
+def parts_of(loop: For) -> tuple[list[Alloc], tuple[Stmt, ...]]:
+    """The allocations around the body of `loop`, and the statements of the body."""
+    allocs: list[Alloc] = []
+    body = loop.body
+    while isinstance(body, Alloc):
+        allocs.append(body)
+        body = body.body
+    return allocs, body.stmts if isinstance(body, Seq) else (body,)
+
+
+def plan(loop: For, ctx: Context) -> Plan:
+    """How `loop`, which holds blocks, is pipelined as its annotations say. ctx: what holds outside it.
+
+    STAGES holds a stage for each block below, in program order; ORDER, if it is there, the order of the parts, as
+    positions in the body. Blocks that are an INIT count with the part that follows. Raises Conflict.
+    """
+    notes = dict(loop.annotations)
+    allocs, parts = parts_of(loop)
+    stages = _stages(loop, parts, notes[STAGES])
+    places = _places(loop, parts, notes.get(ORDER))
+    inside = ctx.bind(loop.var, loop.extent)
+    touched = [accesses(part, inside) for part in parts]
+    private = {alloc.buffer for alloc in allocs}
+    versions = {alloc.buffer: 2 if dict(alloc.annotations).get(DOUBLE) else 1 for alloc in allocs}
+    for p, q in permutations(range(len(parts)), 2):
+        behind = stages[p] - stages[q] - (places[p] < places[q])  # q of iteration k + behind still runs before p of k
+        for buffer in dict.fromkeys(b for b, _, _ in _conflicts(touched[p], touched[q])):
+            if p < q and behind >= 0 and not _keep_apart(loop, buffer, touched, p, q, 0, inside):
+                raise _out_of_order(parts, stages, p, q, buffer)
+            if buffer in private:
+                versions[buffer] = max(versions[buffer], behind + 1)
+                continue
+            for distance in range(1, behind + 1):
+                if not _keep_apart(loop, buffer, touched, p, q, distance, inside):
+                    raise _carried(loop, parts, p, q, buffer)
+    shared = frozenset(b for b in private if len({stages[n] for n, both in enumerate(touched) if _uses(both, b)}) > 1)
+    ordered = sorted(range(len(parts)), key=lambda n: places[n])
+    return Plan(tuple(parts[n] for n in ordered), tuple(stages[n] for n in ordered), versions, shared)
+
+
+def _stages(loop: For, parts: Sequence[Stmt], given: Sequence[int]) -> list[int]:
+    """The stage of each part. Reasons: stages_missing, stages_differ."""
+    counted = [[b for b in find(part, Block) if not dict(b.annotations).get(INIT)] for part in parts]
+    blocks = [b for each in counted for b in each]
+    if len(blocks) != len(given):
+        names = ", ".join(b.name for b in blocks)
+        message = f"loop {loop.var.name} is pipelined with {len(given)} stages, and holds the blocks {names}"
+        raise Conflict("stages_missing", message, blocks, "this step before software_pipeline")
+    supply = iter(given)
+    stages: list[int | None] = []
+    for part_blocks in counted:
+        own = [next(supply) for _ in part_blocks]
+        if len(set(own)) > 1:
+            named = ", ".join(f"{b.name} ({n})" for b, n in zip(part_blocks, own, strict=True))
+            message = f"{named} share a loop inside {loop.var.name}, and so run at the same time"
+            raise Conflict("stages_differ", message, part_blocks, "one stage for them, or fission of that loop")
+        stages.append(own[0] if own else None)
+    following = next((n for n in reversed(stages) if n is not None), 0)
+    for n in reversed(range(len(stages))):
+        following = stages[n] = following if stages[n] is None else stages[n]  # type: ignore[assignment]
+    return stages  # type: ignore[return-value]
+
+
+def _places(loop: For, parts: Sequence[Stmt], order: Sequence[int] | None) -> list[int]:
+    """When each part runs among those of the same time. An INIT runs right before the part that follows it."""
+    if order is None:
+        return list(range(len(parts)))
+    rank = {number: place for place, number in enumerate(order)}
+    places: list[tuple[int, int]] = []
+    number = 0
+    for n, part in enumerate(parts):
+        places.append((rank[number], n))
+        number += any(not dict(b.annotations).get(INIT) for b in find(part, Block))
+    by_place = {place: n for n, place in enumerate(sorted(places))}
+    return [by_place[place] for place in places]
+
+
+def _uses(touched: tuple[Regions, Regions], buffer: Buffer) -> bool:
+    return any(buffer in regions for regions in touched)
+
+
+def _conflicts(a: tuple[Regions, Regions], b: tuple[Regions, Regions]) -> Iterator[tuple[Buffer, int, int]]:
+    """The buffers of which both use a region and one writes it: (buffer, reads or writes of a, of b)."""
+    for mine, theirs in ((1, 0), (0, 1), (1, 1)):
+        for buffer in a[mine]:
+            if buffer in b[theirs]:
+                yield buffer, mine, theirs
+
+
+def _keep_apart(
+    loop: For, buffer: Buffer, touched: Sequence[tuple[Regions, Regions]], p: int, q: int, distance: int, ctx: Context
+) -> bool:
+    """Do part p of an iteration and part q `distance` iterations later touch different elements of `buffer`?"""
+    later = loop.var + distance
+    known = ctx.assume(later < loop.extent)
+    return all(
+        apart(touched[p][mine][buffer], touched[q][theirs][buffer].at({loop.var: later}), known)
+        for found, mine, theirs in _conflicts(touched[p], touched[q])
+        if found is buffer
+    )
+
+
+def _out_of_order(parts: Sequence[Stmt], stages: Sequence[int], p: int, q: int, buffer: Buffer) -> Conflict:
+    first, then = (next(find(parts[n], Block)) for n in (p, q))
+    message = (
+        f"{then.name} (stage {stages[q]}) would run before {first.name} (stage {stages[p]}) of the same iteration, "
+        f"which comes first and touches the same part of {buffer.name}"
+    )
+    return Conflict("stage_order", message, (first, then), f"a stage of at least {stages[p]} for {then.name}")
+
+
+def _carried(loop: For, parts: Sequence[Stmt], p: int, q: int, buffer: Buffer) -> Conflict:
+    first, then = (next(find(parts[n], Block)) for n in (p, q))
+    message = (
+        f"{then.name} of later iterations of loop {loop.var.name} would run before {first.name}, and it is not proved "
+        f"that they touch different parts of {buffer.name}, which outlives an iteration"
+    )
+    hint = f"{buffer.name} allocated inside {loop.var.name} (compute_at or store_at), or one stage for both"
+    return Conflict("loop_carries", message, (first, then), hint)

@@ -1,0 +1,222 @@
+"""pipeline: loops that software_pipeline has marked run the stages of several iterations at the same time.
+
+    for k in n:                                        alloc P.versions: f32[2, 8]
+      alloc P: f32[8]                                  for k.prologue0 in 1: P.versions[0, ...] = A[0, ...]
+      P[...] = A[k, ...]    # stage 0            ->    for k in n - 1:
+      ... = P[...]          # stage 1                    P.versions[(k + 1) % 2, ...] = A[k + 1, ...]
+                                                         ... = P.versions[k % 2, ...]
+                                                       for k.epilogue2 in 1: ... = P.versions[(n - 1) % 2, ...]
+
+Which parts may run ahead, and how many versions that takes, is found in arith/stages.py. A buffer that double_buffer
+has marked gets two versions also where nothing runs ahead. Loops whose extent may be less than the last stage are kept
+beside their pipeline, for that case; a loop that is not proved legal to pipeline runs as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.footprint import written_box
+from tensorlang.arith.prove import proves
+from tensorlang.arith.regions import Region
+from tensorlang.arith.simplify import negation, simplify
+from tensorlang.arith.stages import DOUBLE, ORDER, STAGES, Conflict, Plan, parts_of, plan
+from tensorlang.ir.nodes import (
+    SERIAL,
+    UNROLL,
+    ZERO,
+    Alloc,
+    Block,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Func,
+    If,
+    Stmt,
+    Var,
+    const,
+    seq,
+)
+from tensorlang.ir.ops import make
+from tensorlang.ir.walk import children, find, substitute
+from tensorlang.passes.compact import rebased
+from tensorlang.passes.lower_blocks import lowered
+from tensorlang.passes.tools import map_stmts, uses
+from tensorlang.target.target import Target
+
+Segment = tuple[Expr, Expr, tuple[int, ...]]  # first time, number of times, the stages that are busy
+
+
+def pipeline(func: Func, target: Target) -> Func:
+    """No loop is marked any more. Needs lower_init before it and lower_blocks after it."""
+    return func.with_body(_pipelined(func.body, (), EMPTY))
+
+
+def _pipelined(stmt: Stmt, outer: tuple[For, ...], ctx: Context) -> Stmt:
+    """`stmt`, inside the loops `outer`, where `ctx` holds."""
+    if isinstance(stmt, Block):
+        return stmt
+    if isinstance(stmt, If):
+        then = _pipelined(stmt.then, outer, ctx.assume(stmt.cond))
+        orelse = None if stmt.orelse is None else _pipelined(stmt.orelse, outer, ctx.assume(negation(stmt.cond)))
+        return stmt if then is stmt.then and orelse is stmt.orelse else If(stmt.cond, then, orelse)
+    if not isinstance(stmt, For):
+        return map_stmts(stmt, lambda n: _pipelined(n, outer, ctx))
+    found = _plan(stmt, ctx)
+    rewrite = _Rewrite(stmt, outer, ctx)
+    if found is not None:
+        return rewrite.pipeline(found)
+    inner = map_stmts(stmt, rewrite.within)
+    return rewrite.doubled(inner) if stmt.kind in (SERIAL, UNROLL) else inner
+
+
+def _plan(loop: For, ctx: Context) -> Plan | None:
+    """How `loop` is pipelined, if it is to be and may be."""
+    if loop.kind not in (SERIAL, UNROLL) or not isinstance(dict(loop.annotations).get(STAGES), tuple):
+        return None
+    try:
+        return plan(loop, ctx)
+    except Conflict:
+        return None
+
+
+class _Rewrite:
+    """Makes a pipeline of one loop, or gives versions to buffers that are allocated in it."""
+
+    def __init__(self, loop: For, outer: tuple[For, ...], ctx: Context):
+        self.loop, self.outer, self.ctx = loop, outer, ctx
+        self.inside = ctx.bind(loop.var, loop.extent)
+
+    def within(self, stmt: Stmt) -> Stmt:
+        """A statement of the body, with the loops in it rewritten."""
+        return _pipelined(stmt, (*self.outer, self.loop), self.inside)
+
+    def pipeline(self, found: Plan) -> Stmt:
+        """`loop` as the plan says."""
+        allocs, original = parts_of(self.loop)
+        notes = tuple(pair for pair in self.loop.annotations if pair[0] not in (STAGES, ORDER))
+        lifted = [a for a in allocs if a.buffer in found.shared or found.versions[a.buffer] > 1]
+        kept = [a for a in allocs if a not in lifted]
+        parts = [lowered(self.within(part)) for part in found.parts]
+        outside: list[Alloc] = []
+        for alloc in lifted:
+            box = self.box(alloc, seq(*original))
+            fresh = self.versions(alloc, box, found.versions[alloc.buffer])
+            parts = [self.moved(part, fresh, box) for part in parts]
+            outside.append(fresh)
+        shifted = list(zip(parts, found.stages, strict=True))
+        stretches = enumerate(_segments(self.loop.extent, found.stages))
+        result = seq(*(self.segment(n, each, shifted, kept, notes) for n, each in stretches))
+        for alloc in reversed(outside):
+            result = alloc.replace(body=result)
+        last = const(max(found.stages))
+        if isinstance(self.loop.extent, Const) or proves(self.loop.extent >= last, self.ctx):
+            return result
+        short = _with_own_buffers(lowered(map_stmts(self.loop.replace(annotations=notes), self.within)), ".short")
+        return If(simplify(self.loop.extent >= last, self.ctx), result, short)
+
+    def segment(
+        self, n: int, segment: Segment, parts: Sequence[tuple[Stmt, int]], kept: Sequence[Alloc], notes: tuple
+    ) -> Stmt:
+        """The loop over the n-th stretch of time. A part of stage s runs iteration time - s."""
+        start, count, busy = segment
+        steady = set(busy) == {stage for _, stage in parts}
+        suffix = "" if steady else f".prologue{n}" if 0 in busy else f".epilogue{n}"
+        var = Var(self.loop.var.name + suffix)
+        ctx = self.ctx.bind(var, count)
+        body = seq(
+            *(
+                substitute(part, {self.loop.var: simplify(var + start - stage, ctx)})
+                for part, stage in parts
+                if stage in busy
+            )
+        )
+        for alloc in reversed(kept):
+            body = alloc.replace(body=body) if uses(body, alloc.buffer) else body
+        return For(var, count, self.loop.kind, _with_own_buffers(body, suffix), notes if steady else ())
+
+    def doubled(self, loop: Stmt) -> Stmt:
+        """`loop`, that of this rewrite with other loops inside, with two versions of the buffers that are marked."""
+        marked = [a for a in _allocs(self.loop.body) if dict(a.annotations).get(DOUBLE)]
+        if not marked:
+            return loop
+        body = lowered(loop.body)  # type: ignore[attr-defined]
+        outside: list[Alloc] = []
+        for alloc in marked:
+            box = self.box(alloc, alloc.body)
+            fresh = self.versions(alloc, box, 2)
+            body = self.moved(_without_alloc(body, alloc.buffer), fresh, box)
+            outside.append(fresh)
+        result: Stmt = loop.replace(body=body)
+        for fresh in reversed(outside):
+            result = fresh.replace(body=result)
+        return result
+
+    # --------------------------------------------------------------------------------------------- buffers
+    def box(self, alloc: Alloc, body: Stmt) -> Region:
+        """The part of the buffer of `alloc` that an iteration of the loop needs."""
+        buffer = alloc.buffer
+        whole = Region(buffer, (ZERO,) * len(buffer.shape), buffer.shape)
+        return written_box(body, buffer, (*self.outer, self.loop), self.ctx) or whole
+
+    def versions(self, alloc: Alloc, box: Region, count: int) -> Alloc:
+        """An Alloc, as yet without a body, of `count` buffers of the size of `box`."""
+        extents = tuple(e if proves(e >= ZERO, self.ctx) else simplify(make("max", e, ZERO)) for e in box.extents)
+        old = alloc.buffer
+        buffer = Buffer(f"{old.name}.versions", (const(count), *extents), old.dtype, old.scope)
+        return Alloc(buffer, seq(), tuple(_one_further(alloc.annotations)))
+
+    def moved(self, stmt: Stmt, alloc: Alloc, box: Region) -> Stmt:
+        """`stmt` with the accesses to the buffer of `box` going to the version of the iteration."""
+        count = alloc.buffer.shape[0]
+        return rebased(stmt, alloc.buffer, box, self.inside, (self.loop.var % count,))
+
+
+def _allocs(stmt: Stmt) -> list[Alloc]:
+    """The allocations in `stmt` that are in no loop inside it."""
+    if isinstance(stmt, For | Block):
+        return []
+    own = [stmt] if isinstance(stmt, Alloc) else []
+    return [*own, *(a for n in children(stmt) if isinstance(n, Stmt) for a in _allocs(n))]
+
+
+def _without_alloc(stmt: Stmt, buffer: Buffer) -> Stmt:
+    """`stmt` without the Alloc of `buffer`."""
+    if isinstance(stmt, Alloc) and stmt.buffer is buffer:
+        return stmt.body
+    return map_stmts(stmt, lambda n: _without_alloc(n, buffer))
+
+
+def _with_own_buffers(stmt: Stmt, suffix: str) -> Stmt:
+    """`stmt`, a copy, with buffers of its own, `<name><suffix>`, in place of those that are allocated in it."""
+    olds = [alloc.buffer for alloc in find(stmt, Alloc)] if suffix else []
+    return substitute(stmt, {}, {old: Buffer(old.name + suffix, old.shape, old.dtype, old.scope) for old in olds})
+
+
+def _segments(extent: Expr, stages: Sequence[int]) -> list[Segment]:
+    """The stretches of time in which the same stages are busy.
+
+    For an extent that is no constant, they are those of at least as many iterations as the last stage has.
+    """
+    marks = sorted(set(stages))
+    if isinstance(extent, Const):
+        n = int(extent.value)
+        times = sorted({*marks, *(n + mark for mark in marks)}) if n > 0 else []
+        return [(const(a), const(b - a), tuple(m for m in marks if m <= a < n + m)) for a, b in pairwise(times)]
+    filling = [(const(a), const(b - a), tuple(m for m in marks if m <= a)) for a, b in pairwise(marks)]
+    steady = (const(marks[-1]), simplify(extent - marks[-1]), tuple(marks))
+    draining = [(extent + a, const(b - a), tuple(m for m in marks if m > a)) for a, b in pairwise(marks)]
+    return [*filling, steady, *draining]
+
+
+def _one_further(annotations: tuple) -> list[tuple[str, Any]]:
+    """What was said about the dimensions of a buffer, for one with another dimension in front."""
+    found: list[tuple[str, Any]] = []
+    for key, value in annotations:
+        if key == "align":
+            found.append((key, tuple((axis + 1, *rest) for axis, *rest in value)))
+    return found

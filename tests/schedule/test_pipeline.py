@@ -1,0 +1,281 @@
+"""software_pipeline and double_buffer."""
+
+import pytest
+
+import tensorlang as tl
+from tensorlang.ir.nodes import Alloc, For
+from tensorlang.ir.walk import find
+from tensorlang.schedule.schedule import Schedule
+from tests.passes.programs import check_all_passes, lowered
+from tests.schedule.programs import (
+    before_and_after,
+    biased_matmul,
+    blur,
+    chain,
+    check_kernel,
+    matmul,
+    refused,
+    running,
+)
+
+
+def staged(m=10, n=12, k=14, factor=4):
+    """A matrix product whose operands are copied tile by tile along k."""
+    s = Schedule(matmul(m, n, k))
+    k0, k1 = s.split("C.k", [None, factor])
+    s.reorder(k0, "C.i", "C.j", k1)
+    for operand in "AB":
+        s.compute_at(s.cache_read("C", operand, "shared"), k0)
+    return s
+
+
+STAGES = {"A.shared": 0, "B.shared": 0, "C": 1}
+
+
+def versions(s):
+    """The leading extents of the buffers that the pass gives versions."""
+    func = lowered(s, "pipeline")
+    return {a.buffer.name: a.buffer.shape[0].value for a in find(func, Alloc) if "versions" in a.buffer.name}
+
+
+# ------------------------------------------------------------------------------------------ software_pipeline
+def test_software_pipeline(golden):
+    s = staged()
+    before = Schedule(s.func)
+    s.software_pipeline("C.k.0", STAGES)
+    golden("schedule/software_pipeline", f"{before_and_after(before, s)}\n-->\n\n{lowered(s, 'pipeline')}")
+    check_all_passes(s)
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+@pytest.mark.parametrize("k", [1, 4, 7, 12, 14])
+def test_loops_shorter_than_the_pipeline(k, last):
+    s = staged(5, 6, k)
+    before = Schedule(matmul(5, 6, k)).func
+    s.software_pipeline("C.k.0", {**STAGES, "C": last})
+    check_all_passes(s)
+    check_kernel(before, s)
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_symbolic_extents(last):
+    m, n, k = tl.var("m"), tl.var("n"), tl.var("k")
+    a, b = tl.placeholder((m, k), name="A"), tl.placeholder((k, n), name="B")
+    kk = tl.reduce_axis(k, name="k")
+    c = tl.compute((m, n), lambda i, j: tl.sum(a[i, kk] * b[kk, j], axis=kk), name="C")
+    s = Schedule(c)
+    before = s.func
+    k0, k1 = s.split("C.k", [None, 4])
+    s.reorder(k0, "C.i", "C.j", k1)
+    s.compute_at(s.cache_read("C", "A", "shared"), k0)
+    s.software_pipeline(k0, {"A.shared": 0, "C": last})
+    assert f">= {last}" in str(lowered(s, "pipeline"))
+    check_kernel(before, s, *({"m": 3, "n": 5, "k": size} for size in (0, 1, 4, 5, 11, 16, 23)))
+
+
+def test_a_specialized_extent_needs_no_short_variant():
+    n = tl.var("n")
+    s = Schedule(chain(n, 5))
+    s.specialize(n >= 8)
+    s.compute_at("P", "C.i")
+    s.compute_at("P.general", "C.general.i")
+    s.software_pipeline("C.i", {"P": 0, "C": 1})
+    assert "short" not in str(lowered(s, "pipeline")) and ".prologue" in str(lowered(s, "pipeline"))
+    check_kernel(Schedule(chain(n, 5)).func, s, {"n": 5}, {"n": 8}, {"n": 13})
+
+
+def test_versions_are_as_many_as_iterations_alive():
+    for last, count in ((1, 2), (2, 3), (3, 4)):
+        s = staged()
+        s.software_pipeline("C.k.0", {**STAGES, "C": last})
+        assert versions(s) == {"A.shared.versions": count, "B.shared.versions": count}
+
+
+def test_used_before_filled_again_takes_one_version_less():
+    s = staged()
+    before = Schedule(matmul(10, 12, 14)).func
+    s.software_pipeline("C.k.0", STAGES, order=["C", "A.shared", "B.shared"])
+    assert versions(s) == {"A.shared.versions": 1, "B.shared.versions": 1}
+    check_all_passes(s)
+    check_kernel(before, s)
+
+
+def test_three_stages_and_a_buffer_of_one_stage():
+    """Loads, sums and stores overlap; what only the sums use stays inside the loop."""
+    s = Schedule(blur(9, 11))
+    before = s.func
+    s.compute_at("H", "C.i")
+    s.compute_at("P", "C.i")
+    s.reverse_compute_at(s.cache_write("C", "local"), "C.i")
+    s.software_pipeline("C.i", {"P": 0, "H": 1, "C": 1, "C.write": 2})
+    assert versions(s) == {"P.versions": 2, "C.local.versions": 2}
+    check_all_passes(s)
+    check_kernel(before, s)
+
+
+def test_pipelines_nest():
+    """From global to shared memory outside, from shared memory to registers inside."""
+    s = staged(8, 6, 22, 8)
+    before = Schedule(matmul(8, 6, 22)).func
+    inner, _ = s.split("C.k.1", [None, 2])
+    s.reorder(inner, "C.i", "C.j")
+    for operand in ("A.shared", "B.shared"):
+        s.compute_at(s.cache_read("C", operand, "local"), inner)
+    s.software_pipeline(inner, {"A.shared.local": 0, "B.shared.local": 0, "C": 1})
+    s.software_pipeline("C.k.0", {**STAGES, "C": 2})
+    assert {name: n for name, n in versions(s).items() if "logue" not in name} == {
+        "A.shared.versions": 3,
+        "B.shared.versions": 3,
+        "A.shared.local.versions": 2,
+        "B.shared.local.versions": 2,
+    }
+    check_all_passes(s)
+    check_kernel(before, s)
+
+
+def test_nests_of_whole_kernels():
+    """Inside a parallel loop, with vectors, an unrolled pipeline, and rows of another pitch."""
+    s = Schedule(biased_matmul(13, 16, 10))
+    before = s.func
+    s.reverse_compute_at("E", "C.i")
+    k0, _ = s.split("C.k", [None, 4])
+    s.reorder(k0, "C.j")
+    s.compute_at(s.cache_read("C", "B", "local"), k0)
+    s.storage_align("B.local", axis=0, factor=16, offset=8)
+    s.vectorize("B.local.j_1")
+    s.parallel("C.i")
+    s.software_pipeline(k0, {"B.local": 0, "C": 1})
+    s.unroll(k0)
+    check_all_passes(s)
+    check_kernel(before, s)
+
+
+def test_copies_of_a_pipelined_loop_are_pipelined():
+    n = tl.var("n")
+    s = Schedule(chain(n, 4))
+    s.compute_at("P", "C.i")
+    s.software_pipeline("C.i", {"P": 0, "C": 1})
+    s.specialize(n % 4 == 0)
+    loops = [n for n in find(s.func.body, For) if n.annotations]
+    assert [n.var.name for n in loops] == ["C.i", "C.general.i"]
+    check_kernel(Schedule(chain(n, 4)).func, s, {"n": 3}, {"n": 8})
+
+
+def test_what_outlives_an_iteration_may_be_overlapped_where_parts_differ():
+    s = Schedule(chain(8, 5))
+    before = s.func
+    s.compute_at("P", "C.i")
+    s.store_at("P")
+    s.software_pipeline("C.i", {"P": 0, "C": 2})
+    assert versions(s) == {}
+    check_all_passes(s)
+    check_kernel(before, s)
+
+
+def test_refusals_of_arguments():
+    s = staged()
+    for stages in ({"C": 1}, {"A.shared": 0, "B.shared": 0, "C": 0}, {**STAGES, "C": "1"}, {**STAGES, "A.shared": -1}):
+        assert '"C": 2' in refused(s, "bad_stages", lambda st=stages: s.software_pipeline("C.k.0", st)).hint
+    assert "cache_read" in refused(s, "bad_stages", lambda: s.software_pipeline("C.i", {"C": 0})).hint
+    refused(s, "stages_missing", lambda: s.software_pipeline("C.k.0", {"A.shared": 0, "C": 1}))
+    refused(s, "unknown_block", lambda: s.software_pipeline("C.k.0", {**STAGES, "D": 1}))
+    refused(s, "bad_order", lambda: s.software_pipeline("C.k.0", STAGES, order=["C", "A.shared"]))
+    refused(s, "bad_order", lambda: s.software_pipeline("C.k.0", STAGES, order=["C", "A.shared", "C"]))
+    outside = Schedule(blur())
+    outside.compute_at("H", "C.i")
+    refused(outside, "block_outside_loop", lambda: outside.software_pipeline("C.i", {"H": 0, "C": 1, "P": 0}))
+    s.software_pipeline("C.k.0", STAGES)
+    refused(s, "pipelined", lambda: s.software_pipeline("C.k.0", STAGES))
+
+
+def test_refuses_loops_of_other_kinds():
+    s = Schedule(chain())
+    s.compute_at("P", "C.i")
+    s.parallel("C.i")
+    refused(s, "loop_kind", lambda: s.software_pipeline("C.i", {"P": 0, "C": 1}))
+
+
+def test_refuses_stages_out_of_order():
+    s = staged()
+    error = refused(s, "stage_order", lambda: s.software_pipeline("C.k.0", {"A.shared": 1, "B.shared": 0, "C": 0}))
+    assert error.hint == "a stage of at least 1 for C" and "^^^" in error.excerpt
+    s.software_pipeline("C.k.0", {"A.shared": 1, "B.shared": 0, "C": 1})
+    other = staged()
+    order = ["C", "A.shared", "B.shared"]
+    refused(
+        other,
+        "stage_order",
+        lambda: other.software_pipeline("C.k.0", {"A.shared": 0, "B.shared": 1, "C": 1}, order=order),
+    )
+
+
+def test_refuses_what_another_iteration_needs():
+    s = Schedule(running())
+    s.software_pipeline("C.x", {"P": 0, "C": 1})  # C reads the first element only, which no later iteration writes
+    s = Schedule(running())
+    s.fission("C.x", "P")
+    error = refused(s, "loop_carries", lambda: s.software_pipeline("C.t", {"P": 0, "C": 1}))
+    assert "T, which outlives an iteration" in error.message and "allocated inside C.t" in error.hint
+
+
+def test_refuses_different_stages_in_one_statement():
+    s = Schedule(blur())
+    s.compute_at("H", "C.j")
+    s.compute_at("P", "C.i")
+    refused(s, "stages_differ", lambda: s.software_pipeline("C.i", {"P": 0, "H": 1, "C": 2}))
+    s.software_pipeline("C.i", {"P": 0, "H": 1})
+
+
+def test_later_steps_are_held_to_it():
+    s = Schedule(blur())
+    s.compute_at("H", "C.i")
+    s.software_pipeline("C.i", {"H": 0, "C": 1})
+    refused(s, "loop_kind", lambda: s.parallel("C.i"))
+    assert "before" in refused(s, "stages_missing", lambda: s.compute_at("P", "C.i")).hint
+    refused(s, "loop_annotated", lambda: s.split("C.i", [None, 2]))
+    s.split("C.j", [None, 4])
+    refused(s, "stages_missing", lambda: s.compute_inline("H"))
+
+
+# ---------------------------------------------------------------------------------------------- double_buffer
+def test_double_buffer(golden):
+    s = staged()
+    before = Schedule(s.func)
+    s.double_buffer("A.shared")
+    golden("schedule/double_buffer", f"{before_and_after(before, s)}\n-->\n\n{lowered(s, 'pipeline')}")
+    check_all_passes(s)
+    check_kernel(Schedule(matmul(10, 12, 14)).func, s)
+
+
+def test_double_buffer_is_a_least_number_of_versions():
+    s = staged()
+    s.double_buffer("A.shared")
+    s.double_buffer("A.shared")
+    s.software_pipeline("C.k.0", STAGES, order=["C", "A.shared", "B.shared"])
+    assert versions(s) == {"A.shared.versions": 2, "B.shared.versions": 1}
+    three = staged()
+    three.double_buffer("A.shared")
+    three.software_pipeline("C.k.0", {**STAGES, "C": 2})
+    assert versions(three) == {"A.shared.versions": 3, "B.shared.versions": 3}
+    for each in (s, three):
+        check_all_passes(each)
+
+
+def test_double_buffer_by_size():
+    n = tl.var("n")
+    s = Schedule(chain(n, 9))
+    s.compute_at("P", "C.i")
+    s.double_buffer("P")
+    s.vectorize("C.j")
+    assert versions(s) == {"P.versions": 2}
+    check_kernel(Schedule(chain(n, 9)).func, s, {"n": 0}, {"n": 1}, {"n": 6})
+
+
+def test_double_buffer_refuses():
+    s = Schedule(chain())
+    refused(s, "parameter_storage", lambda: s.double_buffer("A"))
+    assert "compute_at" in refused(s, "not_in_a_loop", lambda: s.double_buffer("P")).hint
+    s.compute_at("P", "C.i")
+    s.double_buffer("P")
+    refused(s, "not_in_a_loop", lambda: s.parallel("C.i"))
+    refused(s, "not_in_a_loop", lambda: s.store_at("P"))
