@@ -62,9 +62,9 @@ def caches() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the working tree, with + if it has changes, or an empty string outside of git."""
+    """The commit of the working tree, with + if it has changes (results apart), or an empty string outside of git."""
     try:
-        changes = _git("status", "--porcelain", "--untracked-files=no")
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
         return _git("rev-parse", "--short", "HEAD") + ("+" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -80,8 +80,10 @@ def lower(x: Program, target: Target | str = "llvm") -> Module:
     return Module(func.params, func.outputs, walk.sizes(func), lowered, machine, analysis.work(func))
 
 
-def build(x: Program | Module, target: Target | str = "llvm") -> Kernel:
+def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = True) -> Kernel:
     """Compile a schedule, tensors, a Func, or the Module that they were lowered to, into a kernel. Raises BuildError.
+
+    optimize=False leaves the code as it was emitted: slow to run, but compiled several times as fast.
 
     >>> f = build(s)
     >>> c = f(a, b)
@@ -89,7 +91,7 @@ def build(x: Program | Module, target: Target | str = "llvm") -> Kernel:
     module = x if isinstance(x, Module) else lower(x, target)
     source = llvm.emit(module.func, module.sizes, module.target)
     _dump(f"{module.name}.ll", lambda: source)
-    code = llvm.compile(source, module.name, module.target)
+    code = llvm.compile(source, module.name, module.target, optimize)
     return Kernel(
         name=module.name,
         params=module.params,

@@ -91,20 +91,16 @@ class Code:
         return _machine(self.target).emit_assembly(llvm.parse_bitcode(self.bitcode, llvm.create_context()))
 
 
-def compile(text: str, name: str, target: Target) -> Code:
+def compile(text: str, name: str, target: Target, optimize: bool = True) -> Code:
     """Optimise and compile LLVM IR text; `name` is the Func's. Raises BuildError if LLVM refuses the text."""
-    machine, context = _machine(target), llvm.create_context()
+    machine, context = _machine(target, optimize), llvm.create_context()
     try:
         module = llvm.parse_assembly(text, context)
         module.verify()
     except RuntimeError as error:
         raise BuildError(f"LLVM refuses the code of {name}: {error}") from error
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    # The schedule decides what is unrolled and vectorized.
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    if optimize:
+        _optimize(module, machine)
     if "@tl_launch" in text:
         llvm.add_symbol("tl_launch", threads.launch_address())
     bitcode = module.as_bitcode()
@@ -118,15 +114,24 @@ def compile(text: str, name: str, target: Target) -> Code:
     return code
 
 
+def _optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    # The schedule decides what is unrolled and vectorized.
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+
+
 def _dispose(engine: llvm.ExecutionEngine, context: llvm.ContextRef) -> None:
     engine.close()
     context.close()
 
 
-def _machine(target: Target) -> llvm.TargetMachine:
+def _machine(target: Target, optimize: bool = True) -> llvm.TargetMachine:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, jit=True
+        cpu=target.cpu, features=target.features, opt=3 if optimize else 0, jit=True
     )

@@ -9,6 +9,7 @@ from tensorlang.arith.affine import injective
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all, read_box
+from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
 from tensorlang.errors import ExprError
 from tensorlang.ir import ops
@@ -123,15 +124,17 @@ def _checked_map(s: Schedule, buffer: Buffer, index_map: Any) -> IndexMap:
 
 def _shape(s: Schedule, buffer: Buffer, layout: IndexMap) -> tuple[Expr, ...]:
     """The extents that hold all results of `layout`. Reason: index_map."""
-    ctx = _bound(s.context(s.func.body), list(zip(layout.vars, buffer.shape, strict=True)))
+    outside = s.context(s.func.body)
+    ctx = _bound(outside, list(zip(layout.vars, buffer.shape, strict=True)))
     shape: list[Expr] = []
     for expr in layout.exprs:
         low, high = bounds(expr, ctx)
         if low is None or high is None:
             s.refuse("index_map", f"{expr!r} has no known bounds")
         s.require(low >= ZERO, ctx, "index_map", f"{expr!r} may be negative")
-        whole = isinstance(expr, Op) and expr.op == "mod"
-        shape.append(expr.args[1] if whole else simplify(high + ONE))  # type: ignore[attr-defined]
+        extent = expr.args[1] if isinstance(expr, Op) and expr.op == "mod" else simplify(high + ONE)
+        # the last place of a buffer without elements is not the last of anything
+        shape.append(extent if proves(extent >= ZERO, outside) else simplify(ops.make("max", extent, ZERO), outside))
     return tuple(shape)
 
 

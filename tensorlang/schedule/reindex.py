@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import FALSE, SPATIAL, TRUE, ZERO, Block, Buffer, Expr, Iter, Load, Store, Var
+from tensorlang.ir.nodes import FALSE, SPATIAL, TRUE, ZERO, Block, Buffer, Expr, For, Iter, Load, Store, Var
 from tensorlang.ir.walk import find, free_vars, substitute, transform
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.cache import copy_after, copy_before
@@ -31,7 +31,7 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
 
     requires:
       1. the block reads or writes the buffer
-      2. it accesses the buffer with one list of subscripts, which load nothing
+      2. it accesses the buffer with one list of subscripts, which load nothing and depend on no loop inside the block
       3. of a buffer that it reads: every block that writes it stands before
       4. of a buffer that it writes: no other block writes it or reads it inside the outermost loop around the block,
          and the block writes each element at one spatial point
@@ -71,7 +71,7 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
 
 
 def _subscripts(s: Schedule, node: Block, buffer: Buffer) -> tuple[Expr, ...]:
-    """Those of all accesses. Reason: several_accesses."""
+    """Those of all accesses. Reasons: several_accesses, loops_inside."""
     loads = [load.indices for load in flow.loads(node.body, buffer)]
     stores = [n.indices for root in (node.body, node.init) if root is not None for n in flow.stores(root, buffer)]
     found = list(dict.fromkeys([*stores, *loads]))
@@ -80,6 +80,10 @@ def _subscripts(s: Schedule, node: Block, buffer: Buffer) -> tuple[Expr, ...]:
         s.refuse("several_accesses", f"{node.name} accesses {shown}", at=[node], hint="one access to each buffer")
     if any(True for i in found[0] for _ in find(i, Load)):
         s.refuse("several_accesses", f"the subscripts of {buffer.name} in {node.name} are loaded", at=[node])
+    within = [n for n in find(node.body, For) if any(n.var in free_vars(i) for i in found[0])]
+    if within:
+        message = f"the subscripts of {buffer.name} depend on loop {within[0].var.name} inside block {node.name}"
+        s.refuse("loops_inside", message, at=[node], hint=f"reindex({node.name}, {buffer.name}) before blockize")
     return found[0]
 
 

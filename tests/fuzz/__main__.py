@@ -1,7 +1,7 @@
 """`python -m tests.fuzz --minutes N --seed S --cases N`: draw cases, check them, print what fails as small scripts.
 
 Exit status 1 if anything failed. --seed and --cases say which: seeds S, S + 1, ...; --script N prints the case of
-seed N and runs nothing.
+seed N and runs nothing; --record adds a line about the run to RESULTS, and --sum adds such lines up.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import os
 import sys
 import time
 
+from benchmarks import machine
+from benchmarks.harness import RESULTS
 from tests.fuzz.case import draw_case
-from tests.fuzz.runner import Report, Result, kind_of, run_seeds
+from tests.fuzz.report import Report, append, summed
+from tests.fuzz.runner import Result, kind_of, run_seeds
 from tests.fuzz.shrink import shrink
+
+RECORD = RESULTS / "fuzz.jsonl"
 
 
 def main() -> int:
@@ -25,10 +30,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--reasons", action="store_true", help="count refusals by reason too")
     parser.add_argument("--script", type=int, metavar="SEED", help="print the case of that seed")
+    parser.add_argument("--record", action="store_true", help=f"add a line about the run to {RECORD.name}")
+    parser.add_argument("--sum", action="store_true", help=f"run nothing: add up the lines of {RECORD.name}")
     options = parser.parse_args()
     if options.script is not None:
-        print(draw_case(options.script, sampled=0)[0].script())
+        print(draw_case(options.script, sampled=0).case.script())
         return 0
+    if options.sum:
+        return show_sum(options.reasons)
     minutes = options.minutes or (1 if options.cases is None else float("inf"))
     seeds = itertools.count(options.seed)
     if options.cases is not None:
@@ -41,13 +50,29 @@ def main() -> int:
             print(describe(result), flush=True)
     seconds = time.monotonic() - begin
     print(report.table(options.reasons))
+    print(f"{seconds:.0f} s, {1e3 * seconds / max(report.cases, 1):.0f} ms a case")
+    if options.record:
+        append(RECORD, machine.commit(), options.seed, seconds, report)
+    return show_failures(report)
+
+
+def show_failures(report: Report) -> int:
+    """Print how many cases failed, by kind; returns the exit status."""
     failed = sum(report.kinds.values())
-    print(
-        f"{report.cases} cases, {failed} failed, {seconds:.0f} s, {1e3 * seconds / max(report.cases, 1):.0f} ms a case"
-    )
+    print(f"{report.cases} cases, {failed} failed")
     for kind, count in report.kinds.most_common():
         print(f"{count:6} {kind}, first seed {report.failures[kind].seed}")
     return 1 if failed else 0
+
+
+def show_sum(reasons: bool) -> int:
+    """Print the sum of all recorded runs; returns the exit status."""
+    report, runs = summed(RECORD.read_text().splitlines())
+    print(report.table(reasons))
+    for run in runs:
+        failed = sum(n for _, n, _ in run["failures"])
+        print(f"{run['commit']:10} seeds {run['seed']} .. {run['seed'] + run['cases'] - 1}, {failed} failed")
+    return show_failures(report)
 
 
 def describe(result: Result) -> str:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorlang as tl
 from tests.fuzz.check import Failure, attempt, check, guard
-from tests.fuzz.drawers import draw_step
+from tests.fuzz.drawers import draw_steps
+from tests.fuzz.intrinsics import INTRINSICS
 from tests.fuzz.random_te import Expression, random_expression
 from tests.fuzz.refusals import NO_CLAIM, verdict
 
+THOROUGH = 8  # every so many seeds, LLVM optimises the kernel as for users, and the trace is replayed
+
 SCRIPT = """import tensorlang as tl
 from tests.fuzz.check import check
+from tests.fuzz.intrinsics import INTRINSICS
 
 {lines}
 
 outputs = [{outputs}]
-s = tl.Schedule(outputs)
+s = tl.Schedule(outputs, intrinsics=tuple(INTRINSICS.values()))
 {steps}
 print(s)
 check(s, outputs, {{{sizes}}}, seed={seed})
@@ -44,18 +48,47 @@ class Case:
 
     def run(self, native: bool = True) -> None:
         """Raises Failure if something is wrong, ExprError if the expression has no meaning."""
-        outputs, sizes, s, names = start(self.expression)
+        trial = Trial(self)
         for step in self.steps:
-            attempt(s, step, names)
-        check(s, outputs, sizes, self.seed, native)
+            attempt(trial.s, step, trial.names)
+        trial.check(native)
 
 
-def start(expression: Expression) -> tuple[list[tl.Tensor], dict[Any, int], tl.Schedule, dict[str, Any]]:
-    """Outputs, sizes, a fresh schedule, and the names that steps may use."""
-    names = expression.define()
-    outputs = [names[o] for o in expression.outputs]
-    sizes = {names[n]: value for n, value in expression.sizes.items()}
-    return outputs, sizes, guard("Schedule", lambda: tl.Schedule(outputs)), names
+class Trial:
+    """A case being run: `outputs`, `sizes`, the schedule `s`, and the `names` that steps may use."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        self.names = case.expression.define()
+        self.outputs: list[tl.Tensor] = [self.names[o] for o in case.expression.outputs]
+        self.sizes: dict[Any, int] = {self.names[n]: value for n, value in case.expression.sizes.items()}
+        self.s: tl.Schedule = guard(
+            "Schedule", lambda: tl.Schedule(self.outputs, intrinsics=tuple(INTRINSICS.values()))
+        )
+        self.tried: list[Tried] = []
+
+    def attempt(self, step: str, judged: bool = False) -> None:
+        """Try one more step; if it is refused as harmful and `judged`, also try it unchecked.
+
+        Raises CaseFailure if the step fails.
+        """
+        self.case = replace(self.case, steps=(*self.case.steps, step))
+        try:
+            refusal = attempt(self.s, step, self.names)
+        except Failure as failure:
+            raise CaseFailure(self.case, failure) from failure
+        if refusal is None:
+            self.tried.append(Tried(step))
+            return
+        unchecked = ""
+        if judged and refusal.reason not in NO_CLAIM:
+            unchecked = verdict(self.s, step, self.names, self.outputs, self.sizes)
+        self.tried.append(Tried(step, refusal.reason, refusal.hint, unchecked))
+
+    def check(self, native: bool = True) -> None:
+        """Raises Failure if the schedule as it is computes something else than the expression."""
+        seed = self.case.seed
+        check(self.s, self.outputs, self.sizes, seed, native, thorough=seed % THOROUGH == 0)
 
 
 @dataclass(frozen=True)
@@ -73,31 +106,19 @@ class Tried:
         return self.step.split("(")[0]
 
 
-def draw_case(seed: int, length: int = 12, sampled: float = 0.25) -> tuple[Case, list[Tried]]:
+def draw_case(seed: int, length: int = 12, sampled: float = 0.1) -> Trial:
     """The case of that seed, which is drawn step by step, as each depends on what those before have made.
 
     Of the steps that are refused as harmful, a share `sampled` is tried unchecked.
     Raises CaseFailure if one of the steps fails.
     """
     rng = random.Random(f"steps {seed}")
-    expression = random_expression(seed)
-    outputs, sizes, s, names = start(expression)
-    tried: list[Tried] = []
+    trial = Trial(Case(random_expression(seed), (), seed))
     count = rng.randint(0, length)
-    for number in range(count):
-        step = draw_step(s, rng, number / count)
-        case = Case(expression, (*(t.step for t in tried), step), seed)
-        try:
-            refusal = attempt(s, step, names)
-        except Failure as failure:
-            raise CaseFailure(case, failure) from failure
-        if refusal is None:
-            tried.append(Tried(step))
-            continue
-        judged = refusal.reason not in NO_CLAIM and rng.random() < sampled
-        unchecked = verdict(s, step, names, outputs, sizes) if judged else ""
-        tried.append(Tried(step, refusal.reason, refusal.hint, unchecked))
-    return Case(expression, tuple(t.step for t in tried), seed), tried
+    while len(trial.tried) < count:
+        for step in draw_steps(trial.s, rng, len(trial.tried) / count):
+            trial.attempt(step, rng.random() < sampled)
+    return trial
 
 
 class CaseFailure(Exception):

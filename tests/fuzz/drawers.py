@@ -1,21 +1,22 @@
 """How the arguments of each primitive are drawn: one entry of DRAWERS for each, which writes a step as source text.
 
 A drawer looks at the schedule as it is and mostly asks for what may well be legal; Draw's choices stray now and then.
+A primitive that needs others before it is drawn as several steps, each after the one before was tried.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import tensorlang as tl
 from tensorlang.arith.stages import parts_of
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, For, Op, Store
+from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, For, Load, Op, Store
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import driven
+from tests.fuzz.draw import Draw, Source
+from tests.fuzz.intrinsics import COPIED, COPIES, INTRINSICS, LANES
 
 UNROLLED = 12  # the most copies of a block that unrolling makes here
 SCOPES = ("local", "global")
@@ -33,117 +34,6 @@ LAYOUTS = {
     3: ("lambda i, j, k: (k, i, j)", "lambda i, j, k: (i, j // 3, k, j % 3)", "lambda i, j, k: (k // 2, j, i, k % 2)"),
     4: ("lambda i, j, k, m: (i, k, j, m)",),
 }
-
-
-class Source(str):
-    """Text that stands for itself in a step."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Draw:
-    """Random choices from a schedule."""
-
-    def __init__(self, s: tl.Schedule, rng: random.Random):
-        self.s, self.rng = s, rng
-
-    def step(self, op: str, *args: Any, **named: Any) -> str:
-        """A step as text."""
-        return f"{op}({', '.join([*map(repr, args), *(f'{k}={v!r}' for k, v in named.items())])})"
-
-    def chance(self, probability: float) -> bool:
-        return self.rng.random() < probability
-
-    def pick(self, options: Any) -> Any:
-        return self.rng.choice(list(options))
-
-    # ------------------------------------------------------------------------------------------- blocks and loops
-    def nodes(self) -> list[Block]:
-        return [self.s.block_node(b.name) for b in self.s.blocks()]
-
-    def block(self, wanted: Callable[[Block], bool] = lambda block: True) -> str:
-        """A block, one that is `wanted` if there is one; or, once in a while, any, or none that exists."""
-        if self.chance(0.01):
-            return "nowhere"
-        nodes = self.nodes()
-        return self.pick([b for b in nodes if wanted(b)] or nodes if self.chance(0.9) else nodes).name
-
-    def loops(self, block: str) -> list[str]:
-        return [loop.name for loop in self.s.loops(block)] if self.s.has_block(block) else []
-
-    def loop(self, wanted: Callable[[For], bool] = lambda loop: True) -> str:
-        """A loop, one that is `wanted` if there is one; or, once in a while, any, or none that exists."""
-        if self.chance(0.01):
-            return "nowhere.i"
-        nodes = list(dict.fromkeys(self.s.loop_node(n) for b in self.s.blocks() for n in self.loops(b.name)))
-        if not nodes:
-            return "nowhere.i"
-        return self.pick([n for n in nodes if wanted(n)] or nodes if self.chance(0.9) else nodes).var.name
-
-    def serial(self, loop: For) -> bool:
-        return loop.kind == "serial" and not loop.annotations
-
-    def nest(self) -> list[str]:
-        """The loops of a block, outermost first, perhaps none."""
-        return self.loops(self.block(lambda b: len(self.loops(b.name)) > 1))
-
-    def run(self, low: int, high: int) -> list[str]:
-        """Between low and high neighbours of a nest."""
-        loops = self.nest()
-        count = min(self.rng.randint(low, high), len(loops))
-        first = self.rng.randint(0, len(loops) - count)
-        return loops[first : first + count]
-
-    # ------------------------------------------------------------------------------------------- producers, consumers
-    def relatives(self, block: str, down: bool) -> list[Block]:
-        """The blocks that read what `block` writes, or (not `down`) write what it reads."""
-        if not self.s.has_block(block):
-            return []
-        node, root = self.s.block_node(block), self.s.func.body
-        buffers = flow.stored(node) if down else flow.loaded(node)
-        return [n for b in buffers for n in (flow.readers if down else flow.writers)(root, b)]
-
-    def loop_of(self, blocks: list[Block]) -> str:
-        """A loop around one of `blocks`."""
-        loops = [loop for b in blocks for loop in self.loops(b.name)]
-        return self.pick(loops) if loops and self.chance(0.9) else self.loop()
-
-    def buffer(self, wanted: Callable[[Buffer], bool] = lambda buffer: True) -> str:
-        if self.chance(0.01):
-            return "nowhere"
-        buffers = self.s.buffers()
-        return self.pick([n for n, b in buffers.items() if wanted(b)] or buffers if self.chance(0.9) else buffers)
-
-    def private(self, buffer: Buffer) -> bool:
-        return flow.is_private(self.s.func.body, buffer)
-
-    # ------------------------------------------------------------------------------------------- numbers
-    def factor(self) -> Any:
-        return self.pick([1, 2, 2, 3, 3, 4, 5, 7, 8]) if self.chance(0.97) else self.pick([0, -2, 1.5, "4", True])
-
-    def factors(self, loop: str) -> list[Any]:
-        """Factors of a split: with one to infer, or such that they cover the loop, or not."""
-        given = [self.factor() for _ in range(self.rng.randint(1, 2))]
-        if self.chance(0.2):
-            extent = self.extent(loop) or 12
-            return [given[0], max(1, -(-extent // (given[0] if isinstance(given[0], int) and given[0] > 0 else 1)))]
-        if self.chance(0.95):
-            given.insert(self.rng.randint(0, len(given)), None)
-        return given
-
-    def extent(self, loop: str) -> int | None:
-        extent = self.s.loop_node(loop).extent if self.s.has_loop(loop) else None
-        return int(extent.value) if isinstance(extent, Const) else None
-
-    def unrolled(self, name: str) -> int:
-        """How many copies of its body there are if that loop is unrolled."""
-        if not self.s.has_loop(name):
-            return 1
-        node = self.s.loop_node(name)
-        around = [n for n in (*self.s.path(node), *walk.find(node.body, For)) if isinstance(n, For)]
-        around = [n for n in around if n.kind == "unroll"]
-        return math.prod(n.extent.value if isinstance(n.extent, Const) else 99 for n in [*around, node])
 
 
 def _unroll(d: Draw) -> str:
@@ -201,7 +91,7 @@ def _cache_write(d: Draw) -> str:
 
 
 def _compute_at(d: Draw) -> str:
-    block = d.block(lambda b: bool(d.relatives(b.name, True)) and any(map(d.private, flow.stored(b))))
+    block = d.block(lambda b: d.is_read(b) and any(map(d.private, flow.stored(b))))
     return d.step("compute_at", block, d.loop_of(d.relatives(block, True)))
 
 
@@ -215,7 +105,10 @@ def _compute_inline(d: Draw) -> str:
 
 
 def _reverse_compute_inline(d: Draw) -> str:
-    return d.step("reverse_compute_inline", d.block(lambda b: b.init is None and len(d.relatives(b.name, False)) == 1))
+    def one_plain_producer(b: Block) -> bool:
+        return b.init is None and [p.init for p in d.relatives(b.name, False)] == [None]
+
+    return d.step("reverse_compute_inline", d.block(one_plain_producer))
 
 
 def _transform_layout(d: Draw) -> str:
@@ -266,8 +159,15 @@ def _store_at(d: Draw) -> str:
     return d.step("store_at", name, *([d.loop_of(users)] if d.chance(0.8) else []))
 
 
-def _rolling_buffer(d: Draw) -> str:
-    """Mostly of a buffer that is allocated in loops, in a loop around all that use it."""
+def _rolling_buffer(d: Draw) -> Iterator[str]:
+    """Mostly of a block put into its consumer right before; else of a buffer that is allocated in loops."""
+    if d.chance(0.8):
+        block = d.block(lambda b: b.init is None and d.is_read(b) and any(map(d.private, flow.stored(b))))
+        loop = d.loop_of(d.relatives(block, True))
+        yield d.step("compute_at", block, loop)
+        if d.done():
+            yield d.step("rolling_buffer", block, loop)
+        return
 
     def inside(b: Buffer) -> bool:
         alloc = next(walk.find(d.s.func.body, Alloc, lambda a: a.buffer is b), None)
@@ -276,7 +176,7 @@ def _rolling_buffer(d: Draw) -> str:
     name = d.buffer(inside)
     users = flow.users(d.s.func.body, d.s.buffers()[name]) if name in d.s.buffers() else []
     shared = [n for n in d.loops(users[0].name) if all(n in d.loops(u.name) for u in users)] if users else []
-    return d.step("rolling_buffer", name, d.pick(shared) if shared and d.chance(0.9) else d.loop_of(users))
+    yield d.step("rolling_buffer", name, d.pick(shared) if shared and d.chance(0.9) else d.loop_of(users))
 
 
 def _decompose_padding(d: Draw) -> str:
@@ -309,7 +209,118 @@ def _double_buffer(d: Draw) -> str:
     return d.step("double_buffer", d.buffer(inside))
 
 
-DRAWERS: dict[str, Callable[[Draw], str]] = {
+def _blockize(d: Draw) -> str:
+    def around_one_block(n: For) -> bool:
+        return d.serial(n) and isinstance(d.body(n), Block)
+
+    return d.step("blockize", d.loop(around_one_block))
+
+
+def _reindex(d: Draw) -> str:
+    block = d.block()
+    used = [*flow.loaded(d.s.block_node(block)), *flow.stored(d.s.block_node(block))] if d.s.has_block(block) else []
+    return d.step("reindex", block, d.pick(used).name if used and d.chance(0.95) else d.buffer())
+
+
+def _pad_einsum(d: Draw) -> str:
+    block = d.block(_multiplies)
+    count = len(d.s.block_node(block).iters) if d.s.has_block(block) else 2
+    padding = [d.factor() if d.chance(0.6) else None for _ in range(count)]
+    return d.step("pad_einsum", block, padding if d.chance(0.98) else padding[1:])
+
+
+def _multiplies(b: Block) -> bool:
+    """A sum of products."""
+    value = b.body.value if isinstance(b.body, Store) and b.init is not None else None
+    return isinstance(value, Op) and (
+        value.op == "fma" or (value.op == "add" and getattr(value.args[1], "op", "") == "mul")
+    )
+
+
+def _tensorize(d: Draw) -> Iterator[str]:
+    """Mostly of what was brought into the shape of an intrinsic right before."""
+    way = d.pick([_tensorize_copy, _tensorize_copy, _tensorize_rows, _tensorize_dots, None])
+    if way is not None:
+        yield from way(d)
+    else:
+        yield d.step("tensorize", d.pick([d.block(), d.loop()]), d.pick([*INTRINSICS, "fma_row4", "nothing"]))
+
+
+def _tensorize_copy(d: Draw) -> Iterator[str]:
+    def copies(b: Block) -> bool:
+        return isinstance(b.body, Store) and isinstance(b.body.value, Load) and b.body.buffer.dtype in COPIED
+
+    block = d.block(copies)
+    written = flow.stored(d.s.block_node(block)) if d.s.has_block(block) else []
+    dtype = written[0].dtype if written else "float32"
+    extent = d.extent(d.innermost(block))
+    if extent is None or extent not in LANES or d.chance(0.3):
+        extent = d.pick(LANES)
+        yield d.step("split", d.innermost(block), [None, extent], tail="cut")
+    yield d.step("tensorize", d.innermost(block), f"{d.pick(COPIES)}{extent}_{dtype}")
+
+
+def _tensorize_rows(d: Draw) -> Iterator[str]:
+    """C[j] = fma(A, B[j], C[j]), with the loops of a sum of products in the order that this needs."""
+    block = d.block(lambda b: _multiplies(b) and flow.stored(b)[0].dtype == "float32")
+    lanes = d.pick(LANES)
+    yield from _padded(d, block, {SPATIAL: lanes})
+    loops = d.loops(block)
+    along = [n for n in loops if driven(d.s.loop_node(n), d.s.block_node(block)) == {SPATIAL}][-1:] if loops else []
+    if not along:
+        return
+    yield d.step("split", along[0], [None, lanes])
+    if d.done():
+        inner = d.s.trace.steps[-1].out[-1]
+        rest = [n for n in d.loops(block) if n != inner]
+        yield d.step("reorder", *rest, inner)
+        yield d.step("decompose_reduction", block, rest[0])
+        yield d.step("tensorize", inner, f"fma_row{lanes}")
+
+
+def _tensorize_dots(d: Draw) -> Iterator[str]:
+    """C[j] += A[k] * B[j, k] for four k, with B packed accordingly."""
+    block = d.block(lambda b: _multiplies(b) and flow.stored(b)[0].dtype == "int32")
+    lanes = d.pick(LANES)
+    yield from _padded(d, block, {SPATIAL: lanes, "reduce": 4})
+    if not d.done():
+        return
+    node = d.s.block_node(block)
+    loops = {
+        kind: [n for n in d.loops(block) if driven(d.s.loop_node(n), node) == {kind}] for kind in (SPATIAL, "reduce")
+    }
+    packed = [b.name for b in flow.loaded(node) if b.dtype == "int8" and len(b.shape) == 2]
+    if not packed or not all(loops.values()):
+        return
+    if not d.private(d.s.buffers()[packed[0]]):
+        yield d.step("cache_read", block, packed[0], "global")
+        packed = [f"{packed[0]}.global"]
+    layout = f"lambda j, k: (j // {lanes}, k // 4, j % {lanes}, k % 4)"
+    yield d.step("transform_layout", packed[0], Source(layout))
+    inner = []
+    for kind, factor in ((SPATIAL, lanes), ("reduce", 4)):
+        yield d.step("split", loops[kind][-1], [None, factor])
+        if not d.done():
+            return
+        inner.append(d.s.trace.steps[-1].out[-1])
+    rest = [n for n in d.loops(block) if n not in inner]
+    yield d.step("reorder", *rest, *inner)
+    yield d.step("decompose_reduction", block, rest[0])
+    yield d.step("tensorize", inner[0], f"dot4x{lanes}")
+
+
+def _padded(d: Draw, block: str, factors: dict[str, int]) -> Iterator[str]:
+    """Pad the last iterator of each kind to a multiple."""
+    if not d.s.has_block(block):
+        return
+    iters = d.s.block_node(block).iters
+    last = {it.kind: n for n, it in enumerate(iters)}
+    yield d.step(
+        "pad_einsum", block, [factors.get(it.kind) if last[it.kind] == n else None for n, it in enumerate(iters)]
+    )
+
+
+DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "split": _split,
     "tile": _tile,
     "fuse": _fuse,
@@ -338,12 +349,18 @@ DRAWERS: dict[str, Callable[[Draw], str]] = {
     "transform_layout": _transform_layout,
     "software_pipeline": _software_pipeline,
     "double_buffer": _double_buffer,
+    "blockize": _blockize,
+    "tensorize": _tensorize,
+    "reindex": _reindex,
+    "pad_einsum": _pad_einsum,
 }
 KINDS = ("parallel", "vectorize", "unroll", "annotate")  # after them, loops may not be remade
 
 
-def draw_step(s: tl.Schedule, rng: random.Random, progress: float) -> str:
-    """A random step; the nearer `progress` to 1, the rather one that says how a loop runs."""
+def draw_steps(s: tl.Schedule, rng: random.Random, progress: float) -> Iterator[str]:
+    """A random step, or several, each to be tried before the next is drawn; the nearer `progress` to 1, the rather one
+    that says how a loop runs."""
     late = rng.random() < 0.05 + 0.5 * progress**2
     names = [n for n in DRAWERS if (n in KINDS) == late and hasattr(s, n)]
-    return DRAWERS[rng.choice(names)](Draw(s, rng))
+    drawn = DRAWERS[rng.choice(names)](Draw(s, rng))
+    yield from [drawn] if isinstance(drawn, str) else drawn

@@ -14,7 +14,10 @@ from typing import Any
 import tensorlang as tl
 
 NARROW = {"float16": 2048, "bfloat16": 256}  # the largest whole number up to which all are exact
-POINTS = 1500  # the most iterations of one compute
+POINTS = 300  # the most elements of one tensor, and half the most iterations of one compute
+# the dtype of a sum of products, and those of what is multiplied
+PRODUCTS = [("float32", "float32", "float32")] * 3 + [("int32", "uint8", "int8")] * 3
+PRODUCTS += [("float32", "float16", "float16"), ("float64", "float32", "float64"), ("int64", "int64", "int16")]
 REDUCERS = {
     "argmax": """argmax = tl.reducer(
     lambda x, y: (tl.select(x[1] >= y[1], x[0], y[0]), tl.select(x[1] >= y[1], x[1], y[1])),
@@ -67,12 +70,19 @@ class Expression:
     lines: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+    _defined: tuple[str, dict[str, Any]] = field(default=("", {}), compare=False, repr=False)
 
     def define(self) -> dict[str, Any]:
         """The names that the source defines. Raises ExprError where it has no meaning."""
-        names: dict[str, Any] = {"tl": tl}
-        exec("\n".join(self.lines), names)
-        return names
+        source = "\n".join(self.lines)
+        if self._defined[0] != source:
+            names: dict[str, Any] = {"tl": tl}
+            exec(source, names)
+            self._defined = source, names
+        return self._defined[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_defined": ("", {})}  # names are made anew where a case is sent to
 
     def tensors(self) -> tuple[list[tl.Tensor], dict[Any, int]]:
         """The outputs, and the sizes with their values."""
@@ -181,7 +191,9 @@ class _Writer:
             else Dim(name, 2 if self.chance(0.1) else 1, self.pick([0, 0, 1, 2, 4]))
             for name in names
         )
-        return dims if self.points(dims) <= 4 * POINTS else dims[:2]
+        while len(dims) > 1 and self.points(dims) > POINTS:
+            dims = dims[:-1]
+        return dims
 
     # ------------------------------------------------------------------------------------------- tensors
     def placeholder(self, name: str) -> None:
@@ -195,8 +207,9 @@ class _Writer:
         shape = self.shape(0 if self.chance(0.05) else 1, 3, 0 if self.chance(0.5) else 2)
         axes: Axes = dict(zip("ijk", shape, strict=False))
         head = f"lambda {', '.join(axes)}:" if axes else "lambda:"
-        if self.chance(0.1) and (padded := self.padded(name)):
-            return [padded]
+        for special in (self.padded, self.contraction, self.stencil):
+            if self.chance(0.12) and (made := special(name)):
+                return [made]
         kinds = ["element"] * 4 + ["reduce"] * 4 + ["pair", "argmax", "first_argmax", "horner"]
         kind = self.pick(kinds)
         if kind == "element":
@@ -206,8 +219,10 @@ class _Writer:
             return self.tuple(name, shape, (dtype, "int32"), f"{head} {body}")
         inner = dict(axes)
         for n in range(rng.randrange(1, 3)):
-            dim = self.pick([Dim("", 1, 2), Dim("", 1, 3), Dim("m"), Dim("n"), Dim("p")])
-            if self.points([*inner.values(), dim]) <= 2 * POINTS or n == 0:
+            dims = [Dim("", 1, 2), Dim("", 1, 3), Dim("m"), Dim("n"), Dim("p")]
+            small = [d for d in dims if self.points([*inner.values(), d]) <= 2 * POINTS]
+            if small or n == 0:
+                dim = self.pick(small or dims[:1])
                 inner[f"{name}_r{n}"] = dim
                 self.line(f'{name}_r{n} = tl.reduce_axis({dim}, "r{n}")')
         reduced = [a for a in inner if a not in axes]
@@ -247,6 +262,62 @@ class _Writer:
         value = f"tl.cast({self.rng.randrange(3)}, 'int32').astype({array.dtype!r})"
         body = f"tl.if_then_else({' & '.join(low + high)}, {array.name}[{place}], {value})"
         return self.tensor(name, shape, array.dtype, f"lambda {', '.join(axes)}: {body}")
+
+    def contraction(self, name: str) -> str:
+        """A sum of products of plain elements, such as a matrix product."""
+        dtype, *factors = self.pick(PRODUCTS)
+        bases = self.rng.sample("mnp", self.rng.randrange(2, 4))
+        axes: Axes = {a: Dim(b, 1, self.pick([0, 0, 1])) for a, b in zip(["i", "j", f"{name}_k"], bases, strict=False)}
+        *spatial, k = axes
+        if self.points(axes.values()) > 2 * POINTS:
+            axes[k] = Dim("", 1, 4)
+        self.line(f'{k} = tl.reduce_axis({axes[k]}, "k")')
+        product = []
+        for n, factor in enumerate(factors):
+            used = [*([spatial[-n]] if len(spatial) > 1 or n or self.chance(0.2) else []), k]
+            if factor != "int8" and self.chance(0.5):
+                used.reverse()
+            shape, operand = tuple(axes[a] for a in used), f"{name}_{'AB'[n]}"
+            self.line(f"{operand} = tl.placeholder({listed(shape)}, {factor!r}, name={operand!r})")
+            cast = "" if factor == dtype else f".astype({dtype!r})"
+            product.append(f"{operand}[{', '.join(used)}]{cast}")
+        shape = tuple(axes[a] for a in spatial)
+        return self.small(name, shape, dtype, f"lambda {', '.join(spatial)}: tl.sum({' * '.join(product)}, axis={k})")
+
+    def stencil(self, name: str) -> str:
+        """A sum or a maximum over a window that slides along one axis of a tensor, preferably a computed one."""
+        usable = [a for a in self.arrays if any(self.window(d) for d in a.shape)]
+        usable = [a for a in usable if a.name[0] == "C"] or usable
+        if not usable:
+            return ""
+        array = self.pick(usable)
+        along = self.pick([n for n, d in enumerate(array.shape) if self.window(d)])
+        width, shorter = self.window(array.shape[along])
+        shape = (*array.shape[:along], shorter, *array.shape[along + 1 :])
+        axes = "ijk"[: len(shape)]
+        at = [", ".join([*axes[:along], f"{axes[along]} + {n}", *axes[along + 1 :]]) for n in range(width)]
+        parts = [f"{array.name}[{a}]" for a in at]
+        op = self.pick(["maximum", "minimum"]) if array.dtype != "bool" else "maximum"
+        if array.dtype == "bool":
+            value = " | ".join(parts)
+        elif self.chance(0.5):
+            value = (
+                f"tl.{op}({parts[0]}, {parts[1]})"
+                if width == 2
+                else f"tl.{op}(tl.{op}({parts[0]}, {parts[1]}), {parts[2]})"
+            )
+        else:
+            value = clamped(" + ".join(parts), array.dtype)
+        return self.tensor(name, shape, array.dtype, f"lambda {', '.join(axes)}: {value}")
+
+    def window(self, dim: Dim) -> tuple[int, Dim] | None:
+        """The width of a window that may slide along a dimension, and how many places it has."""
+        if dim.halo >= 1:
+            width = min(3, dim.halo + 1)
+            return width, Dim(dim.base, dim.scale, dim.halo - width + 1)
+        if dim.base and not self.symbolic(dim) and self.value(dim) >= 4:
+            return 3, Dim("", 1, self.value(dim) - 2)
+        return None
 
     def tuple(self, name: str, shape: tuple[Dim, ...], dtypes: tuple[str, ...], body: str) -> list[str]:
         names = [f"{name}_{n}" for n in range(len(dtypes))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -13,7 +12,6 @@ from typing import Any
 import tensorlang as tl
 from tests.fuzz.case import Case, CaseFailure, Tried, draw_case
 from tests.fuzz.check import Failure
-from tests.fuzz.refusals import HARMLESS
 
 FORK = multiprocessing.get_context("fork")
 PATIENCE = 60.0  # seconds that a case may take
@@ -34,8 +32,9 @@ def run_seed(seed: int) -> Result:
     """Draw a case and check it."""
     result = Result(seed)
     try:
-        result.case, result.tried = draw_case(seed)
-        result.case.run()
+        trial = draw_case(seed)
+        result.case, result.tried = trial.case, trial.tried
+        trial.check()
     except CaseFailure as error:
         result.case, result.kind, result.details = error.case, error.failure.kind, error.failure.details
     except Failure as error:
@@ -158,7 +157,7 @@ def _redrawn(seed: int) -> Case | None:
     """The case of a seed whose process is gone; None if drawing it is what ended the process."""
 
     def work(pipe: Connection) -> None:
-        pipe.send(draw_case(seed, sampled=0)[0])
+        pipe.send(draw_case(seed, sampled=0).case)
 
     worker = _Worker(work)
     try:
@@ -167,47 +166,3 @@ def _redrawn(seed: int) -> Case | None:
         return None
     finally:
         worker.stop()
-
-
-class Report:
-    """Counts of what was tried, and one failure of each kind."""
-
-    def __init__(self) -> None:
-        self.cases = 0
-        self.accepted: Counter[str] = Counter()
-        self.refused: Counter[tuple[str, str]] = Counter()
-        self.hintless: Counter[tuple[str, str]] = Counter()
-        self.unchecked: Counter[tuple[str, str, str]] = Counter()
-        self.kinds: Counter[str] = Counter()
-        self.failures: dict[str, Result] = {}
-
-    def add(self, result: Result) -> None:
-        self.cases += 1
-        for t in result.tried:
-            if not t.reason:
-                self.accepted[t.op] += 1
-                continue
-            self.refused[t.op, t.reason] += 1
-            self.hintless[t.op, t.reason] += not t.hint
-            if t.unchecked:
-                self.unchecked[t.op, t.reason, t.unchecked] += 1
-        if result.kind:
-            self.kinds[result.kind] += 1
-            self.failures.setdefault(result.kind, result)
-
-    def table(self, reasons: bool = False) -> str:
-        """One line a primitive: uses accepted and refused, refusals tried unchecked and harmless among them."""
-        ops = sorted({*self.accepted, *(op for op, _ in self.refused)})
-        lines = [f"{'':44}{'accepted':>9}{'refused':>9}{'no hint':>9}{'unchecked':>11}{'harmless':>10}"]
-        for op in ops:
-            lines.append(self._line(op, [k for k in self.refused if k[0] == op], str(self.accepted[op])))
-            if reasons:
-                lines += [self._line(f"  {k[1]}", [k], "") for k in sorted(self.refused) if k[0] == op]
-        return "\n".join(lines)
-
-    def _line(self, title: str, keys: list[tuple[str, str]], accepted: str) -> str:
-        tried = sum(n for (op, reason, _), n in self.unchecked.items() if (op, reason) in keys)
-        harmless = sum(self.unchecked[op, reason, HARMLESS] for op, reason in keys)
-        share = f"{harmless / tried:.0%}" if tried else "-"
-        counts = [sum(self.refused[k] for k in keys), sum(self.hintless[k] for k in keys)]
-        return f"{title:44}{accepted:>9}{counts[0]:>9}{counts[1]:>9}{tried:>11}{harmless:>5} {share:>4}"

@@ -46,6 +46,24 @@ FOUND = {
         ),
         seed=0,
     ),
+    "another layout of no elements takes no elements": Case(
+        Expression(
+            [
+                "m = 0",
+                'A = tl.placeholder((m,), "float64", name="A")',
+                'B = tl.compute((m, 1), lambda i, j: A[i], name="B")',
+                'C = tl.compute((m, 1), lambda i, j: B[i, j], name="C")',
+            ],
+            ["C"],
+        ),
+        ('transform_layout("B", lambda i, j: (i * 2,))',),
+        seed=0,
+    ),
+    "reindex leaves subscripts that depend on loops inside the block alone": Case(
+        Expression(['C = tl.compute((1, 2), lambda i, j: i, name="C")'], ["C"]),
+        ('blockize("C.j")', 'reindex("C", "C")'),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [

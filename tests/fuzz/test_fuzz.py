@@ -9,7 +9,8 @@ from tests.fuzz.check import Failure, attempt, compare, poisoned, untouched
 from tests.fuzz.drawers import DRAWERS
 from tests.fuzz.random_te import Expression, random_expression
 from tests.fuzz.refusals import HARMFUL, HARMLESS, verdict
-from tests.fuzz.runner import Report, kind_of, run_seeds
+from tests.fuzz.report import Report, append, summed
+from tests.fuzz.runner import kind_of, run_seeds
 from tests.fuzz.shrink import shrink
 
 ADD_ONE = Expression(
@@ -24,14 +25,36 @@ ADD_ONE = Expression(
 )
 
 
-def test_random_cases():
+@pytest.mark.parametrize("first", range(0, 2000, 100))
+def test_random_cases(first):
     report = Report()
-    for result in run_seeds(iter(range(300)), jobs=1):
+    for result in run_seeds(iter(range(first, first + 100)), jobs=1):
         report.add(result)
     print(report.table())
     assert not report.failures, "\n".join(f"{r.seed} {r.kind}\n{r.details}" for r in report.failures.values())
+
+
+def test_every_primitive_is_accepted_and_refused():
+    tried = [t for seed in range(300) for t in draw_case(seed, sampled=0).tried]
     for op in DRAWERS:
-        assert report.accepted[op] and sum(n for (o, _), n in report.refused.items() if o == op), op
+        if hasattr(tl.Schedule, op):
+            assert any(t.op == op and not t.reason for t in tried), f"{op} is never accepted"
+            assert any(t.op == op and t.reason for t in tried), f"{op} is never refused"
+
+
+def test_reports_add_up(tmp_path):
+    total = Report()
+    for first in (0, 4):
+        report = Report()
+        for result in run_seeds(iter(range(first, first + 4)), jobs=0):
+            report.add(result)
+            total.add(result)
+        append(tmp_path / "runs.jsonl", "abc", first, 1.0, report)
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines()
+    both, runs = summed(lines)
+    assert both.to_json() == total.to_json() and len(runs) == 2
+    with pytest.raises(ValueError, match="twice"):
+        summed([lines[0], lines[0]])
 
 
 def test_every_primitive_has_a_drawer():
@@ -41,8 +64,9 @@ def test_every_primitive_has_a_drawer():
 
 
 def test_a_seed_says_everything():
-    assert draw_case(7) == draw_case(7)
-    assert draw_case(7)[0].script() == draw_case(7)[0].script()
+    one, other = draw_case(7), draw_case(7)
+    assert (one.case, one.tried) == (other.case, other.tried)
+    assert one.case.script() == other.case.script()
 
 
 def test_scripts_run(capsys):
@@ -76,7 +100,7 @@ def test_a_crash_is_a_result(monkeypatch):
     assert kind_of(Case(ADD_ONE, (), 0)) == "crash: exit code -6"
     results = list(run_seeds(iter([3, 4]), jobs=1))
     assert [(r.seed, r.kind) for r in results] == [(3, "crash: exit code -6"), (4, "crash: exit code -6")]
-    assert results[0].case == draw_case(3)[0]
+    assert results[0].case == draw_case(3).case
 
 
 def test_an_internal_error_is_a_failure(monkeypatch):

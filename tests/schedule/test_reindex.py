@@ -98,6 +98,14 @@ def test_reindexes_one_access():
     refused(s, "several_accesses", lambda: s.reindex("C", "A"))
 
 
+def test_reindexes_by_iterators():
+    s = Schedule(chain())
+    s.blockize(s.loops("C")[-1])
+    for name in ("C", s.block("C").reads[0].name):
+        error = refused(s, "loops_inside", lambda name=name: s.reindex("C", name))
+        assert "before blockize" in error.hint
+
+
 def test_reindexes_the_work_of_one_block():
     s = Schedule(matmul())
     s.decompose_reduction("C", "C.k")
