@@ -3,8 +3,9 @@
     python -m benchmarks.schedule_speed [--repeats 15] [--profile]
 
 Each schedule below is made again and again from nothing (tensors, Func, names), so that nothing found out about one
-serves the next; the time of a step is its median over the repeats, and its least time is recorded too, which other
-work on the machine disturbs less. The same schedules are also made in a Func of 50 blocks, elementwise operations
+serves the next. Times are CPU time of the one thread that works; the time of a step is its median over the repeats, and
+its least time is recorded too, which other work on the machine disturbs less. How fast Python runs there just then is
+told by the time of an empty loop. The same schedules are also made in a Func of 50 blocks, elementwise operations
 before and after. Bars: a step takes 1 ms or less in the median and 5 ms at the 99th percentile, at most twice that in
 50 blocks; lowering the tuned convolution takes 50 ms.
 """
@@ -249,6 +250,14 @@ def lowering(repeats: int) -> tuple[float, ...]:
     return tuple(found[1:])
 
 
+def empty_loop() -> float:
+    """Seconds that 100,000 rounds of an empty loop take."""
+    begin = time.thread_time()
+    for _ in range(100_000):
+        pass
+    return time.thread_time() - begin
+
+
 def percentile(values: list[float], share: float) -> float:
     """The least of `values` that at least that share of them does not exceed."""
     ordered = sorted(values)
@@ -276,8 +285,8 @@ def report(title: str, measured: dict[str, list[tuple[str, tuple[float, ...]]]])
     }
     print(f"\n{title}: {len(steps)} steps of {len(measured)} schedules, {len(steps[0][1])} times each")
     for prefix, of in (("", "the steps' medians"), ("least_", "their least times")):
-        median, late = figures[f"{prefix}median_ms"], figures[f"{prefix}p99_ms"]
-        print(f"  median {median:.2f} ms, 99th percentile {late:.2f} ms of {of}")
+        median, p99 = figures[f"{prefix}median_ms"], figures[f"{prefix}p99_ms"]
+        print(f"  median {median:.2f} ms, 99th percentile {p99:.2f} ms of {of}")
     print(f"  99th percentile of all single times {figures['single_p99_ms']:.2f} ms")
     by_primitive: dict[str, list[tuple[float, float]]] = {}
     for (name, _), median, low in zip(steps, medians, least, strict=True):
@@ -313,17 +322,22 @@ def main() -> None:
     if options.profile:
         profile(0)
         return
-    rows, figures = [], {}
+    figures: dict[str, Any] = {}
+    steps: dict[str, Any] = {}
     for title, around in (("matmul and convolution", 0), ("in 50 blocks", FIFTY)):
         measured = measure(around, options.repeats)
         figures[title] = report(title, measured)
-        for name, steps in measured.items():
-            rows += [row(f"{name}, {title}: {step}", seconds) for step, seconds in steps]
+        steps[title] = {
+            name: [[op, round(1e3 * statistics.median(times), 3), round(1e3 * min(times), 3)] for op, times in found]
+            for name, found in measured.items()
+        }
     turns = lowering(options.repeats)
-    rows.append(row("lower the tuned convolution", turns))
+    loops = tuple(empty_loop() for _ in range(options.repeats))
+    rows = [row("lower the tuned convolution", turns), row("empty loop of 100,000 rounds", loops)]
     figures["lowering_ms"] = 1e3 * statistics.median(turns)
     print(f"\nlowering the tuned convolution: median {figures['lowering_ms']:.1f} ms, least {1e3 * min(turns):.1f} ms")
-    record("schedule_speed", rows, figures=figures, note=options.note)
+    print(f"an empty loop of 100,000 rounds: median {1e3 * rows[1].median:.1f} ms, least {1e3 * min(loops):.1f} ms")
+    record("schedule_speed", rows, figures=figures, steps=steps, note=options.note)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, mathlib
 from tensorlang.ir.nodes import Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var
 from tensorlang.ir.ops import MATH
-from tensorlang.passes.tools import add_const, has_load, nonnegative
+from tensorlang.ir.walk import has_load
+from tensorlang.passes.tools import add_const, nonnegative
 from tensorlang.target.target import Target
 
 _ARITH = {"add": "add", "sub": "sub", "mul": "mul"}

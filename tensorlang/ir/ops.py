@@ -171,6 +171,17 @@ def make(op: str, *operands: Any) -> Expr:
     return folded if folded is not None else Op(op, args, dtype if row.result == "same" else row.result)
 
 
+def folded(node: Op) -> Expr:
+    """`node`, whose operands fit each other, or what `make` would have made of it."""
+    if node.op in ("select", "if_then_else"):
+        cond = node.args[0]
+        return node.args[1 if cond.value else 2] if isinstance(cond, Const) else node
+    if node.op == "cast":
+        return cast(node.args[0], node.dtype)
+    fresh = _fold(node.op, node.args)
+    return node if fresh is None else fresh
+
+
 def _align(op: str, operands: tuple[Any, ...]) -> tuple[Expr, ...]:
     """The operands as expressions of one dtype and one number of lanes."""
     exprs = [x for x in operands if isinstance(x, Expr)]

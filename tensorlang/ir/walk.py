@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import is_
 from typing import Any, TypeVar
 
+from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
     Alloc,
     Block,
@@ -108,8 +109,8 @@ def map_children(node: N, fold: Callable[[Any], Any]) -> N:
     if isinstance(node, Op):
         args = tuple(map(fold, node.args))
         return node if all(map(is_, args, node.args)) else Op(node.op, args, node.dtype)  # type: ignore[return-value]
-    changes: dict[str, Any] = {}
-    for field in _HOLDING[type(node)]:
+    kind, changes = type(node), {}
+    for field in _HOLDING[kind]:
         value = getattr(node, field)
         if type(value) is tuple:
             fresh = tuple(map(fold, value))
@@ -121,19 +122,23 @@ def map_children(node: N, fold: Callable[[Any], Any]) -> N:
                 changes[field] = single
     if not changes:
         return node
-    return type(node)(*(changes[f] if f in changes else getattr(node, f) for f in node.fields))
+    return kind(*[changes[f] if f in changes else getattr(node, f) for f in node.fields])
 
 
-def transform(node: N, fold: Callable[[Any], Any]) -> N:
-    """Bottom-up: `fold` sees each node after its children were transformed, and returns its replacement."""
+def transform(node: N, fold: Callable[[Any], Any], skip: Callable[[Expr], bool] = lambda e: False) -> N:
+    """Bottom-up: `fold` sees each node after its children were transformed, and returns its replacement.
+
+    Expressions for which `skip` holds stay as they are, unseen, with all that is below.
+    """
     done: dict[Expr, Expr] = {}
 
     def go(n: Any) -> Any:
-        if isinstance(n, Expr):
-            if n not in done:
-                done[n] = fold(map_children(n, go))
-            return done[n]
-        return fold(map_children(n, go))
+        if not isinstance(n, Expr):
+            return fold(map_children(n, go))
+        found = done.get(n)
+        if found is None:
+            found = done[n] = n if skip(n) else fold(map_children(n, go))
+        return found
 
     return go(node)
 
@@ -236,6 +241,20 @@ def replace_node(root: N, old: Node, fresh: Node) -> N:
     return after  # type: ignore[return-value]
 
 
+def has_load(expr: Expr) -> bool:
+    """Whether evaluating `expr` reads memory."""
+    found = expr.memo.get("has_load")
+    if found is None:
+        below = (has_load(c) for c in children(expr) if isinstance(c, Expr))
+        found = expr.memo["has_load"] = isinstance(expr, Load) or any(below)
+    return found
+
+
+def loads_nothing(expr: Expr) -> bool:
+    """Not has_load."""
+    return not has_load(expr)
+
+
 def free_vars(node: Node) -> frozenset[Var]:
     """Variables used but not bound below `node`, those in shapes of accessed buffers included."""
     memo: dict[Any, Any] = getattr(node, "memo", {})
@@ -315,10 +334,10 @@ def substitute(node: N, values: Mapping[Var, Expr] = {}, buffers: Mapping[Buffer
 
 def rebuild(node: Expr, before: Expr) -> Expr:
     """`node`, a changed copy of `before`, built anew through ops.make so that constants fold and lanes broadcast."""
-    from tensorlang.ir import ops
-
     if node is before or not isinstance(node, Op):
         return node
+    if all(a.lanes == b.lanes and a.dtype == b.dtype for a, b in zip(node.args, before.args, strict=True)):  # type: ignore[attr-defined]
+        return ops.folded(node)
     if node.op == "cast":
         return ops.cast(node.args[0], node.dtype)
     if node.op == "reinterpret":

@@ -7,7 +7,10 @@ Where storage_align asks for it, the distance between neighbours along an axis g
 
 from __future__ import annotations
 
-from tensorlang.arith.simplify import simplify
+from tensorlang.arith import poly as P
+from tensorlang.arith.context import EMPTY
+from tensorlang.arith.division import recombined
+from tensorlang.arith.simplify import normal, simplify
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import ONE, ZERO, Alloc, Buffer, Expr, Func, Load, Node, Ramp, Splat, Store
 from tensorlang.target.target import Target
@@ -31,7 +34,9 @@ def flatten(func: Func, target: Target) -> Func:
         return Alloc(flat[node.buffer], node.body) if isinstance(node, Alloc) else node
 
     params = tuple(flat[p] for p in func.params)
-    return Func(func.name, params, tuple(flat[p] for p in func.outputs), walk.transform(func.body, rewrite))
+    return Func(
+        func.name, params, tuple(flat[p] for p in func.outputs), walk.transform(func.body, rewrite, walk.loads_nothing)
+    )
 
 
 def strides(buffer: Buffer, aligned: tuple[tuple[int, int, int], ...] = ()) -> list[Expr]:
@@ -52,16 +57,20 @@ def strides(buffer: Buffer, aligned: tuple[tuple[int, int, int], ...] = ()) -> l
 def _index(indices: tuple[Expr, ...], strides: list[Expr], lanes: int) -> Expr:
     """Position in memory; a sum of ramps is a ramp."""
     if lanes == 1:
-        return simplify(_dot(indices, strides))
+        return _dot(indices, strides)
     if all(i.lanes == 1 or isinstance(i, Ramp) for i in indices):
         base = _dot(tuple(i.base if isinstance(i, Ramp) else i for i in indices), strides)
         stride = _dot(tuple(i.stride if isinstance(i, Ramp) else ZERO for i in indices), strides)
-        return Ramp(simplify(base), simplify(stride), lanes)
-    return _dot(tuple(i if i.lanes > 1 else Splat(i, lanes) for i in indices), strides)
+        return Ramp(base, stride, lanes)
+    total: Expr = ZERO
+    for index, step in zip(indices, strides, strict=True):
+        total = total + (index if index.lanes > 1 else Splat(index, lanes)) * step
+    return total
 
 
 def _dot(indices: tuple[Expr, ...], strides: list[Expr]) -> Expr:
-    total: Expr = ZERO
+    """The sum of index * stride, simplified."""
+    total: P.Poly = {}
     for index, stride in zip(indices, strides, strict=True):
-        total = total + index * stride
-    return total
+        total = P.add(total, P.mul(normal(index, EMPTY), normal(stride, EMPTY)))
+    return P.to_expr(recombined(total, EMPTY))

@@ -23,7 +23,7 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.passes.tools import has_load
+from tensorlang.ir.walk import has_load
 
 
 class NoVectorForm(Exception):
@@ -94,6 +94,17 @@ class Vectorizer:
         """A subscript: a ramp where it is linear in the variable, so that neighbours are seen as such."""
         if not self.varies(index):
             return index
+        if self.lazy or len(self.varying) > 1:
+            return self._ramp(index, mask)
+        key = ("ramp", self.var, self.start, self.lanes)  # all that the result depends on: unrolled copies share it
+        found = index.memo.get(key)
+        if found is None:
+            found = self._ramp(index, mask)
+            if isinstance(found, Ramp):
+                index.memo[key] = found
+        return found
+
+    def _ramp(self, index: Expr, mask: Expr | None) -> Expr:
         parts = linear(index, (self.var,))
         if parts is None or self.varies(parts[1]) or any(map(self.varies, parts[0].values())):
             return self.expr(index, mask)

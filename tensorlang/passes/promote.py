@@ -44,8 +44,9 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
+from tensorlang.ir.walk import has_load
 from tensorlang.passes.tighten import needs
-from tensorlang.passes.tools import add_const, has_load, map_stmts
+from tensorlang.passes.tools import add_const, map_stmts
 from tensorlang.target.target import Target
 
 REGISTER = "register"
@@ -84,16 +85,19 @@ def _promoted(stmt: Stmt, most: int, taken: set[str]) -> Stmt:
 class _Uses:
     """The accesses to one buffer inside a loop."""
 
-    places: dict[Place, int] = field(default_factory=dict)  # in order of appearance -> lanes
+    places: dict[Place, int] = field(default_factory=dict)  # in order of appearance -> lanes, as long as `fixed`
     stored: bool = False
     fixed: bool = True  # none depends on what the loop changes, none is conditional
 
     def add(self, access: Load | Store, bound: frozenset[Var], sure: bool) -> None:
+        self.stored |= isinstance(access, Store)
+        self.fixed = self.fixed and sure
+        if not self.fixed:
+            return
         place = _place(access)
         self.places[place] = max((i.lanes for i in place[0]), default=1)
         parts = [*place[0], *([place[1]] if place[1] is not None else [])]
-        self.fixed &= sure and not any(walk.free_vars(p) & bound or has_load(p) for p in parts)
-        self.stored |= isinstance(access, Store)
+        self.fixed = not any(not walk.free_vars(p).isdisjoint(bound) or has_load(p) for p in parts)
 
 
 def _place(access: Load | Store) -> Place:
@@ -115,6 +119,8 @@ def _collect(node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, u
         uses.setdefault(node.buffer, _Uses()).fixed = False
     conditional = isinstance(node, If) or (isinstance(node, Op) and node.op == "if_then_else")
     for child in walk.children(node):
+        if isinstance(child, Expr) and not has_load(child):
+            continue
         _collect(child, bound, sure and not conditional, node.mask if isinstance(node, Store) else mask, uses)
 
 
@@ -188,7 +194,7 @@ class _Accumulator:
                 return Store(self.register, self._index(_place(node)), node.value)
             return node
 
-        return walk.transform(loop, fold)
+        return walk.transform(loop, fold, skip=walk.loads_nothing)
 
     def around(self, loop: Stmt, original: For, before: list[Stmt]) -> Stmt:
         """`loop` with loads before and stores after; values stored right `before` it are taken from there."""

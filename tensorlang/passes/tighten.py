@@ -31,7 +31,8 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.passes.tools import conjuncts, has_load, map_stmts
+from tensorlang.ir.walk import has_load
+from tensorlang.passes.tools import conjuncts, map_stmts
 from tensorlang.target.target import Target
 
 

@@ -15,14 +15,6 @@ def conjuncts(cond: Expr) -> list[Expr]:
     return [] if isinstance(cond, Const) and cond.value else [cond]
 
 
-def has_load(expr: Expr) -> bool:
-    """Whether evaluating `expr` reads memory."""
-    key = has_load
-    if key not in expr.memo:
-        expr.memo[key] = isinstance(expr, Load) or any(has_load(c) for c in walk.children(expr) if isinstance(c, Expr))
-    return expr.memo[key]
-
-
 def map_stmts(stmt: Stmt, fold: Callable[[Stmt], Stmt]) -> Stmt:
     """`stmt` with each direct child statement replaced by `fold(child)`; sequences stay flat."""
     changed = walk.map_children(stmt, lambda n: fold(n) if isinstance(n, Stmt) else n)

@@ -66,8 +66,14 @@ class Target:
 
     def has(self, feature: str) -> bool:
         """Whether the CPU has an instruction set, by LLVM's name: `target.has("f16c")`."""
-        stated = {f[1:]: f[0] == "+" for f in self.features.split(",") if f}
+        stated = _stated(self.features)
         return stated[feature] if feature in stated else feature in X86.get(self.cpu, ())
+
+
+@functools.lru_cache
+def _stated(features: str) -> dict[str, bool]:
+    """What a string of features such as "+avx2,-avx512f" says."""
+    return {f[1:]: f[0] == "+" for f in features.split(",") if f}
 
 
 def of(target: Target | str) -> Target:
