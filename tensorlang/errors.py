@@ -36,6 +36,56 @@ class ArgumentError(TensorlangError, ValueError):
     code = "argument"
 
 
+class ExecutionError(TensorlangError):
+    """What no program may do, found while a launch nest runs in the interpreter.
+
+    buffer and element: where, if anywhere (the element counts from the start of the flat buffer); threads: who, for
+    example "thread (3, 0) of block (1, 2)"; excerpt: the program with the statements underlined.
+    """
+
+    code = "execution"
+
+    def __init__(
+        self, message: str, *, buffer: str = "", element: int = -1, threads: tuple[str, ...] = (), excerpt: str = ""
+    ):
+        self.message, self.buffer, self.element, self.threads = message, buffer, element, threads
+        self.excerpt = excerpt
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.excerpt}" if self.excerpt else self.message
+
+
+class OutOfBoundsError(ExecutionError, IndexError):
+    """A thread accesses an element that its buffer does not have."""
+
+    code = "out_of_bounds"
+
+
+class UninitializedError(ExecutionError):
+    """A thread reads memory that nothing has written."""
+
+    code = "uninitialized"
+
+
+class RaceError(ExecutionError):
+    """Two threads access one element, one of them at least to store, and no barrier orders the two."""
+
+    code = "race"
+
+
+class MissingWaitError(RaceError):
+    """A thread accesses what an asynchronous copy may still be writing: its thread has not waited for it."""
+
+    code = "missing_wait"
+
+
+class DivergenceError(ExecutionError):
+    """Some threads of a block reach a barrier, or of a warp a shuffle, and others do not."""
+
+    code = "divergence"
+
+
 class ScheduleError(TensorlangError):
     """A schedule step that is refused; the schedule is as it was before.
 

@@ -278,6 +278,8 @@ def _array_fma64(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def _array_to_odd(s: np.ndarray, error: np.ndarray) -> np.ndarray:
+    if not error.any():  # NaN counts as any
+        return s
     even = (np.ascontiguousarray(s).view(np.int64).reshape(np.shape(s)) & 1) == 0
     inexact = (error != 0) & np.isfinite(s) & np.isfinite(error)
     return np.where(even & inexact, np.nextafter(s, np.copysign(np.inf, error)), s)

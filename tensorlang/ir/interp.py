@@ -19,6 +19,7 @@ import numpy as np
 
 from tensorlang.errors import ArgumentError, VerifyError
 from tensorlang.ir import dtypes, memory, walk
+from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_WAIT
 from tensorlang.ir.nodes import (
     SPATIAL,
     TRUE,
@@ -40,6 +41,7 @@ from tensorlang.ir.nodes import (
     Var,
 )
 from tensorlang.ir.ops import all_of
+from tensorlang.ir.printer import text
 from tensorlang.ir.pycode import Writer
 
 _DEEPEST = 16  # nested loops in one Python function, which allows 20
@@ -57,6 +59,18 @@ def run(
     for a one-dimensional parameter may have any shape of as many elements (row-major).
     Raises ArgumentError if an array does not fit, IndexError for an access outside its buffer.
     """
+    function, needed = compiled(func)
+    call(func, arrays, sizes, function, needed)
+
+
+def call(
+    func: Func,
+    arrays: Mapping[Buffer, np.ndarray] | Sequence[np.ndarray],
+    sizes: Mapping[Size, int],
+    function: Callable[..., None],
+    needed: Sequence[Size],
+) -> None:
+    """Check the arguments of `func`, as `run` says, and pass them to the `function` that it was translated to."""
     given = list(arrays.values()) if isinstance(arrays, Mapping) else list(arrays)
     if isinstance(arrays, Mapping):
         given = [arrays[p] for p in func.params]
@@ -66,7 +80,6 @@ def run(
     for param, array in zip(func.params, given, strict=True):
         _check_argument(param, array, known)
     flat = [np.ascontiguousarray(a).reshape(-1) for a in given]
-    function, needed = compiled(func)
     missing = [size.name for size in needed if size not in known]
     if missing:
         raise ArgumentError(f"{func.name} needs the values of {', '.join(missing)}: pass sizes={{size: value}}")
@@ -95,20 +108,20 @@ def _check_argument(param: Buffer, array: np.ndarray, known: dict[Size, int]) ->
 def compiled(func: Func) -> tuple[Callable[..., None], list[Size]]:
     """The Python function of `func`, which takes flat arrays in order and a dict of sizes, and the sizes it needs."""
     if func not in _compiled:
-        text, names = source(func)
-        exec(compile(text, f"<interpreter of {func.name}>", "exec"), names)
+        code, names = source(func)
+        exec(compile(code, f"<interpreter of {func.name}>", "exec"), names)
         _compiled[func] = names["run"], [n for n in names.values() if isinstance(n, Size)]
     return _compiled[func]
 
 
 def source(func: Func) -> tuple[str, dict[str, Any]]:
     """The Python text that `func` becomes, and the objects that it refers to by name."""
-    program = _Program()
+    program = Program()
     program.func(func)
     return "def run(arrays, sizes):\n" + "\n".join(program.lines) + "\n", program.names
 
 
-class _Program(Writer):
+class Program(Writer):
     """Statements as Python."""
 
     def __init__(self) -> None:
@@ -192,10 +205,16 @@ class _Program(Writer):
             count = " * ".join(self.value(extent) for extent in stmt.buffer.shape) or "1"
             self.new_memory(stmt.buffer, f"{self.refer('_poison', memory.poison)}({count}, {stmt.buffer.dtype!r})")
             self.stmt(stmt.body)
-        elif isinstance(stmt, Do) and stmt.body is not None:
-            self.stmt(stmt.body)
+        elif isinstance(stmt, Do):
+            self.effect(stmt)
         else:
             raise VerifyError(f"the interpreter does not know {stmt!r}")
+
+    def effect(self, stmt: Do) -> None:
+        if stmt.body is not None:
+            self.stmt(stmt.body)
+        elif stmt.what not in (ASYNC_COMMIT, ASYNC_WAIT):  # these order nothing that is not in order already
+            raise VerifyError(f"{text(stmt)} has no meaning one thread after the other: use interp_launch.run")
 
     def suite(self, body: Stmt) -> None:
         """`body`, indented under the line that opens it."""
@@ -208,16 +227,20 @@ class _Program(Writer):
 
     def loop(self, loop: For) -> None:
         extent = self.value(loop.extent)
-        self.vars[loop.var] = name = self.fresh(loop.var.name)
         self.checked[loop.var] = loop.extent
+        self.counted(loop.var, extent, lambda: self.suite(loop.body))
+
+    def counted(self, var: Var, extent: str, suite: Callable[[], None]) -> None:
+        """A Python loop in which `suite` writes what is done for each value of `var`."""
+        self.vars[var] = name = self.fresh(var.name)
         self.line(f"for {name} in range({extent}):")
         self.depth += 1
         if self.depth % _DEEPEST:
-            self.suite(loop.body)
+            suite()
         else:
             inner, self.indent = self.fresh("inner"), self.indent + 1
             self.line(f"def {inner}():")
-            self.suite(loop.body)
+            suite()
             self.line(f"{inner}()")
             self.indent -= 1
         self.depth -= 1

@@ -27,6 +27,19 @@ Semantics, once and for all:
   runs and what analyses see. `args` tell a backend where the operands are: for each parameter of the intrinsic a load
   of the first element of its region, then the strides (in elements) that the intrinsic leaves open.
 - **Alloc** makes a buffer with unspecified contents for the run of its body.
+- **Launch nests** (form: launch.py) are kernels, at the flat level only: loops over blockIdx, `Alloc`s of scope shared,
+  which each block has, loops over threadIdx, `Alloc`s of scope local, which each thread has, the body. Elsewhere loops
+  of these kinds run like any other. Blocks run in any order, the threads of a block at the same time. Two accesses to
+  an element of shared or global memory by different threads, one of which stores, must be ordered: by
+  `Do("barrier")`, which all threads of a block reach or none and before which everything that the block does stays, or
+  by being in different launches. 32 threads in a row (x runs fastest) are a warp: `shuffle_xor(value, mask)` is the
+  value that lane `this lane ^ mask` computes, and all lanes of a warp reach it or none.
+  `Do("atomic")` does its body, a store to an element of a value that depends on it, with nothing in between; two
+  atomic updates need no order.
+  `Do("async_copy")` begins its body, a store to shared memory of what the launch only reads, and does not wait for it;
+  the store happens at any time until `Do("async_wait", n)` of the same thread ends, after which all but the last n
+  groups of the thread's copies are complete; `Do("async_commit")` makes a group of its copies since the last. Until
+  then nobody accesses the elements; after it the store counts as the thread's own.
 
 Nodes are immutable. Expressions are interned: equal means identical, so compare with `is` (`==` builds an
 expression). `Var` and `Buffer` are themselves only; statements compare by `walk.same`.

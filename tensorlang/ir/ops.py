@@ -21,6 +21,7 @@ from tensorlang.ir.nodes import Const, Expr, Op, Splat
 
 FLOAT, INT, INDEX, BOOL = "float", "int", "index", "bool"
 NUMBER = (FLOAT, INT, INDEX)
+WARP = 32  # threads that run together on a GPU and can exchange values
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ OPS: dict[str, OpInfo] = {
     # conversion (the dtype of the node says to what)
     "cast": OpInfo(1, ()),  # the value, converted
     "reinterpret": OpInfo(1, ()),  # the bits, as another dtype of the same size
+    # between the threads of a warp, see nodes.py
+    "shuffle_xor": OpInfo(2, ()),  # (value, mask): the value that lane `this lane ^ mask` of the warp gives
     # rounding and classification
     "floor": OpInfo(1, (FLOAT,), numpy=np.floor),
     "ceil": OpInfo(1, (FLOAT,), numpy=np.ceil),
@@ -156,7 +159,9 @@ def make(op: str, *operands: Any) -> Expr:
     row = OPS[op]
     if len(operands) != row.arity:
         raise ExprError(f"{op} takes {row.arity} operands, got {len(operands)}")
-    args = _align(op, operands[1:] if op in ("select", "if_then_else") else operands)
+    if op == "shuffle_xor":
+        return shuffle_xor(*operands)
+    args = _align(op, typed(op, operands))
     dtype = args[0].dtype
     if op in ("select", "if_then_else"):
         cond = operands[0] if isinstance(operands[0], Expr) else literal(operands[0], "bool")
@@ -290,6 +295,19 @@ def reinterpret(value: Expr, dtype: str) -> Expr:
     if dtypes.bits(dtype) != dtypes.bits(value.dtype):
         raise ExprError(f"cannot reinterpret {value.dtype} as {dtype}: sizes differ")
     return value if value.dtype == dtype else Op("reinterpret", (value,), dtype)
+
+
+def shuffle_xor(value: Expr, mask: Any) -> Expr:
+    """The `value` that the lane with number `this lane ^ mask` of the same warp computes; mask: 1 .. 31."""
+    bits = mask.value if isinstance(mask, Const) and mask.dtype == "index" else mask
+    if not isinstance(bits, int) or isinstance(bits, bool) or not 0 < bits < WARP:
+        raise ExprError(f"the mask of shuffle_xor must be a number from 1 to {WARP - 1}, got {mask!r}")
+    return Op("shuffle_xor", (value, Const(bits, "index")), value.dtype)
+
+
+def typed(op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Those operands of `op` that share one dtype: not the condition of a choice, not the mask of a shuffle."""
+    return args[1:] if op in ("select", "if_then_else") else args[:1] if op == "shuffle_xor" else args
 
 
 def logic(op: str, a: Any, b: Any) -> Expr:

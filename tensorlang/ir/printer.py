@@ -49,6 +49,7 @@ from tensorlang.ir.ops import OPS
 
 _ATOM, _UNARY, _LOOSEST = 100, 80, 0
 _FULL_SIZE, _ELIDED_DEPTH = 2000, 5  # a larger expression (shared parts count each time) is cut below this depth
+_EXCERPT_LINES = 40  # a program that is not longer is shown whole
 _OPEN, _CLOSE = "\x01", "\x02"  # they surround marked text until `_underline` turns them into a line of ^^^
 
 
@@ -88,6 +89,35 @@ def text(node: Node, mark: Collection[Node] = ()) -> str:
     else:
         raise TypeError(f"the printer does not know {type(node).__name__}")
     return "\n".join(_underline(shown))
+
+
+def excerpt(func: Func, mark: Collection[Node]) -> str:
+    """`func` as text with the statements of `mark` underlined; of a long one, only the lines that lead to them.
+
+    That is, the lines that open the scopes around a marked line, and its neighbours; "..." stands for the rest.
+    """
+    lines = text(func, mark).splitlines()
+    if len(lines) <= _EXCERPT_LINES:
+        return "\n".join(lines)
+    marks = [n for n, line in enumerate(lines) if line.strip() and not line.strip().strip("^")]
+    kept = {n for mark in marks for n in range(max(0, mark - 2), min(len(lines), mark + 2))} | {0}
+    for n in sorted(kept - set(marks)):
+        depth = _depth(lines[n])
+        for above in reversed(range(n)):
+            if _depth(lines[above]) < depth:
+                depth = _depth(lines[above])
+                kept.add(above)
+    shown: list[str] = []
+    for n, line in enumerate(lines):
+        if n in kept:
+            shown.append(line)
+        elif n - 1 in kept or n == 0:
+            shown.append(" " * _depth(line) + "...")
+    return "\n".join(shown)
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _underline(line: str) -> Iterator[str]:
@@ -280,6 +310,8 @@ class _Printer:
             return f"if {self.top(stmt.cond)}"
         if isinstance(stmt, LetStmt):
             return f"{stmt.var.name} = {self.top(stmt.value)}"
+        if isinstance(stmt, Do) and isinstance(stmt.what, str) and isinstance(stmt.body, Store):
+            return f"{stmt.what} {self.head(stmt.body)}"
         if isinstance(stmt, Do):
             return f"{getattr(stmt.what, 'name', stmt.what)}({', '.join(map(self.top, stmt.args))})"
         raise TypeError(f"the printer does not know {type(stmt).__name__}")

@@ -117,7 +117,7 @@ class Writer:
             if expr.op in MATH:
                 return self.defined(expr)
             if expr.lanes > 1:
-                return self.vector_op(expr)
+                return self.vector_op(expr, [self.expr(a) for a in expr.args])
             return self.scalar_op(expr, [self.expr(a) for a in expr.args])
         if isinstance(expr, Load):
             return self.load(expr)
@@ -171,8 +171,8 @@ class Writer:
                 self.scopes[-1][arg] = self.assign("t", code)
         return self.expr(mathlib.define(expr))
 
-    def vector_op(self, expr: Op) -> str:
-        args = [self.expr(a) for a in expr.args]
+    def vector_op(self, expr: Op, args: list[str]) -> str:
+        """An operation on NumPy arrays, which broadcast."""
         source = expr.args[-1].dtype
         if expr.op == "cast":
             if expr.dtype == "index":
@@ -185,6 +185,8 @@ class Writer:
 
     def scalar_op(self, expr: Op, args: list[str]) -> str:
         op, dtype = expr.op, expr.args[-1].dtype
+        if op == "shuffle_xor":
+            raise ExprError("shuffle_xor has a meaning only among the threads of a launch nest")
         if op in _COMPARE:
             return f"({args[0]} {_COMPARE[op]} {args[1]})"
         if op == "select":

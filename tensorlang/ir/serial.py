@@ -47,7 +47,7 @@ from tensorlang.ir.nodes import (
     Store,
     Var,
 )
-from tensorlang.ir.ops import OPS
+from tensorlang.ir.ops import OPS, typed
 
 VERSION = 1
 
@@ -297,7 +297,8 @@ class _Reader:
         args = tuple(map(self.expr, rest[1:] if converts else rest))
         if len(args) != row.arity:
             raise ValueError(f"{what} takes {row.arity} operands, got {len(args)}")
-        return Op(what, args, rest[0] if converts else args[-1].dtype if row.result == "same" else row.result)
+        same = typed(what, args)[0].dtype
+        return Op(what, args, rest[0] if converts else same if row.result == "same" else row.result)
 
     def other(self, what: str, rest: list[Any]) -> Expr:
         if what == "const":

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tensorlang.errors import VerifyError
 from tensorlang.ir import dtypes, walk
+from tensorlang.ir.launch import Launch
 from tensorlang.ir.nodes import (
     ITER_KINDS,
     LOOP_KINDS,
@@ -38,7 +39,7 @@ from tensorlang.ir.nodes import (
     Store,
     Var,
 )
-from tensorlang.ir.ops import OPS, kind_of
+from tensorlang.ir.ops import OPS, kind_of, typed
 from tensorlang.ir.printer import text
 
 LEGAL: dict[str, tuple[type[Node], ...]] = {
@@ -73,6 +74,7 @@ class _Verifier:
         self.blocks: set[str] = set()
         self.loops: set[str] = set()  # those around blocks
         self.buffers: dict[str, Buffer] = {}
+        self.launch: Launch | None = None  # the launch nest around the statement at hand
 
     def run(self) -> None:
         func = self.func
@@ -151,9 +153,11 @@ class _Verifier:
         if expr.op in ("cast", "reinterpret"):
             self.check(expr.dtype in dtypes.ALL, f"{expr.op} to unknown dtype {expr.dtype}", where)
             return
-        values = expr.args[1:] if expr.op in ("select", "if_then_else") else expr.args
+        values = typed(expr.op, expr.args)
         source = values[0].dtype
-        if len(values) < len(expr.args):
+        if expr.op == "shuffle_xor":
+            self.check(isinstance(expr.args[1], Const), "the mask of shuffle_xor must be a number", where)
+        elif len(values) < len(expr.args):
             self.check(expr.args[0].dtype == "bool", f"the condition of {expr.op} must be bool", where)
         else:
             self.check(kind_of(source) in row.kinds, f"{expr.op} does not take {source}", where)
@@ -179,13 +183,18 @@ class _Verifier:
         if isinstance(stmt, For | Block):
             if not self.known(stmt, scope):
                 self.any_stmt(stmt, scope)
-                stmt.memo["verified", self.level] = True
+                stmt.memo["verified", self.rules] = True
         else:
             self.any_stmt(stmt, scope)
 
+    @property
+    def rules(self) -> str:
+        """The rules that hold for the statement at hand: of the level, or of launch nests."""
+        return self.level if self.launch is None else "launch"
+
     def known(self, stmt: For | Block, scope: _Scope) -> bool:
         """Whether `stmt` was found right before, and all that it needs of its surroundings is there."""
-        if ("verified", self.level) not in stmt.memo:
+        if ("verified", self.rules) not in stmt.memo:
             return False
         uses = _uses(stmt)
         fits = (
@@ -206,6 +215,11 @@ class _Verifier:
 
     def any_stmt(self, stmt: Stmt, scope: _Scope) -> None:
         self.check(isinstance(stmt, LEGAL[self.level]), f"{type(stmt).__name__} is illegal at this level", stmt)
+        if self.starts(stmt):
+            self.kernel(stmt, scope)
+            return
+        if self.rules == "flat":
+            self.host(stmt)
         if isinstance(stmt, Seq):
             for part in stmt.stmts:
                 self.stmt(part, scope)
@@ -240,7 +254,7 @@ class _Verifier:
     def allocs(self, stmt: Stmt, scope: _Scope) -> None:
         """Allocations, one inside another, and what is in the innermost."""
         new: dict[Buffer, None] = {}
-        while isinstance(stmt, Alloc):
+        while isinstance(stmt, Alloc) and not self.starts(stmt):
             self.declare(stmt.buffer, stmt)
             inside = stmt.buffer in scope.buffers or stmt.buffer in new
             self.check(not inside, f"{stmt.buffer.name} is allocated inside itself", stmt)
@@ -249,6 +263,28 @@ class _Verifier:
             new[stmt.buffer] = None
             stmt = stmt.body
         self.stmt(stmt, _Scope(scope.vars, scope.buffers.union(new), scope.writable.union(new)))
+
+    def starts(self, stmt: Stmt) -> bool:
+        """Whether `stmt` is the outermost one of a launch nest."""
+        return self.rules == "flat" and Launch.starts(stmt)
+
+    def kernel(self, nest: Stmt, scope: _Scope) -> None:
+        """A launch nest: its form, then its statements."""
+        try:
+            self.launch = Launch.of(nest)
+        except VerifyError as error:
+            raise VerifyError(f"{self.func.name}: {error}") from None
+        self.stmt(nest, scope)
+        self.launch = None
+
+    def host(self, stmt: Stmt) -> None:
+        """What has a meaning only among the threads of a launch nest does not stand outside."""
+        if isinstance(stmt, Do) and isinstance(stmt.what, str):
+            self.check(False, f"{stmt.what} outside the threads of a launch nest", stmt)
+        vthread = isinstance(stmt, For) and stmt.kind.startswith("vthread")
+        self.check(not vthread, "loops of kind vthread are unrolled before the flat level", stmt)
+        shuffles = any(_shuffles(e) for e in walk.children(stmt) if isinstance(e, Expr))
+        self.check(not shuffles, "shuffle_xor outside the threads of a launch nest", stmt)
 
     def bind(self, scope: _Scope, var: Var, where: Node) -> _Scope:
         self.check(var not in scope.vars, f"{var.name} is bound already", where)
@@ -325,3 +361,11 @@ def _loaded(expr: Expr) -> frozenset[Buffer]:
         below = (_loaded(child) for child in walk.children(expr) if isinstance(child, Expr))
         expr.memo["loaded"] = own.union(*below)
     return expr.memo["loaded"]
+
+
+def _shuffles(expr: Expr) -> bool:
+    """Whether threads exchange values in `expr`."""
+    if "shuffles" not in expr.memo:
+        own = isinstance(expr, Op) and expr.op == "shuffle_xor"
+        expr.memo["shuffles"] = own or any(_shuffles(e) for e in walk.children(expr) if isinstance(e, Expr))
+    return expr.memo["shuffles"]
