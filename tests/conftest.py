@@ -1,12 +1,15 @@
-"""What all tests share: golden text.
+"""What all tests share: golden text, and no compiled code from an earlier run.
 
 `python -m pytest --update-golden` writes the files in tests/golden anew from what the tests see.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+os.environ["TENSORLANG_CACHE"] = "off"
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from tensorlang.backend.llvm_stmt import Module
@@ -29,7 +30,7 @@ from tensorlang.passes.tidy import tidy
 from tensorlang.passes.tighten import tighten
 from tensorlang.passes.unroll import unroll
 from tensorlang.passes.vectorize import vectorize
-from tensorlang.runtime import threads
+from tensorlang.runtime import cache, threads
 from tensorlang.target.target import Target
 
 PASSES = [
@@ -49,6 +50,16 @@ PASSES = [
     intrinsics,
     allocs,
 ]
+
+# The schedule decides what is unrolled and vectorized.
+_OPTIONS = {
+    "speed_level": 3,
+    "loop_vectorization": False,
+    "slp_vectorization": False,
+    "loop_unrolling": False,
+    "loop_interleaving": False,
+}
+_VERSIONS = (llvm.llvm_version_info, llvmlite.__version__)
 
 _REPEAT = """define void @{name}__repeat(i64 %times{params}) {attributes} {{
 entry:
@@ -83,44 +94,55 @@ class Code:
     entry: int
     repeat: int
     engine: llvm.ExecutionEngine
-    bitcode: bytes
+    text: str
     target: Target
+    optimize: bool
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return _machine(self.target).emit_assembly(llvm.parse_bitcode(self.bitcode, llvm.create_context()))
+        machine, context = _machine(self.target, self.optimize), llvm.create_context()
+        return machine.emit_assembly(_module(self.text, machine, context, self.optimize))
 
 
 def compile(text: str, name: str, target: Target, optimize: bool = True) -> Code:
-    """Optimise and compile LLVM IR text; `name` is the Func's. Raises BuildError if LLVM refuses the text."""
+    """Optimise and compile LLVM IR text; `name` is the Func's. Raises BuildError if LLVM refuses the text.
+
+    The code is taken from the cache on disk if equal text was compiled before by equal means.
+    """
     machine, context = _machine(target, optimize), llvm.create_context()
-    try:
-        module = llvm.parse_assembly(text, context)
-        module.verify()
-    except RuntimeError as error:
-        raise BuildError(f"LLVM refuses the code of {name}: {error}") from error
-    if optimize:
-        _optimize(module, machine)
+    means = [target.cpu, target.features, str(_OPTIONS if optimize else None), machine.triple, *map(str, _VERSIONS)]
+    key = cache.key([text, *means])
+    code = cache.get(key)
+    if code is None:
+        try:
+            code = machine.emit_object(_module(text, machine, context, optimize))
+        except RuntimeError as error:
+            raise BuildError(f"LLVM refuses the code of {name}: {error}") from error
+        cache.put(key, code)
     if "@tl_launch" in text:
         llvm.add_symbol("tl_launch", threads.launch_address())
-    bitcode = module.as_bitcode()
-    engine = llvm.create_mcjit_compiler(module, machine)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly("", context), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     entry, repeat = engine.get_function_address(name), engine.get_function_address(f"{name}__repeat")
-    code = Code(entry, repeat, engine, bitcode, target)
+    result = Code(entry, repeat, engine, text, target, optimize)
     # The engine goes before the context that its code lives in. Left to the garbage collector, which frees the objects
     # of a reference cycle in any order, the context may go first.
-    weakref.finalize(code, _dispose, engine, context).atexit = False
-    return code
+    weakref.finalize(result, _dispose, engine, context).atexit = False
+    return result
 
 
-def _optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    # The schedule decides what is unrolled and vectorized.
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+def _module(text: str, machine: llvm.TargetMachine, context: llvm.ContextRef, optimize: bool) -> llvm.ModuleRef:
+    """The LLVM module of `text`, verified and (if asked for) optimised. Raises RuntimeError."""
+    module = llvm.parse_assembly(text, context)
+    module.verify()
+    if optimize:
+        options = llvm.create_pipeline_tuning_options()
+        for option, value in _OPTIONS.items():
+            setattr(options, option, value)
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+    return module
 
 
 def _dispose(engine: llvm.ExecutionEngine, context: llvm.ContextRef) -> None:
@@ -128,7 +150,7 @@ def _dispose(engine: llvm.ExecutionEngine, context: llvm.ContextRef) -> None:
     context.close()
 
 
-def _machine(target: Target, optimize: bool = True) -> llvm.TargetMachine:
+def _machine(target: Target, optimize: bool) -> llvm.TargetMachine:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
