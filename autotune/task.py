@@ -27,9 +27,10 @@ import numpy as np
 
 import tensorlang as tl
 from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, num_threads, topi
-from tensorlang.analysis import Footprint, Knob, Nest, nests, numpy_function
+from tensorlang.analysis import Access, Footprint, Knob, Nest, nests, numpy_function, patterns
 
 __all__ = [
+    "Access",
     "Array",
     "Expr",
     "Footprint",
@@ -53,6 +54,7 @@ __all__ = [
     "numpy_function",
     "operators",
     "parse",
+    "patterns",
     "primitives",
     "trace_json",
 ]

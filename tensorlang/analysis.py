@@ -6,7 +6,7 @@ points at once with `numpy_function`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import accesses
 from tensorlang.arith.simplify import simplify
+from tensorlang.arith.subscripts import Subscript, largest_extents, span, subscripts
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.dtypes import to_numpy
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import (
     REDUCE,
-    TRUE,
     Alloc,
     Block,
     Buffer,
@@ -28,7 +28,6 @@ from tensorlang.ir.nodes import (
     For,
     Func,
     Knob,
-    Load,
     Op,
     Stmt,
     Store,
@@ -39,16 +38,19 @@ from tensorlang.ir.serial import from_json, structural_hash, to_json
 from tensorlang.ir.walk import children, find, free_vars, map_children, substitute, visit
 
 __all__ = [
+    "Access",
     "Footprint",
     "Knob",
     "LoopInfo",
     "Nest",
+    "Pattern",
     "extents",
     "flops",
     "from_json",
     "names",
     "nests",
     "numpy_function",
+    "patterns",
     "renamed",
     "structural_hash",
     "to_json",
@@ -71,8 +73,7 @@ class LoopInfo:
 @dataclass(frozen=True)
 class Footprint:
     """What a block touches of one buffer of this shape. `extents[n]` is the region's shape for all that runs inside
-    the first n loops around the block: extents[0] for the whole nest, extents[-1] for one instance. `axes[d]` is the
-    loop that alone is the index of dimension d in all accesses, or "" if there is no such loop."""
+    the first n loops around the block: extents[0] for the whole nest, extents[-1] for one instance."""
 
     buffer: str
     dtype: str
@@ -81,7 +82,6 @@ class Footprint:
     written: bool
     shape: tuple[Expr, ...]
     extents: tuple[tuple[Expr, ...], ...]
-    axes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,38 @@ class Nest:
     footprints: tuple[Footprint, ...]
 
 
+@dataclass(frozen=True)
+class Access:
+    """A load or store of a block. For each dimension of the buffer, `steps` says by how much the subscript grows from
+    one iteration of a loop to the next; None where that is no constant. Loops that are not in it do not matter."""
+
+    buffer: str
+    written: bool
+    shape: tuple[Expr, ...]
+    steps: tuple[Mapping[str, int | None], ...]
+
+    @property
+    def loops(self) -> set[str]:
+        """The loops on which the element depends."""
+        return {name for step in self.steps for name in step}
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How a block touches memory. divisors: constants by which subscripts divide a loop's variable, by loop."""
+
+    accesses: tuple[Access, ...]
+    divisors: Mapping[str, int]
+
+
 def nests(func: Func) -> list[Nest]:
     """All blocks of a loop-level Func in program order."""
     return [_nest(path, block) for path, block in _blocks(func.body, ())]
+
+
+def patterns(func: Func) -> dict[str, Pattern]:
+    """How each block of a loop-level Func touches memory, by name."""
+    return {block.name: _pattern(path, block) for path, block in _blocks(func.body, ())}
 
 
 def flops(func: Func) -> int:
@@ -228,41 +257,46 @@ def _blocks(stmt: Stmt, path: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...]
 
 def _nest(path: tuple[For, ...], block: Block) -> Nest:
     loops = tuple(LoopInfo(f.var.name, f.extent, f.kind, _drives_reduction(f.var, block)) for f in path)
-    contexts = [Context()]
-    for loop in path:
-        contexts.append(contexts[-1].bind(loop.var, loop.extent))
-    regions: dict[tuple[Buffer, bool], list[tuple[Expr, ...]]] = {}
-    stmt: Stmt = block.replace(predicate=TRUE)  # regions as loops make them: the same for open and for known extents
-    for level in range(len(path), -1, -1):
-        reads, writes = accesses(stmt, contexts[level])
-        for found, written in ((reads, False), (writes, True)):
-            for buffer, region in found.items():
-                shape = tuple(
-                    _closed(extent, size, contexts[level])
-                    for extent, size in zip(region.extents, buffer.shape, strict=True)
-                )
-                regions.setdefault((buffer, written), []).insert(0, shape)
-        if level:
-            stmt = path[level - 1].replace(body=stmt)
+    most = largest_extents(path)
     local = {alloc.buffer for alloc in find(block, Alloc)}
+    regions: dict[tuple[Buffer, bool], list[list[Subscript]]] = {}
+    for node, indices in subscripts(path, block):
+        if node.buffer not in local:
+            regions.setdefault((node.buffer, isinstance(node, Store)), []).append(indices)
     footprints = tuple(
-        Footprint(b.name, b.dtype, b.scope, dtypes.bytes_of(b.dtype), written, b.shape, tuple(shapes), _axes(b, block))
-        for (b, written), shapes in regions.items()
-        if b not in local
+        Footprint(b.name, b.dtype, b.scope, dtypes.bytes_of(b.dtype), written, b.shape, _shapes(b, found, path, most))
+        for (b, written), found in regions.items()
     )
     result = next((f.dtype for f in footprints if f.written), "float32")
     return Nest(block.name, loops, _flops(block.body), result, block.reducer is not None, footprints)
 
 
-def _axes(buffer: Buffer, block: Block) -> tuple[str, ...]:
-    """For each dimension the loop variable that alone indexes it, by name."""
-    drives = {it.var: b.name for it, b in zip(block.iters, block.bindings, strict=True) if isinstance(b, Var)}
-    found: list[str] | None = None
-    for node in visit(block):
-        if isinstance(node, Load | Store) and node.buffer is buffer:
-            names = [drives.get(i, "") if isinstance(i, Var) else "" for i in node.indices]
-            found = names if found is None else [a if a == b else "" for a, b in zip(found, names, strict=True)]
-    return tuple(found or ())
+def _pattern(path: tuple[For, ...], block: Block) -> Pattern:
+    names = {loop.var: loop.var.name for loop in path}
+    found: list[Access] = []
+    divisors: dict[str, int] = {}
+    for node, indices in subscripts(path, block):
+        steps = tuple(
+            {names[v]: int(c.value) if isinstance(c, Const) else None for v, c in s.coefficients.items()}
+            | {names[v]: None for v in s.wild}
+            for s in indices
+        )
+        access = Access(node.buffer.name, isinstance(node, Store), node.buffer.shape, steps)
+        found += [access] if access not in found else []
+        for op in (n for s in indices for n in find(s.rest, Op)):
+            if op.op in ("floordiv", "mod") and isinstance(op.args[1], Const):
+                divisors.update({names[v]: int(op.args[1].value) for v in free_vars(op.args[0]) if v in names})
+    return Pattern(tuple(found), divisors)
+
+
+def _shapes(
+    buffer: Buffer, accesses: list[list[Subscript]], path: tuple[For, ...], most: Mapping[Var, Expr]
+) -> tuple[tuple[Expr, ...], ...]:
+    """The shape of the region that accesses touch inside the first 0, 1, ... loops."""
+    return tuple(
+        tuple(span([a[n] for a in accesses], size, path[level:], most) for n, size in enumerate(buffer.shape))
+        for level in range(len(path) + 1)
+    )
 
 
 def _closed(extent: Expr, size: Expr, ctx: Context) -> Expr:

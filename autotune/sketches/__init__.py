@@ -1,12 +1,5 @@
-"""Sketches by kind of target."""
+"""Sketches: made by rules for CPUs (rules.py), or written by hand (space.py)."""
 
-from __future__ import annotations
+from autotune.sketches.rules import RULES, Rule, sketches_for
 
-from autotune.sketches import cpu
-from autotune.space import Sketch
-from autotune.task import Task
-
-
-def sketches_for(task: Task) -> list[Sketch]:
-    """The sketches to search for a task, by the kind of its target."""
-    return cpu.sketches(task)
+__all__ = ["RULES", "Rule", "sketches_for"]

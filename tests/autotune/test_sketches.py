@@ -4,9 +4,12 @@ import pytest
 import tensorlang as tl
 from autotune.measure.candidate import Reference
 from autotune.search import sample
-from autotune.sketches import cpu, sketches_for
-from autotune.space import Space
-from autotune.task import Task, nests, parse
+from autotune.sketches import RULES, sketches_for
+from autotune.sketches.parts import Part
+from autotune.sketches.program import Program
+from autotune.sketches.tiles import find_tiling
+from autotune.space import Sketch, Space
+from autotune.task import Task, parse
 
 
 def dense_relu():
@@ -71,18 +74,83 @@ def test_candidates_of_every_sketch_compute_the_right_thing(case, tmp_path):
             assert reference.measure(kernel, 0, best=1e-9)["seconds"] > 0
 
 
-def test_contractions_are_found():
-    def roles(computed):
-        found = cpu.find_contraction(nests(Task.of(computed).func))
-        return found and (found.batch, found.row, found.column, found.row_operand, found.column_operand)
+def stages(computed):
+    task = Task.of(computed)
+    return Program(task.schedule(), task.target)
 
-    assert roles(dense_relu()) == ((), "y.i", "y.j", ("x", 0), ("w", 1))
-    assert roles(batched(True)) == (("y.b",), "y.i", "y.j", ("x", 1), ("w", 1))
-    assert roles(row_scaled()) is None
-    assert roles(norm()) is None
-    assert [s.name for s in sketches_for(Task.of(dense_relu()))] == [
-        "tile_pack_rows_pack_columns",
-        "tile_pack_rows_once_pack_columns",
-        "tile_pack_columns",
-        "tile",
-    ]
+
+def test_the_roles_of_loops_are_found():
+    def roles(computed, block):
+        program = stages(computed)
+        t = find_tiling(program, program[block])
+        names = t and ([x.name for x in t.batch], [x.name for x in t.rows], t.column.name)
+        return names and (*names, t.row_operand and t.row_operand.buffer, t.must_pack)
+
+    assert roles(dense_relu(), "y") == ([], ["y.i"], "y.j", "x", False)
+    assert roles(batched(True), "y") == (["y.b"], ["y.i"], "y.j", "x", True)
+    assert roles(row_scaled(), "total") is None  # along memory: for lanes, not for columns
+    assert roles(norm(), "y") is None
+    conv = parse("conv2d:1,9,9,16,24,3,1,1,layout=NHWC").func
+    assert roles(conv, "conv2d") == (["conv2d.n"], ["conv2d.h", "conv2d.w"], "conv2d.o", None, False)
+
+
+def test_the_sketches_of_a_product_and_what_follows_it():
+    packed = ["tile, pack rows and columns", "tile, pack rows once and columns", "tile, pack columns"]
+    names = [s.name for s in sketches_for(parse("dense:64,256,256,activation=relu"))]
+    assert names == [*packed, "tile, pack columns by tile"]  # its weights have no runs along the columns
+    names = [s.name for s in sketches_for(parse("matmul:64,256,256"))]
+    assert names == [*packed, "tile, pack columns by tile", "tile"]
+    assert [s.name for s in sketches_for(Task.of(dense_relu()))] == ["tile"]  # all of it stays in the first cache
+
+
+def test_groups_and_phases_get_loops_of_their_own():
+    for text, loop in (
+        ("conv2d:1,9,9,16,32,3,1,1,1,2,layout=NHWC", "conv2d.o.1"),
+        ("conv_transpose2d:1,4,4,16,24,4,2,1,layout=NHWC", "conv_transpose2d.h.1"),
+    ):
+        task = parse(text)
+        space = Space(task, sketches_for(task)[0])
+        assert any(step.args.get("loop") == loop.rpartition(".")[0] for step in space.schedule.trace.steps)
+
+
+def scalar_rows(program, stage):
+    """A rule of a user: threads over the outermost loop, and nothing else."""
+    if stage.reduction:
+        return []
+
+    def write(s, knob):
+        s.parallel(s.loops(stage.block)[0])
+
+    return [Part("rows on threads", frozenset({stage.block}), write)]
+
+
+def test_a_rule_of_a_user_comes_first():
+    task = Task.of(scale())
+    (sketch,) = sketches_for(task, rules=(scalar_rows, *RULES))
+    assert sketch.name == "rows on threads"
+    assert [loop.kind for loop in Space(task, sketch).schedule.loops("y")] == ["parallel", "serial", "serial"]
+
+
+def test_what_is_pinned_stays_and_the_rest_is_searched():
+    def pin(s, knob):
+        i = s.loops("z")[0]
+        i0, _ = s.split(i, [None, knob("mine", [2, 4])])
+        s.parallel(i0)
+
+    task = Task.of(dense_relu())
+    for sketch in sketches_for(task, pin=pin):
+        space = Space(task, sketch)
+        assert space.names[0] == "mine"
+        assert [loop.name for loop in space.schedule.loops("z")] == ["z.i.0", "z.i.1", "z.j"]
+        assert space.schedule.loops("y")[-1].kind == "vectorize"
+
+
+def test_a_sketch_may_be_written_by_hand(tmp_path):
+    def write(s, knob):
+        _, lane = s.split("y.k", [None, knob("lanes", [4, 8])])
+        s.vectorize(lane)
+
+    task = Task.of(scale())
+    space = Space(task, Sketch("mine", write))
+    kernel = task.build(space.instantiate({"lanes": 4}))
+    assert Reference(task, 0, tmp_path).measure(kernel, 0, best=1e-9)["seconds"] > 0

@@ -9,7 +9,7 @@ from autotune.space import Sketch, Space
 from autotune.task import ScheduleError, Task, parse
 
 
-@pytest.fixture(scope="module", params=["matmul:30,50,40", "matmul:64,64,64"])
+@pytest.fixture(scope="module", params=["matmul:30,150,75", "matmul:64,128,128"])
 def spaces(request):
     task = parse(request.param)
     return [Space(task, sketch) for sketch in sketches_for(task)]
@@ -33,7 +33,7 @@ def test_conditions_are_those_of_the_sketch(spaces):
     target, m, n = space.task.target, *(int(repr(d)) for d in space.task.func.outputs[0].shape)
     lanes = target.vector_bytes // 4
     values = np.stack([np.random.default_rng(0).choice(c, 500) for c in space.choices], axis=1)
-    rows, width, row_blocks, column_blocks, _ = values.T
+    rows, row_blocks, width, column_blocks, _ = values.T
     vectors = width // lanes
     wanted = (rows * vectors + vectors + 1 <= target.registers) & ((row_blocks - 1) * rows < m)
     assert (space.valid(values) == wanted & ((column_blocks - 1) * width < n)).all()
