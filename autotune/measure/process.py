@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from autotune.measure.outcome import Limits, Outcome, Status, WorkerError
 
 _START = "import sys; sys.path[:] = {path!r}; from autotune.measure.worker import main; main({read}, {write}, {parent})"
 _MEMORY_WORDS = ("out of memory", "bad_alloc", "memoryerror", "cannot allocate memory")
+_OUTPUT_BYTES = 1 << 14  # at the end of what a worker printed, to look for its reasons
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -66,7 +68,7 @@ class WorkerProcess:
         self._since = self._build_seconds = 0.0
         self._paused_at: float | None = None
         self._paused_seconds = 0.0  # of all pauses that are over
-        self._kills_before = 0
+        self._kills_before = self._output_start = 0
 
     # ------------------------------------------------------------------------------------------ without waiting
     def submit(self, job: dict[str, Any]) -> None:
@@ -137,6 +139,7 @@ class WorkerProcess:
         program = _START.format(path=sys.path, read=child_read, write=child_write, parent=os.getpid())
         self._output.seek(0)
         self._output.truncate()
+        self._output_start = 0
         # its own session: an interrupt at the keyboard is for the tuner, which then ends its workers
         self._process = subprocess.Popen(
             [sys.executable, "-c", program],
@@ -202,7 +205,7 @@ class WorkerProcess:
     # ------------------------------------------------------------------------------------------ how things go on
     def _begin(self) -> None:
         """Hand the job to the process, which is idle."""
-        self._kills_before = _memory_kills()
+        self._kills_before, self._output_start = _memory_kills(), self._output.seek(0, os.SEEK_END)
         self._enter(State.BUILD)
         with contextlib.suppress(BrokenPipeError):  # poll finds out that it died
             self._send(self._job)
@@ -272,11 +275,12 @@ class WorkerProcess:
         return outcome
 
     def _said(self) -> str:
-        """The last lines of the worker's own output."""
+        """What the worker itself printed last, during this job, before Python's list of its threads."""
         size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - 2000))
-        lines = self._output.read().decode(errors="replace").strip().splitlines()
-        return " | ".join(line.strip() for line in lines[-3:])[-300:]
+        self._output.seek(max(self._output_start, size - _OUTPUT_BYTES))
+        printed = re.split(r"\n(?:Current t|T)hread 0x", self._output.read().decode(errors="replace"))[0]
+        lines = [line.strip() for line in printed.splitlines() if line.strip()]
+        return " | ".join(lines[-3:])[-300:]
 
     # ------------------------------------------------------------------------------------------ the pipes
     def _send(self, message: dict[str, Any] | None) -> None:

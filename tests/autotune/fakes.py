@@ -43,6 +43,9 @@ def act(what):
         os.kill(os.getpid(), 9)
     if what == "memory":
         b"x" * (1 << 34)
+    if what == "bad_alloc":
+        os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+        os.abort()
     if what == "print":
         print('{"done": {"seconds": 0}}\n' * 1000)
         print("garbage \x00\xff" * 1000, file=sys.stderr, flush=True)

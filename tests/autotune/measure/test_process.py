@@ -30,6 +30,7 @@ def worker():
         ({"build": "memory"}, Status.OUT_OF_MEMORY, "MemoryError"),
         ({"run": "print"}, Status.OK, ""),
         ({"run": "segfault"}, Status.CRASH, "killed by SIGSEGV in run"),
+        ({"run": "bad_alloc"}, Status.OUT_OF_MEMORY, "killed by SIGABRT in run: terminate called after throwing"),
         ({"build": "exit"}, Status.CRASH, "exited with code 3 in build"),
         ({"run": "killed"}, Status.CRASH, "killed by SIGKILL in run"),
         ({"build": "hang"}, Status.BUILD_TIMEOUT, "build took more than 0.7 s"),
