@@ -8,12 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
 from autotune.cost_model import Quality
 from autotune.record import Record
 
@@ -53,11 +47,14 @@ class Snapshot:
 
 
 class Progress(Protocol):
-    """Is told of every change."""
+    """Is told of every change: of one task after another, or of several in turn."""
 
     def update(self, state: Snapshot) -> None: ...
 
-    def close(self, state: Snapshot) -> None: ...
+    def finish(self, state: Snapshot) -> None:
+        """Nothing more will come of this task."""
+
+    def close(self) -> None: ...
 
 
 class Quiet:
@@ -66,7 +63,10 @@ class Quiet:
     def update(self, state: Snapshot) -> None:
         pass
 
-    def close(self, state: Snapshot) -> None:
+    def finish(self, state: Snapshot) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
@@ -87,56 +87,32 @@ class Lines:
             self._last = now
             self._say(_line(state))
 
-    def close(self, state: Snapshot) -> None:
+    def finish(self, state: Snapshot) -> None:
         self._say(_line(state))
-        for status, count in sorted(state.failures.items()):
+        for status, count in sorted(state.failures.items(), key=lambda pair: (-pair[1], pair[0])):
             self._say(f"  {count} {status}, for example: {state.reasons[status]}")
 
+    def close(self) -> None:
+        pass
+
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
-
-class Display:
-    """A panel that is redrawn in place."""
-
-    def __init__(self, console: Console | None = None):
-        self._console = console or Console(stderr=True)
-        self._live: Live | None = None
-
-    def update(self, state: Snapshot) -> None:
-        if self._live is None:
-            self._live = Live(console=self._console, auto_refresh=False)
-            self._live.start()
-        self._live.update(picture(state), refresh=True)
-
-    def close(self, state: Snapshot) -> None:
-        self.update(state)
-        assert self._live is not None
-        self._live.stop()
+        print(clean(text), file=self._stream, flush=True)
 
 
 def choose(quiet: bool = False) -> Progress:
     """The display that fits where the errors go: a panel on a terminal, else lines."""
     if quiet:
         return Quiet()
-    return Display() if sys.stderr.isatty() else Lines()
+    if not sys.stderr.isatty():
+        return Lines()
+    from autotune.panel import Display  # here, because nobody else needs what it imports
+
+    return Display()
 
 
-def picture(state: Snapshot) -> Group:
-    """The panel: bar, best, failures."""
-    head = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=max(state.trials, 1), completed=state.done, width=36)
-    head.add_row(Text(state.task, style="bold"), bar, Text(f"{state.done}/{state.trials} trials"), _clock(state))
-    parts: list[Table | Text] = [head, Text.assemble("  best  ", (_best(state), "bold green"))]
-    if state.quality is not None:
-        parts.append(Text(f"  model {_quality(state.quality)}"))
-    if state.failures:
-        failures = Table.grid(padding=(0, 2))
-        for status, count in sorted(state.failures.items()):
-            failures.add_row(Text(f"  {count:4d}", style="red"), status, Text(state.reasons[status][:90], style="dim"))
-        parts.append(failures)
-    parts.append(Text(f"  {state.phase}", style="dim"))
-    return Group(*parts)
+def clean(text: str) -> str:
+    """Text of unknown origin, without anything that a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
@@ -147,29 +123,32 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
         cells = [cell.rjust(w) if n else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
         return "  ".join(cells).rstrip()
 
-    return "\n".join(map(line, (header, *rows)))
+    return "\n".join(clean(line(row)) for row in (header, *rows))
 
 
 def _line(state: Snapshot) -> str:
     failed = sum(state.failures.values())
-    parts = [state.task, f"{state.done}/{state.trials} trials", f"best {_best(state)}", f"{failed} failed"]
+    parts = [state.task, f"{state.done}/{state.trials} trials", f"best {best(state)}", f"{failed} failed"]
     if state.quality is not None:
-        parts.append(f"model {_quality(state.quality)}")
-    return " · ".join([*parts, _clock(state)])
+        parts.append(f"model {quality(state.quality)}")
+    return " · ".join([*parts, clock(state)])
 
 
-def _best(state: Snapshot) -> str:
+def best(state: Snapshot) -> str:
+    """The best so far in words."""
     if state.best is None or state.best.seconds is None:
         return "none yet"
     text = f"{seconds(state.best.seconds)}, {state.best.gflops:.1f} GFLOP/s"
     return text + (f", {100 * state.best.gflops / state.peak_gflops:.0f} % of peak" if state.peak_gflops else "")
 
 
-def _quality(quality: Quality) -> str:
-    return f"rank correlation {quality.rank_correlation:.2f}, top 10 % recall {quality.top_recall:.2f}"
+def quality(model: Quality) -> str:
+    """How well the model foresees, in words."""
+    return f"rank correlation {model.rank_correlation:.2f}, top 10 % recall {model.top_recall:.2f}"
 
 
-def _clock(state: Snapshot) -> str:
+def clock(state: Snapshot) -> str:
+    """Seconds spent and left, in words."""
     left = state.seconds_left
     spent = f"{state.seconds:.0f} s"
     return f"{spent}, {left:.0f} s left" if left is not None and state.done < state.trials else spent

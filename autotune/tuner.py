@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,30 +89,94 @@ def tune(
     >>> r = tune(C, trials=64, log="tuned.jsonl")
     >>> r.best.gflops, r.kernel(a, b)
     """
-    task = Task.of(computed, target)
-    task = task.with_cold_caches() if cold else task
-    if task.is_empty:
-        raise WorkloadError(f"{task.name} has a loop of length 0: there is nothing to tune")
-    show = show or progress.Quiet()
-    session = Session(task, Database(log), trials, seed, search or EvolutionarySearch(), show, sketches)
-    session.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    make_runner = None if runner is None else lambda task, seed, limits: _Borrowed(runner)
+    return tune_all(
+        [computed], target, trials, log, seed, search=search, sketches=sketches, make_runner=make_runner,
+        limits=limits, minutes=minutes, cold=cold, show=show,
+    )[0]  # fmt: skip
+
+
+MakeRunner = Callable[[Task, int, Limits], Runner]  # from task, seed and limits
+
+
+def tune_all(
+    computed: Sequence[Any],
+    target: str | Target = "llvm",
+    trials: int = 200,
+    log: str | Path | None = None,
+    seed: int = 0,
+    *,
+    search: Search | None = None,
+    sketches: Sequence[Sketch] | None = None,
+    make_runner: MakeRunner | None = None,
+    limits: Limits = LIMITS,
+    minutes: float | None = None,
+    cold: bool = False,
+    show: progress.Progress | None = None,
+) -> list[Result]:
+    """`tune` for several tasks, which take turns: `trials` for each, `minutes` for all together.
+
+    make_runner: where to measure; by default worker processes of this machine.
+    """
+    tasks = [Task.of(c, target) for c in computed]
+    for task in tasks:
+        if task.is_empty:
+            raise WorkloadError(f"{task.name} has a loop of length 0: there is nothing to tune")
+    show, database = show or progress.Quiet(), Database(log)
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    sessions = [
+        Session(t.with_cold_caches() if cold else t, database, trials, seed, search or EvolutionarySearch(), show,
+                sketches, deadline)
+        for t in tasks
+    ]  # fmt: skip
     interrupted = False
     try:
-        if session.left:
-            session.database.append([])  # a log that cannot be written is found out before anything is measured
-            own = None if runner is not None else LocalRunner({"task": task.to_json(), "seed": seed}, limits)
-            try:
-                session.run(runner or own)  # type: ignore[arg-type]
-            finally:
-                if own is not None:
-                    own.close()
+        if any(session.left for session in sessions):
+            database.append([])  # a log that cannot be written is found out before anything is measured
+            _take_turns(sessions, make_runner or _local_runner, limits)
     except KeyboardInterrupt:
         interrupted = True
-        session.state.phase = "interrupted"
+        for session in sessions:
+            session.state.phase = "interrupted"
     finally:
-        show.close(session.state)
-    records = session.database.records(task.key)
-    return Result(task, best(records), records, interrupted, session.database.rescue())
+        for session in sessions:
+            show.finish(session.state)
+        show.close()
+    unsaved = database.rescue()
+    found = [(s.task, database.records(s.task.key)) for s in sessions]
+    return [Result(task, best(records), records, interrupted, unsaved) for task, records in found]
+
+
+def _take_turns(sessions: Sequence[Session], make_runner: MakeRunner, limits: Limits) -> None:
+    """A batch of each session in turn, until all are done."""
+    with contextlib.ExitStack() as stack:
+        turns: deque[tuple[Session, Runner, contextlib.ExitStack]] = deque()
+        for session in sessions:
+            if session.left:
+                own = stack.enter_context(contextlib.ExitStack())
+                runner = own.enter_context(contextlib.closing(make_runner(session.task, session.seed, limits)))
+                turns.append((session, runner, own))
+        while turns:
+            session, runner, own = turns.popleft()
+            if session.step(runner):
+                turns.append((session, runner, own))
+            else:
+                session.confirm(runner)
+                own.close()
+
+
+def _local_runner(task: Task, seed: int, limits: Limits) -> Runner:
+    return LocalRunner({"task": task.to_json(), "seed": seed}, limits)
+
+
+class _Borrowed:
+    """A runner that belongs to someone else, who will close it."""
+
+    def __init__(self, runner: Runner):
+        self.measure = runner.measure
+
+    def close(self) -> None:
+        pass
 
 
 def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None = None) -> Kernel:
@@ -179,12 +245,14 @@ class Session:
         search: Search,
         show: progress.Progress,
         sketches: Sequence[Sketch] | None,
+        deadline: float = math.inf,
     ):
         self.task, self.database, self.seed = task, database, seed
         self._search, self._show, self._sketches = search, show, sketches
         self._model = CostModel(seed)
         self._machine: dict[str, Any] = {}
-        self.deadline = math.inf
+        self._deadline = deadline
+        self._spaces: list[Space] = []
         known = [r for r in database.records(task.key) if r.run == 0]
         self.state = progress.Snapshot(task.name, trials, resumed=len(known), done=len(known))
         for record in known:
@@ -197,27 +265,30 @@ class Session:
         """Trials still to do."""
         return max(0, self.state.trials - self.state.done)
 
-    def run(self, runner: Runner) -> None:
-        """All trials that are left, then further passes over the leaders."""
+    def step(self, runner: Runner) -> bool:
+        """Measure a batch; False if there is nothing left to try."""
+        if not self._spaces:
+            self._open()
+        if not self.left or self._late:
+            return False
+        candidates, expected = self._propose()
+        if candidates:
+            self._batch(runner, candidates, expected)
+        else:
+            self._tell("the search space is used up")
+        return bool(candidates)
+
+    def _open(self) -> None:
         self._tell("opening the search space")
         self._spaces = open_spaces(self.task, self._sketches)
         self._tell("measuring the machine's peak")
         self._machine = machine.facts(self.database.records())
         self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)
         self._tell("starting a worker")
-        while self.left and not self._late:
-            candidates, expected = self._propose()
-            if not candidates:
-                self._tell("the search space is used up")
-                break
-            self._batch(runner, candidates, expected)
-        self._tell("measuring the leaders again")
-        self._confirm(runner)
-        self._tell("out of time" if self.left and self._late else "done")
 
     @property
     def _late(self) -> bool:
-        return time.monotonic() > self.deadline
+        return time.monotonic() > self._deadline
 
     def _propose(self) -> tuple[list[Candidate], np.ndarray]:
         """The next batch and log(seconds) that the model expects of it."""
@@ -288,13 +359,14 @@ class Session:
         self.state.best = best(self.database.records(self.task.key))
         return record
 
-    def _confirm(self, runner: Runner) -> None:
+    def confirm(self, runner: Runner) -> None:
         """Measure the leaders again in passes of their own: one measurement may owe its time to luck."""
+        self._tell("measuring the leaders again")
         for _ in range(2 * PASSES):
             records = self.database.records(self.task.key)
             leaders = [r for r in rank(records)[:LEADERS] if r.run + 1 < PASSES]
             if not leaders:
-                return
+                break
             jobs = [{"trace": r.trace, "names": r.names, "number": r.run + 1, "best": None} for r in leaders]
             for at, outcome in runner.measure(jobs):
                 candidate = self._candidate(leaders[at])
@@ -302,6 +374,7 @@ class Session:
                     leader = leaders[at]
                     self._remember(candidate, leader.trace, leader.names, outcome, run=leader.run + 1)
                 self._tell("measuring the leaders again")
+        self._tell("out of time" if self.left and self._late else "done")
 
     def _candidate(self, record: Record) -> Candidate | None:
         """Where a record lies in today's spaces; None if it lies nowhere."""

@@ -3,7 +3,8 @@ import io
 from rich.console import Console
 
 from autotune.cost_model import Quality
-from autotune.progress import Display, Lines, Quiet, Snapshot, choose, seconds, table
+from autotune.panel import Display
+from autotune.progress import Lines, Quiet, Snapshot, choose, seconds, table
 from autotune.record import Record
 
 
@@ -20,7 +21,10 @@ def test_the_live_panel_shows_what_matters():
     stream = io.StringIO()
     display = Display(Console(file=stream, force_terminal=True, width=110))
     display.update(snapshot())
-    display.close(snapshot())
+    other = snapshot()
+    other.task = "another\x1b[31m"
+    display.finish(other)
+    display.close()
     shown = stream.getvalue()
     for part in (
         "16/64 trials",
@@ -30,8 +34,10 @@ def test_the_live_panel_shows_what_matters():
         "segfault",
         "0.88",
         "measuring",
+        "another",
     ):
         assert part in shown
+    assert "\x1b[31manother" not in shown
 
 
 def test_lines_are_few_and_tell_each_kind_of_failure_once():
@@ -39,7 +45,8 @@ def test_lines_are_few_and_tell_each_kind_of_failure_once():
     lines = Lines(stream)
     for _ in range(100):
         lines.update(snapshot())
-    lines.close(snapshot())
+    lines.finish(snapshot())
+    lines.close()
     said = stream.getvalue().splitlines()
     assert len(said) == 4
     assert said[0] == "  first CRASH: segfault"
