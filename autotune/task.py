@@ -259,6 +259,22 @@ def parse(text: str, target: str | Target = "llvm") -> Task:
         raise WorkloadError(f"workload: {head} refuses {text!r}: {error}") from None
 
 
+def source(workload: str) -> tuple[str, str]:
+    """Python that defines what a workload names, as (statements that import it, the call)."""
+    head, _, rest = workload.partition(":")
+    if head.endswith(".py"):
+        name, _, rest = rest.partition(":")
+        path = Path(head).resolve()
+        imports = f"import runpy\nimport sys\n\nsys.path.insert(0, {str(path.parent)!r})\n"
+        imports += f"{name} = runpy.run_path({str(path)!r})[{name!r}]"
+    else:
+        name = head
+        imports = f"from {operators()[head].__module__} import {name}"
+    integers, options = _arguments(rest, workload)
+    arguments = [*map(repr, integers), *(f"{option}={value!r}" for option, value in options.items())]
+    return imports, f"{name}({', '.join(arguments)})"
+
+
 def check_target(text: str) -> None:
     """Raise WorkloadError unless `text` names a kind of target."""
     try:
