@@ -1,7 +1,7 @@
 """The CPU backend: flat Funcs to LLVM IR text, and that to machine code in this process.
 
-A kernel is `void NAME(ptr param..., i64 size..., ptr workspace)`; `void NAME__repeat(i64 times, same...)` calls it
-again and again, for timing without Python in between.
+A kernel is `void kernel_NAME(ptr param..., i64 size..., ptr workspace)`; `void kernel_NAME__repeat(i64 times, same...)`
+calls it again and again, for timing without Python in between.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import llvmlite
 import llvmlite.binding as llvm
 
-from tensorlang.backend.llvm_stmt import Module
+from tensorlang.backend.llvm_stmt import Module, symbol
 from tensorlang.errors import BuildError
 from tensorlang.ir.nodes import Func, Size
 from tensorlang.passes.allocs import allocs
@@ -82,7 +82,7 @@ def emit(func: Func, sizes: Sequence[Size], target: Target) -> str:
     module.write()
     types = [*["ptr"] * len(func.params), *["i64"] * len(module.sizes), "ptr"]
     args = ", ".join(f"{kind} %a{n}" for n, kind in enumerate(types))
-    repeat = _REPEAT.format(name=func.name, params=f", {args}", args=args, attributes=module.attributes)
+    repeat = _REPEAT.format(name=symbol(func.name), params=f", {args}", args=args, attributes=module.attributes)
     parts = [f"; {func.name} for {target.cpu}", *sorted(module.declared), *module.functions, repeat]
     return "\n\n".join(parts) + '\n\n!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}\n'
 
@@ -124,7 +124,7 @@ def compile(text: str, name: str, target: Target, optimize: bool = True) -> Code
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly("", context), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    entry, repeat = engine.get_function_address(name), engine.get_function_address(f"{name}__repeat")
+    entry, repeat = (engine.get_function_address(symbol(name) + suffix) for suffix in ("", "__repeat"))
     result = Code(entry, repeat, engine, text, target, optimize)
     # The engine goes before the context that its code lives in. Left to the garbage collector, which frees the objects
     # of a reference cycle in any order, the context may go first.

@@ -40,6 +40,11 @@ from tensorlang.target.target import Target
 Argument = Buffer | Var  # what a body needs from outside: memory, or a scalar
 
 
+def symbol(name: str) -> str:
+    """The symbol of a kernel: one that no library function has, so that none is called in its place."""
+    return f"kernel_{name}"
+
+
 class Module:
     """The functions of one Func in the order they were written, and the intrinsics that they call."""
 
@@ -54,7 +59,7 @@ class Module:
 
     def write(self) -> None:
         """Entry, body and outlined loops of the Func."""
-        name, params = self.func.name, self.func.params
+        name, params = symbol(self.func.name), self.func.params
         shared = [b for b in self.offsets if b.scope == WORKSPACE]
         self.body(f"{name}.body", (*params, *shared, *self.sizes), self.func.body)
         code = Code(self.declared)
@@ -108,7 +113,7 @@ class Module:
 
     def outline(self, loop: For) -> tuple[str, list[Argument]]:
         """Write the function that threads run for `loop`; returns its name and what its context holds, in order."""
-        name = f"{self.func.name}.parallel{self.parallel_loops}"
+        name = f"{symbol(self.func.name)}.parallel{self.parallel_loops}"
         self.parallel_loops += 1
         own = {a.buffer for a in walk.find(loop.body, Alloc)}
         private = [b for b in self.offsets if b in own]

@@ -4,7 +4,8 @@ A step records its arguments in full and, in order, the names of all loops, bloc
 gives out the same names again, so a stored trace does not depend on how names are chosen.
 
 In JSON, an expression is `{"expr": ...}` and an index map `{"indices": [names], "map": [...]}`, both in the form of
-ir.serial over the knobs and sizes that are listed first; all else stands for itself. Loading a trace evaluates nothing.
+ir.serial over the knobs and sizes that are listed first; a dict is `{"entries": [[key, value], ...]}`; all else stands
+for itself. Loading a trace evaluates nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Trace:
         """One line of JSON: version, knobs with their choices, sizes if any, steps as {"op", "args", "out"}."""
         knobs = {name: list(knob.choices) for name, knob in self.knobs.items()}
         sizes = {"sizes": list(self.sizes)} if self.sizes else {}
-        steps = [{"op": t.op, "args": _encode(t.args), "out": list(t.out)} for t in self.steps]
+        steps = [{"op": t.op, "args": _encode_args(t.args), "out": list(t.out)} for t in self.steps]
         return json.dumps({"version": VERSION, "knobs": knobs, **sizes, "steps": steps})
 
     @classmethod
@@ -65,14 +66,16 @@ class Trace:
         """
         try:
             data = json.loads(text)
-            if data["version"] != VERSION:
-                raise ScheduleError("bad_trace", f"trace version {data['version']!r}, this is version {VERSION}")
-            symbols: dict[str, Var] = {name: Knob(name, tuple(choices)) for name, choices in data["knobs"].items()}
-            symbols.update((name, Size(name)) for name in data.get("sizes", ()))
-            steps = [Step(t["op"], _decode(t["args"], symbols), tuple(t["out"])) for t in data["steps"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ScheduleError("bad_trace", f"this is not a trace: {error!r}") from error
-        return cls(tuple(steps))
+        except (ValueError, TypeError) as error:
+            raise ScheduleError("bad_trace", f"this is not JSON: {error}") from error
+        version = _entry(data, "version", int, "the trace")
+        if version != VERSION:
+            raise ScheduleError("bad_trace", f"trace version {version}, this is version {VERSION}")
+        choices = _entry(data, "knobs", dict, "the trace").items()
+        symbols: dict[str, Var] = {name: Knob(name, tuple(_numbers(name, values))) for name, values in choices}
+        symbols.update((str(name), Size(str(name))) for name in data.get("sizes", ()))
+        steps = enumerate(_entry(data, "steps", list, "the trace"), 1)
+        return cls(tuple(_step(step, f"step {number}", symbols) for number, step in steps))
 
     def apply(
         self, computed: Any, args: Any = None, target: Any = None, intrinsics: Sequence[Intrinsic] = ()
@@ -127,7 +130,9 @@ class Trace:
         lines += [f"{_identifier(n)} = tl.var({n!r})" for n in self.sizes]
         for t in self.steps:
             made = f"  # {', '.join(t.out)}" if t.out else ""
-            signature = getattr(Schedule, t.op).signature
+            signature = getattr(getattr(Schedule, t.op, None), "signature", None)
+            if signature is None:
+                raise ScheduleError("unknown_primitive", f"there is no primitive {t.op!r}")
             lines.append(f"{name}.{t.op}({_python_args(t, signature)}){made}")
         return "".join(line + "\n" for line in lines)
 
@@ -178,6 +183,46 @@ def _identifier(name: str) -> str:
     return plain if plain.isidentifier() else f"knob_{plain}"
 
 
+def _entry(data: Any, key: str, kind: type, what: str) -> Any:
+    """`data[key]`, if `data` is a JSON object that has one of that kind. Reason: bad_trace."""
+    if not isinstance(data, dict) or key not in data:
+        raise ScheduleError("bad_trace", f"{what} must be a JSON object with an entry {key!r}, got {_cut(data)}")
+    value = data[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        kinds = {int: "a whole number", str: "a string", dict: "an object", list: "a list"}
+        raise ScheduleError("bad_trace", f"{key!r} of {what} must be {kinds[kind]}, got {_cut(value)}")
+    return value
+
+
+def _numbers(name: str, choices: Any) -> list[int]:
+    """The choices of a knob. Reason: bad_trace."""
+    if not isinstance(choices, list) or not choices or not all(type(n) is int and n >= 1 for n in choices):
+        raise ScheduleError("bad_trace", f"knob {name!r} must have whole numbers >= 1 as choices, got {_cut(choices)}")
+    return choices
+
+
+def _step(data: Any, what: str, symbols: Mapping[str, Var]) -> Step:
+    """One step of a stored trace. Reason: bad_trace."""
+    op = _entry(data, "op", str, what)
+    args, out = _entry(data, "args", dict, f"{what} ({op})"), _entry(data, "out", list, f"{what} ({op})")
+    if not all(isinstance(name, str) for name in out):
+        raise ScheduleError("bad_trace", f"'out' of {what} ({op}) must be a list of names, got {_cut(out)}")
+    try:
+        return Step(op, {key: _decode(value, symbols) for key, value in args.items()}, tuple(out))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ScheduleError("bad_trace", f"'args' of {what} ({op}) hold no expression: {_cut(args)}") from error
+
+
+def _cut(value: Any) -> str:
+    """`value` as JSON, cut to a line that can be read."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
+
+
+def _encode_args(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _encode(value) for key, value in args.items()}
+
+
 def _encode(value: Any) -> Any:
     """An argument as JSON."""
     if isinstance(value, Intrinsic):
@@ -188,7 +233,7 @@ def _encode(value: Any) -> Any:
         return {"indices": [v.name for v in value.vars], "map": [expr_to_json(e) for e in value.exprs]}
     if isinstance(value, list):
         return [_encode(v) for v in value]
-    return {k: _encode(v) for k, v in value.items()} if isinstance(value, dict) else value
+    return {"entries": [[k, _encode(v)] for k, v in value.items()]} if isinstance(value, dict) else value
 
 
 def _decode(value: Any, knobs: Mapping[str, Var]) -> Any:
@@ -202,7 +247,7 @@ def _decode(value: Any, knobs: Mapping[str, Var]) -> Any:
     if value.keys() == {"indices", "map"}:
         indices = {name: Var(name) for name in value["indices"]}
         return IndexMap(list(indices.values()), [expr_from_json(e, {**knobs, **indices}) for e in value["map"]])
-    return {k: _decode(v, knobs) for k, v in value.items()}
+    return {k: _decode(v, knobs) for k, v in value["entries"]}
 
 
 def _map(value: Any, leaf: Callable[[Any], Any]) -> Any:

@@ -172,7 +172,7 @@ def test_workspace_of_threads() -> None:
 def test_source_and_asm() -> None:
     s = tl.Schedule(tl.compute((4,), lambda i: tl.cast(i, "float32"), name="iota"))
     kernel = tl.build(s)
-    assert "define void @iota(" in kernel.source() and "@iota__repeat" in kernel.source()
+    assert "define void @kernel_iota(" in kernel.source() and "@kernel_iota__repeat" in kernel.source()
     assert "iota:" in kernel.asm()
 
 
@@ -203,3 +203,10 @@ def test_a_kernel_in_a_reference_cycle_is_collected():
         del kernel, ring
         gc.collect()
         assert alive() is None
+
+
+@pytest.mark.parametrize("name", ["memset", "memcpy", "expf", "main", "launch", "tl_launch"])
+def test_kernels_named_like_functions_of_a_library(name):
+    """What LLVM calls by these names is still the library's."""
+    zeros = tl.compute((100_000,), lambda i: tl.cast(0.0, "float32"), name=name)
+    assert not tl.build(zeros)().any()

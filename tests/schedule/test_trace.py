@@ -81,12 +81,31 @@ def test_unknown_primitive_and_arguments():
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{}", '{"version": 2, "knobs": {}, "steps": []}', '{"version": 1, "knobs": {}, "steps": [3]}'],
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("[]", "must be a JSON object with an entry 'version', got []"),
+        ('{"version": "1"}', "'version' of the trace must be a whole number"),
+        ('{"version": 2, "knobs": {}, "steps": []}', "trace version 2"),
+        ('{"version": 1, "knobs": {"t": [0]}, "steps": []}', "knob 't' must have whole numbers >= 1 as choices"),
+        ('{"version": 1, "knobs": {}, "steps": 3}', "'steps' of the trace must be a list, got 3"),
+        ('{"version": 1, "knobs": {}, "steps": [3]}', "step 1 must be a JSON object with an entry 'op', got 3"),
+        ('{"version": 1, "knobs": {}, "steps": [{"op": "fuse", "args": {}, "out": [1]}]}', "must be a list of names"),
+        ('{"version": 1, "knobs": {}, "steps": [{"op": "fuse", "args": {"x": {"expr": {}}}, "out": []}]}', "(fuse)"),
+    ],
 )
-def test_not_a_trace(text):
-    with pytest.raises(tl.ScheduleError, match="bad_trace"):
+def test_not_a_trace(text, says):
+    with pytest.raises(tl.ScheduleError) as caught:
         Trace.from_json(text)
+    assert caught.value.reason == "bad_trace" and says in caught.value.message
+
+
+def test_steps_that_are_no_primitives():
+    trace = Trace.from_json('{"version": 1, "knobs": {}, "steps": [{"op": "copy", "args": {}, "out": []}]}')
+    with pytest.raises(tl.ScheduleError, match="unknown_primitive"):
+        trace.apply(matmul())
+    with pytest.raises(tl.ScheduleError, match="unknown_primitive"):
+        trace.as_python()
 
 
 def test_knobs_stay_open_and_close():
