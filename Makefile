@@ -1,6 +1,8 @@
 # make demo   tunes a matmul on this machine, prints the table, writes the log
 # make test   runs all tests
 # make lint   ruff and mypy
+# make docs   writes the API reference to build/docs, to be read with any browser
+# make notebooks  makes tutorials/*.ipynb of their sources
 # make peers  installs torch into .venv-peers, for the benchmarks that compare with it (TORCH names another build)
 #
 # PYTHON is the interpreter that makes the environments; they are made once, and again when setup.py changes.
@@ -13,7 +15,7 @@ PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint peers clean
+.PHONY: demo test lint docs notebooks peers clean
 
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
@@ -25,6 +27,12 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m tests.tools.api_reference build/docs
+
+notebooks: $(STAMP)
+	$(BIN)/python -m tests.tools.notebooks
 
 peers: $(PEERS)/.installed
 

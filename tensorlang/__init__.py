@@ -1,5 +1,6 @@
 """tensorlang: tensor expressions, schedules and kernels. `import tensorlang as tl`."""
 
+from tensorlang import display
 from tensorlang.build import Module, build, interpret, lower
 from tensorlang.ceilings import peaks
 from tensorlang.config import num_threads
@@ -83,6 +84,7 @@ __all__ = [
     "cos",
     "cosh",
     "create_func",
+    "display",
     "dtypes",
     "erf",
     "exp",

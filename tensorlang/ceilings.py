@@ -11,12 +11,13 @@ from tensorlang.build import build
 from tensorlang.display.roofline import Peaks
 from tensorlang.reducers import sum as sum_of
 from tensorlang.runtime import threads
+from tensorlang.runtime.kernel import Kernel
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.target.target import Target
 
 _ROWS, _VECTORS = 2, 5  # accumulators: enough to hide the latency of a multiply-add, few enough for 16 registers
-_STEPS = 1 << 14
-_SECONDS = 0.01
+_STEPS = 1 << 12
+_RUNS, _RUN_SECONDS = 40, 0.002  # many short ones: some of them nobody disturbs
 
 
 @functools.lru_cache
@@ -40,8 +41,7 @@ def _operations(target: Target) -> float:
     s.parallel("C.p")
     s.unroll("C.i")
     s.vectorize("C.j")
-    timing = build(s, target).time(np.ones((pieces, _ROWS), "f4"), np.ones((pieces, width), "f4"), min_seconds=_SECONDS)
-    return 2 * pieces * _ROWS * width * _STEPS / timing.minimum
+    return 2 * pieces * _ROWS * width * _STEPS / _least(build(s, target), (pieces, _ROWS), (pieces, width))
 
 
 def _bandwidth(target: Target) -> float:
@@ -52,5 +52,10 @@ def _bandwidth(target: Target) -> float:
     piece, _, lane = s.split("C.i", [16 * threads.count(), None, target.vector_bytes // 4])
     s.parallel(piece)
     s.vectorize(lane)
-    timing = build(s, target).time(np.ones(n, "f4"), np.ones(n, "f4"), min_seconds=_SECONDS)
-    return 3 * 4 * n / timing.minimum
+    return 3 * 4 * n / _least(build(s, target), (n,), (n,), runs=_RUNS // 4)
+
+
+def _least(kernel: Kernel, *shapes: tuple[int, ...], runs: int = _RUNS) -> float:
+    """The least seconds of a call on arrays of ones of these shapes."""
+    arrays = [np.ones(shape, "float32") for shape in shapes]
+    return kernel.time(*arrays, out=kernel(*arrays), repeat=runs, min_seconds=_RUN_SECONDS).minimum
