@@ -86,6 +86,12 @@ class DivergenceError(ExecutionError):
     code = "divergence"
 
 
+class DeviceError(TensorlangError, RuntimeError):
+    """A kernel cannot run here: there is no GPU, it is another one than the kernel was compiled for, or it failed."""
+
+    code = "device"
+
+
 class ScheduleError(TensorlangError):
     """A schedule step that is refused; the schedule is as it was before.
 

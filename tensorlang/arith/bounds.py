@@ -90,8 +90,10 @@ class _Bounds:
         return not any(self.over & free_vars(x) for x in P.atoms(p))
 
     def _constant(self, p: Poly) -> Poly | None:
-        low = interval(p, self.ctx)[0]
-        return P.constant(int(low)) if abs(low) < float("inf") else None
+        """The terms that are free of `over`, and the least number that the others may be."""
+        free = {m: c for m, c in p.items() if not any(self.over & free_vars(x) for x in m)}
+        low = interval(P.sub(p, free), self.ctx)[0]
+        return P.add(free, P.constant(int(low))) if abs(low) < float("inf") else None
 
     def _without(self, p: Poly, x: Expr, used: frozenset[int]) -> Poly | None:
         parts = P.split(p, x)

@@ -14,7 +14,22 @@ from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region, accesses
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import ONE, ZERO, Buffer, Expr, For, Knob, Op, Size, Stmt, Var
+from tensorlang.ir.nodes import (
+    ONE,
+    SHARED,
+    THREADS,
+    VIRTUAL,
+    ZERO,
+    Buffer,
+    Expr,
+    For,
+    Knob,
+    Op,
+    Size,
+    Stmt,
+    Var,
+    unit_of,
+)
 from tensorlang.ir.walk import find, free_vars, transform
 
 
@@ -33,13 +48,17 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
     must be allocated outside `stmt`.
 
         for i1 in 32: ... = A[i0 * 32 + i1 + 1]     # outer: i0 in 4. mins (i0 * 32 + 1,), extents (32,)
+
+    Threads of a GPU have memory of scope shared in common: the box is what all of them read together.
     """
+    stmt, outer = _by_all_threads(stmt, buffer, outer)
     ctx = bind_all(ctx, outer)
     return _fixed(accesses(stmt, ctx, of=(buffer,))[0].get(buffer), {loop.var for loop in outer}, ctx)
 
 
 def written_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EMPTY) -> Region | None:
     """The same for what `stmt` writes, with whole dimensions where it is not proved to hold all that `stmt` reads."""
+    stmt, outer = _by_all_threads(stmt, buffer, outer)
     ctx = bind_all(ctx, outer)
     reads, writes = accesses(stmt, ctx, of=(buffer,))
     box = _fixed(writes.get(buffer), {loop.var for loop in outer}, ctx)
@@ -49,6 +68,16 @@ def written_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context =
     mins = tuple(low if ok else ZERO for low, ok in zip(box.mins, held, strict=True))
     extents = tuple(e if ok else dim for e, ok, dim in zip(box.extents, held, buffer.shape, strict=True))
     return Region(buffer, mins, extents)
+
+
+def _by_all_threads(stmt: Stmt, buffer: Buffer, outer: Sequence[For]) -> tuple[Stmt, Sequence[For]]:
+    """Where the threads of `outer` have `buffer` in common, their loops go from `outer` to around `stmt`."""
+    if buffer.scope != SHARED:
+        return stmt, outer
+    threads = [loop for loop in outer if unit_of(loop.kind) in (THREADS, VIRTUAL)]
+    for loop in reversed(threads):
+        stmt = loop.replace(body=stmt)
+    return stmt, [loop for loop in outer if loop not in threads]
 
 
 def holds(region: Region, other: Region, ctx: Context) -> list[bool]:

@@ -54,8 +54,10 @@ from weakref import WeakValueDictionary
 from tensorlang.ir.operators import Operators
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
-THREAD_AXES = tuple(f"{unit}.{axis}" for unit in ("blockIdx", "threadIdx", "vthread") for axis in "xyz")
+GRID, THREADS, VIRTUAL = "blockIdx", "threadIdx", "vthread"  # units of a GPU: kinds of loops are "threadIdx.x" ...
+THREAD_AXES = tuple(f"{unit}.{axis}" for unit in (GRID, THREADS, VIRTUAL) for axis in "xyz")
 LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL, *THREAD_AXES)
+SHARED = "shared"  # the scope of memory that the threads of a block of a GPU have in common
 SPATIAL, REDUCE, ORDERED = "spatial", "reduce", "ordered"
 ITER_KINDS = (SPATIAL, REDUCE, ORDERED)
 
@@ -416,6 +418,11 @@ class Func(Node):
 
     def with_body(self, body: Stmt) -> Func:
         return self if body is self.body else Func(self.name, self.params, self.outputs, body)
+
+
+def unit_of(kind: str) -> str:
+    """The unit of a thread axis, "threadIdx" for "threadIdx.x"; "" for other kinds of loops."""
+    return kind.partition(".")[0] if kind in THREAD_AXES else ""
 
 
 NOTHING = Seq(())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tensorlang.ir.nodes import ORDERED, SERIAL, Alloc, Block, Expr, For, Knob, Stmt, Store, const
+from tensorlang.ir.nodes import ORDERED, SERIAL, THREAD_AXES, Alloc, Block, Expr, For, Knob, Stmt, Store, const
 from tensorlang.ir.walk import find, free_vars
 
 if TYPE_CHECKING:
@@ -219,6 +219,12 @@ def extent_is_fixed(s: Schedule, loop: For, kind: str) -> None:
             at=[loop],
             hint=f"split({loop.var.name}, [None, 8]), then {kind} the inner loop",
         )
+
+
+def thread_axis(s: Schedule, axis: Any) -> None:
+    """The name of an axis of blocks or threads. Reason: unknown_axis."""
+    if axis not in THREAD_AXES:
+        s.refuse("unknown_axis", f"there is no axis {axis!r}", hint=", ".join(THREAD_AXES))
 
 
 def loop_or_block(s: Schedule, name: Any) -> For | Block:

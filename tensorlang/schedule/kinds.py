@@ -1,10 +1,10 @@
-"""Primitives that say how a loop runs: parallel, vectorize, unroll; and annotate."""
+"""Primitives that say how a loop runs: parallel, vectorize, unroll, bind; and annotate."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensorlang.ir.nodes import PARALLEL, UNROLL, VECTORIZE
+from tensorlang.ir.nodes import GRID, PARALLEL, UNROLL, VECTORIZE, unit_of
 from tensorlang.schedule import checks
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.primitive import primitive
@@ -62,8 +62,44 @@ def unroll(s: Schedule, loop: LoopLike) -> None:
     _mark(s, loop, UNROLL)
 
 
+@primitive
+def bind(s: Schedule, loop: LoopLike, axis: str) -> None:
+    """Run the iterations of a loop on the blocks of a grid or on the threads of a block of a GPU.
+
+    axis: "blockIdx.x", "threadIdx.x" or "vthread.x", with x, y or z. Threads are counted with x fastest, so that
+    neighbours along x are neighbours in a warp. A virtual thread is a part of a thread: its iterations are unrolled.
+    Each outermost bound loop becomes a kernel; loops of it that are bound to the same axis of threadIdx share those
+    threads. A loop over threads that drives reduction iterators is a reduction across threads: each has a partial
+    result, and these are combined in another order than by a serial loop, so floats may round differently.
+
+    A bound loop may stand inside another one of the same axis (*cooperation*): there the threads, each of which the
+    outer loop would make do all of the inner one, do it together, once. compute_at makes room for this: what it puts
+    into memory of scope shared is all that the threads of the block need, not what a single one does.
+
+    requires (2 to 8 for as long as the loop lives: every later step is held to them):
+      1. the loop is serial; threadIdx and vthread: its extent is a constant, or depends on knobs only
+      2. its iterations are independent, as for parallel; or, for threadIdx, below it a block with a commutative
+         reducer and its init reduces over it, the results of which no other block uses inside the reduction
+      3. it is not inside a vectorize or parallel loop
+      4. blockIdx: all loops around it are bound to other axes of blockIdx, and nothing else stands beside it in them
+      5. vthread: no loop around it is bound to the same axis
+      6. the target of the schedule, if it has one, has as many threads in a block, and along each axis
+      7. inside a loop of the same axis of threadIdx: blocks below do not depend on the loops over threads around it,
+         read nothing that a thread has for itself, and write memory of scope shared
+      8. what is written into shared memory that is allocated inside a loop over threads is the same in all its
+         iterations, or different iterations write different elements
+
+    rewrite:
+      for i in n:              ->    blockIdx.x i in n:
+    """
+    checks.thread_axis(s, axis)
+    if unit_of(axis) != GRID:
+        checks.extent_is_fixed(s, s.loop_node(loop), axis)
+    _mark(s, loop, axis)
+
+
 def _mark(s: Schedule, loop: LoopLike, kind: str) -> None:
-    """Give a serial loop its kind. Whether it may run so is checked where every step ends: dependence.kinds_hold."""
+    """Give a serial loop its kind. Whether it may run so is checked where every step ends: concurrency.kinds_hold."""
     node = s.loop_node(loop)
     checks.is_serial(s, node)
     s.replace(node, node.replace(kind=kind))

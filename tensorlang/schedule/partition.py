@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.prove import prove
 from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.simplify import simplify
@@ -247,8 +248,8 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
         if (b := theirs.get(buffer)) is not None
     ]
     for a, b in pairs:
-        if not apart(a.at({node.var: now}), b.at({node.var: later}), two) and not dependence.disjoint(
-            dependence.hull(a, b, inside), [node], outside
+        if not apart(a.at({node.var: now}), b.at({node.var: later}), two) and not disjoint(
+            hull(a, b, inside), [node], outside
         ):
             s.refuse(
                 "loop_carries",

@@ -76,15 +76,15 @@ def rfactor(s: Schedule, loop: LoopLike, factor_axis: int = 0) -> BlockRef:
     at = s.loop_node(loop)
     node = _reducing_block(s, at)
     init = checks.has_init(s, node)
-    reducer = _commutative(s, node)
-    results = _results(s, node, init, reducer)
+    reducer = commutative(s, node)
+    results = update_places(s, node, init, reducer)
     axes = [_axis(s, place, factor_axis) for place in results]
     around = [n for n in s.path(node) if isinstance(n, For)]
     reducing = [n for n in around if checks.driven(n, node) - {SPATIAL}]
     top = reducing[0]
     inner = around[around.index(top) :]
     _unconditional(s, top, node)
-    _used_by_one_block(s, top, node, results)
+    used_by_one_block(s, top, node, results)
     split = _Factored(s, node, at, reducing)
     checks.extents_free_of(s, split.loops, around)
     checks.extents_not_negative(s, [at])
@@ -123,7 +123,7 @@ def _reducing_block(s: Schedule, loop: For) -> Block:
     return found[0]
 
 
-def _commutative(s: Schedule, node: Block) -> Reducer:
+def commutative(s: Schedule, node: Block) -> Reducer:
     """Reason: not_commutative."""
     if node.reducer is None or not node.reducer.commutative:
         s.refuse(
@@ -135,7 +135,7 @@ def _commutative(s: Schedule, node: Block) -> Reducer:
     return node.reducer
 
 
-def _results(s: Schedule, node: Block, init: Stmt, reducer: Reducer) -> list[Load]:
+def update_places(s: Schedule, node: Block, init: Stmt, reducer: Reducer) -> list[Load]:
     """Where each component of the reducer is stored. Reason: not_an_update."""
     stores = init.stmts if isinstance(init, Seq) else (init,)
     places = [Load(n.buffer, n.indices) for n in stores if isinstance(n, Store)]
@@ -178,7 +178,7 @@ def _unconditional(s: Schedule, top: For, node: Block) -> None:
         s.refuse("conditional", message, at=[top, *between])
 
 
-def _used_by_one_block(s: Schedule, top: For, node: Block, results: Sequence[Load]) -> None:
+def used_by_one_block(s: Schedule, top: For, node: Block, results: Sequence[Load]) -> None:
     """The results, which are complete only after `top`, are not used inside it. Reason: used_inside."""
     own = {place.buffer for place in results}
     for other in checks.blocks_below(top):

@@ -25,7 +25,7 @@ from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import free_vars, parts, path_to, replace_node
 from tensorlang.schedule import cache as _cache
-from tensorlang.schedule import dependence
+from tensorlang.schedule import concurrency
 from tensorlang.schedule import einsum as _einsum
 from tensorlang.schedule import inline as _inline
 from tensorlang.schedule import kinds as _kinds
@@ -99,6 +99,7 @@ class Schedule:
     parallel = _kinds.parallel
     vectorize = _kinds.vectorize
     unroll = _kinds.unroll
+    bind = _kinds.bind
     annotate = _kinds.annotate
     decompose_reduction = _reduction.decompose_reduction
     rfactor = _rfactor.rfactor
@@ -320,7 +321,7 @@ class Schedule:
         """Verify the program that a step has made, loop kinds included, and add the step to the trace."""
         step = Step(op, args, tuple(self._made))
         verify(self.func, "loop")
-        self._proved = dependence.kinds_hold(self, self._proved)
+        self._proved = concurrency.kinds_hold(self, self._proved)
         self._overlap = _pipeline.marks_hold(self, self._overlap)
         for key in self._before.named.keys() - self._nodes.named.keys():
             self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"

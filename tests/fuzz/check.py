@@ -12,7 +12,7 @@ import numpy as np
 import tensorlang as tl
 from tensorlang.ir import interp
 from tensorlang.ir.evaluate import numpy_function
-from tensorlang.ir.nodes import Buffer, For, Func, Node
+from tensorlang.ir.nodes import THREAD_AXES, Buffer, For, Func, Node
 from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import substitute, transform
 from tensorlang.te_eval import evaluate
@@ -20,7 +20,7 @@ from tensorlang.te_eval import evaluate
 Arrays = dict[str, np.ndarray]
 GUARD = 64  # bytes before and behind every array, which nobody may touch
 POISON = 0xCD
-INDEPENDENT = ("parallel", "vectorize")
+INDEPENDENT = ("parallel", "vectorize", *THREAD_AXES)
 
 
 class Failure(Exception):

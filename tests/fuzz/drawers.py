@@ -19,7 +19,7 @@ from tests.fuzz.draw import Draw, Source
 from tests.fuzz.intrinsics import COPIED, COPIES, INTRINSICS, LANES
 
 UNROLLED = 12  # the most copies of a block that unrolling makes here
-SCOPES = ("local", "global")
+SCOPES = ("local", "global", "shared")
 LAYOUTS = {
     0: ("lambda: (0,)",),
     1: ("lambda i: (i // 3, i % 3)", "lambda i: (i % 4, i // 4)", "lambda i: (i + 2,)", "lambda i: (i // 2,)"),
@@ -70,6 +70,11 @@ def _vectorize(d: Draw) -> str:
         return d.serial(n) and isinstance(n.extent, Const) and not any(True for _ in walk.find(n.body, For))
 
     return d.step("vectorize", d.loop(short))
+
+
+def _bind(d: Draw) -> str:
+    axes = [f"{unit}.{axis}" for unit in ("threadIdx", "threadIdx", "blockIdx", "vthread") for axis in "xy"]
+    return d.step("bind", d.loop(d.serial), d.pick(axes) if d.chance(0.98) else "threadIdx.w")
 
 
 def _decompose_reduction(d: Draw) -> str:
@@ -328,6 +333,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "parallel": lambda d: d.step("parallel", d.loop(d.serial)),
     "vectorize": _vectorize,
     "unroll": _unroll,
+    "bind": _bind,
     "annotate": _annotate,
     "decompose_reduction": _decompose_reduction,
     "add_unit_loop": lambda d: d.step("add_unit_loop", d.pick([d.block(), d.loop()])),
@@ -354,7 +360,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "reindex": _reindex,
     "pad_einsum": _pad_einsum,
 }
-KINDS = ("parallel", "vectorize", "unroll", "annotate")  # after them, loops may not be remade
+KINDS = ("parallel", "vectorize", "unroll", "bind", "annotate")  # after them, loops may not be remade
 
 
 def draw_steps(s: tl.Schedule, rng: random.Random, progress: float) -> Iterator[str]:

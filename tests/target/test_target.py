@@ -53,3 +53,14 @@ def test_llvm_knows_every_name(capfd: pytest.CaptureFixture[str]) -> None:
 def test_unknown_facts_are_refused(facts: dict[str, Any], text: str) -> None:
     with pytest.raises(tl.BuildError, match=text):
         tl.Target(**facts)
+
+
+def test_facts_of_gpus() -> None:
+    """Named, so that no GPU need be there."""
+    h100 = tl.Target("cuda", arch="sm_90a")
+    assert (h100.shared_bytes, h100.threads_per_block, h100.vector_bytes, h100.cores) == (232448, 1024, 16, 132)
+    assert h100.simt and h100.threads_along == {"x": 1024, "y": 1024, "z": 64}
+    assert tl.Target("cuda", arch="sm_90a", cores=114).cores == 114
+    assert not tl.Target("llvm").simt
+    with pytest.raises(tl.BuildError, match="unknown arch 'sm_1': name one of sm_75, sm_80"):
+        tl.Target("cuda", arch="sm_1")
