@@ -1,5 +1,6 @@
 # make demo   tunes a matmul on this machine, prints the table, writes the log
 # make test   runs all tests
+# make test-gpu   runs the tests that need a GPU
 # make lint   ruff and mypy
 # make docs   writes the API reference to build/docs, to be read with any browser
 # make notebooks  makes tutorials/*.ipynb of their sources
@@ -15,13 +16,16 @@ PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint docs notebooks peers clean
+.PHONY: demo test test-gpu lint docs notebooks peers clean
 
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

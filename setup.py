@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Compiles for GPUs on any machine, and runs on those with a driver of CUDA 13.
+CUDA = ["cupy-cuda13x>=14", "nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-runtime==13.0.96"]
+
 setup(
     name="tensorlang",
     version="0.1.0",
@@ -23,11 +26,12 @@ setup(
     ],
     extras_require={
         "cuda12": ["cupy-cuda12x>=13", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12"],
-        "cuda13": ["cupy-cuda13x>=13.6", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime"],
+        "cuda13": CUDA,
         "ray": ["ray>=2.9"],
         "completion": ["shtab>=1.6"],
         "notebooks": ["jupyterlab"],
         "dev": [
+            *CUDA,
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.6",

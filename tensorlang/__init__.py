@@ -8,6 +8,7 @@ from tensorlang.create_func import create_func
 from tensorlang.errors import (
     ArgumentError,
     BuildError,
+    DeviceError,
     ExprError,
     ScheduleError,
     TensorlangError,
@@ -51,6 +52,7 @@ from tensorlang.functions import (
 from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Buffer, Expr, Func
 from tensorlang.reducers import all, any, max, max_value, min, min_value, prod, reducer, sum
+from tensorlang.runtime.gpu_kernel import GpuKernel
 from tensorlang.runtime.kernel import Kernel
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.schedule.trace import Trace
@@ -61,9 +63,11 @@ __all__ = [
     "ArgumentError",
     "Buffer",
     "BuildError",
+    "DeviceError",
     "Expr",
     "ExprError",
     "Func",
+    "GpuKernel",
     "Kernel",
     "Module",
     "Schedule",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorlang import analysis, config
-from tensorlang.backend import llvm
+from tensorlang.backend import cuda, llvm
 from tensorlang.create_func import create_func
 from tensorlang.display.roofline import Peaks
 from tensorlang.errors import ArgumentError, BuildError
@@ -31,6 +31,7 @@ from tensorlang.target import target as targets
 from tensorlang.target.target import Target
 from tensorlang.te import Tensor
 
+_PASSES = {"llvm": llvm.PASSES, "cuda": cuda.PASSES}
 Program = Schedule | Func | Tensor | Sequence[Tensor]
 
 
@@ -73,15 +74,16 @@ def lower(x: Program, target: Target | str = "llvm") -> Module:
     func, machine = as_func(x), targets.of(target)
     _check_closed(func)
     lowered = func
-    for number, apply in enumerate(llvm.PASSES):
+    for number, apply in enumerate(_PASSES[machine.kind]):
         before, start = lowered, time.perf_counter()
         lowered = apply(before, machine)
         _watch(number, apply.__name__, before, lowered, time.perf_counter() - start)
     return Module(func.params, func.outputs, walk.sizes(func), lowered, machine, analysis.work(func))
 
 
-def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = True) -> Kernel:
-    """Compile a schedule, tensors, a Func, or the Module that they were lowered to, into a kernel. Raises BuildError.
+def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = True) -> Any:
+    """Compile a schedule, tensors, a Func, or the Module that they were lowered to, into a kernel: a Kernel for the
+    CPU, a GpuKernel for target "cuda". Raises BuildError.
 
     optimize=False leaves the code as it was emitted: slow to run, but compiled several times as fast.
 
@@ -89,6 +91,10 @@ def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = T
     >>> c = f(a, b)
     """
     module = x if isinstance(x, Module) else lower(x, target)
+    if module.target.kind == "cuda":
+        kernel = cuda.build(module.func, module.params, module.outputs, module.sizes, module.target)
+        _dump(f"{module.name}.cu", kernel.source)
+        return kernel
     source = llvm.emit(module.func, module.sizes, module.target)
     _dump(f"{module.name}.ll", lambda: source)
     code = llvm.compile(source, module.name, module.target, optimize)

@@ -12,7 +12,7 @@ from tensorlang.ir.nodes import Expr, Func, Node, Op
 from tensorlang.target.target import Target
 
 HALF = ("float16", "bfloat16")
-_MOVES = ("cast", "reinterpret", "select", "if_then_else")  # no arithmetic: any dtype will do
+_MOVES = ("cast", "reinterpret", "select", "if_then_else", "shuffle_xor")  # no arithmetic: any dtype will do
 
 
 def legalize_half(func: Func, target: Target) -> Func:

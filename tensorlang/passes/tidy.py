@@ -1,6 +1,8 @@
 """tidy: index arithmetic in normal form, conditions that are known decided, loops of one or no iteration gone.
 
 for i0 in 4: for z in 1: if i0 * 8 + z < 32: A[i0 * 8 + z] = ...   ->   for i0 in 4: A[i0 * 8] = ...
+
+Loops of launch nests stay, whatever their extents.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tensorlang.ir.nodes import (
     Stmt,
     Store,
     seq,
+    unit_of,
 )
 from tensorlang.target.target import Target
 
@@ -60,7 +63,7 @@ def tidied(stmt: Stmt, ctx: Context) -> Stmt:
 
 def _for(stmt: For, ctx: Context) -> Stmt:
     extent = simplify(stmt.extent, ctx)
-    if isinstance(extent, Const) and extent.value <= 1:
+    if isinstance(extent, Const) and extent.value <= 1 and not unit_of(stmt.kind):
         return tidied(walk.substitute(stmt.body, {stmt.var: ZERO}), ctx) if extent.value == 1 else NOTHING
     body = tidied(stmt.body, ctx.bind(stmt.var, extent))
     return NOTHING if body is NOTHING else _kept(stmt, For(stmt.var, extent, stmt.kind, body, stmt.annotations))

@@ -5,7 +5,8 @@
     for i0 in 9: for k in 64: for i1 in min(12, 100 - i0 * 12): S
 
 A serial or parallel loop is shortened, too, where its body could not do anything: that is what `needs` finds out.
-Unrolled and vectorized loops keep constant extents as far as possible: their tails are masked.
+Unrolled and vectorized loops keep constant extents as far as possible: their tails are masked. Where threads take the
+place of vectors, unrolled loops keep their guards, so that what they index stays in registers.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tensorlang.ir.nodes import (
     ONE,
     PARALLEL,
     SERIAL,
+    UNROLL,
     ZERO,
     Alloc,
     Const,
@@ -30,6 +32,7 @@ from tensorlang.ir.nodes import (
     Stmt,
     Var,
     seq,
+    unit_of,
 )
 from tensorlang.ir.walk import has_load
 from tensorlang.passes.tools import conjuncts, map_stmts
@@ -38,20 +41,22 @@ from tensorlang.target.target import Target
 
 def tighten(func: Func, target: Target) -> Func:
     """Guards that bound a loop variable from above become its extent."""
-    return func.with_body(_tightened(func.body))
+    return func.with_body(_tightened(func.body, keep_unrolled=target.simt))
 
 
-def _tightened(stmt: Stmt) -> Stmt:
+def _tightened(stmt: Stmt, keep_unrolled: bool) -> Stmt:
     if not isinstance(stmt, For):
-        return map_stmts(stmt, _tightened)
-    guards, body = _peel(_tightened(stmt.body))
+        return map_stmts(stmt, lambda n: _tightened(n, keep_unrolled))
+    guards, body = _peel(_tightened(stmt.body, keep_unrolled))
+    if unit_of(stmt.kind):  # of a launch nest, which is a box
+        return stmt.replace(body=_guarded(guards, body))
     bounds = [stmt.extent]
     outside, inside = [], []
     for guard in guards:
         bound = _upper_bound(guard, stmt.var)
         if stmt.var not in walk.free_vars(guard):
             outside.append(guard)
-        elif bound is not None:
+        elif bound is not None and not (keep_unrolled and stmt.kind == UNROLL):
             bounds.append(bound)
         else:
             inside.append(guard)

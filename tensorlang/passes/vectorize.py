@@ -9,6 +9,9 @@
 What is left over is one narrower vector, masked if its width is no power of two or is known at run time only. Guards
 that differ between lanes become masks, and so do the conditions of if_then_else. A loop whose body has no vector
 form (an inner loop whose extent differs between lanes, an allocation) becomes a serial loop.
+
+Where threads take the place of vectors (`target.simt`), a vector is one access to memory by one thread, as wide as
+the narrowest elements allow; tails are scalars under conditions.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import (
     ONE,
     SERIAL,
+    UNROLL,
     VECTORIZE,
     ZERO,
     Const,
@@ -39,6 +43,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.passes.lanes import NoVectorForm, Vectorizer
+from tensorlang.passes.tighten import minimum
 from tensorlang.passes.tools import map_stmts
 from tensorlang.target.target import Target
 
@@ -75,8 +80,9 @@ class _Pieces:
     ctx: Context  # what is known outside the loop
 
     def __post_init__(self) -> None:
-        widest = _widest(self.loop.body, self.loop.var)
-        self.lanes = self.target.vector_bytes // widest
+        simt = self.target.simt
+        element = _narrowest(self.loop.body) if simt else _widest(self.loop.body, self.loop.var)
+        self.lanes = self.target.vector_bytes // element
         wide_masks = self.target.has("avx512bw")
         self.masks = wide_masks or (self.target.has("avx2") and _narrowest(self.loop.body) >= 4)
 
@@ -94,6 +100,8 @@ class _Pieces:
             full, rest = divmod(max(0, int(extent.value)), self.lanes)
             return seq(self.full(const(full)), *self.rest(const(full * self.lanes), rest))
         _, most = const_bounds(extent, self.ctx)
+        if self.target.simt and most <= self.lanes:
+            return self.whole_or_scalar(int(most))
         if self.masks and most <= _MOST_COPIES * self.lanes:
             starts = range(0, max(0, int(most)), self.lanes)
             return seq(*(self.masked(n, min(self.lanes, _power(int(most) - n)), extent - n) for n in starts))
@@ -108,8 +116,18 @@ class _Pieces:
             tail = For(var, left, SERIAL, walk.substitute(self.loop.body, {self.loop.var: done + var}))
         return seq(self.full(full_vectors), tail)
 
+    def whole_or_scalar(self, most: int) -> Stmt:
+        """One vector if all of at most `most` iterations happen, else those that do, one by one."""
+        var, parts = Var(f"{self.loop.var.name}.rest"), [p for p in minimum(self.loop.extent) if p is not const(most)]
+        whole = simplify(ops.all_of(ops.make("ge", p, most) for p in parts), self.ctx)
+        one = If(ops.all_of(var < p for p in parts), walk.substitute(self.loop.body, {self.loop.var: var}))
+        return If(whole, self.vector(ZERO, most), For(var, const(most), UNROLL, one))
+
     def full(self, count: Expr) -> Stmt:
         """`count` whole vectors from the start."""
+        if self.target.simt and isinstance(count, Const) and count.value > 1:
+            var = Var(f"{self.loop.var.name}.vector")
+            return For(var, count, UNROLL, self.vector(var * self.lanes, self.lanes))
         if isinstance(count, Const) and count.value <= _MOST_COPIES:
             return seq(*(self.vector(const(n * self.lanes), self.lanes) for n in range(int(count.value))))
         var = Var(f"{self.loop.var.name}.vector")

@@ -85,26 +85,34 @@ def as_numpy(array: Any) -> np.ndarray:
         raise Unusable(f"a {type(array).__name__} that does not give its memory away: {error}") from error
     if device != _CPU:
         raise Unusable(f"a {type(array).__name__} in the memory of another device (DLPack device type {int(device)})")
-    capsule = _export(array)
+    return _from_tensor(*dltensor(array))
+
+
+def dltensor(array: Any, **options: Any) -> tuple[object, _Tensor, bool]:
+    """What `array` exports by DLPack, with these options: the capsule that owns it, the tensor, and if it is read-only.
+
+    Raises Unusable if it exports nothing.
+    """
+    capsule = _export(array, options)
     if _capsule_is(capsule, b"dltensor_versioned"):
         versioned = _Versioned.from_address(_capsule_pointer(capsule, b"dltensor_versioned"))
-        return _from_tensor(capsule, versioned.tensor, bool(versioned.flags & _READ_ONLY))
-    return _from_tensor(capsule, _Tensor.from_address(_capsule_pointer(capsule, b"dltensor")), False)
+        return capsule, versioned.tensor, bool(versioned.flags & _READ_ONLY)
+    return capsule, _Tensor.from_address(_capsule_pointer(capsule, b"dltensor")), False
 
 
-def _export(array: Any) -> object:
+def _export(array: Any, options: dict[str, Any]) -> object:
     """The DLPack capsule of `array`. It is not consumed, so its own destructor gives the memory back."""
     try:
         try:
-            return array.__dlpack__(max_version=(1, 0))
+            return array.__dlpack__(max_version=(1, 0), **options)
         except TypeError:  # a library from before DLPack 1.0
-            return array.__dlpack__()
+            return array.__dlpack__(**options)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise Unusable(f"a {type(array).__name__} that does not give its memory away: {error}") from error
 
 
 def _from_tensor(capsule: object, tensor: _Tensor, read_only: bool) -> np.ndarray:
-    dtype = _dtype(tensor)
+    dtype = dtype_of(tensor)
     shape = tuple(tensor.shape[: tensor.ndim])
     strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.ndim]) if tensor.strides else None
     if 0 in shape:  # such an array may have no memory at all
@@ -119,7 +127,8 @@ def _from_tensor(capsule: object, tensor: _Tensor, read_only: bool) -> np.ndarra
     return np.asarray(_Memory(capsule, interface)).view(dtype)
 
 
-def _dtype(tensor: _Tensor) -> np.dtype:
+def dtype_of(tensor: _Tensor) -> np.dtype:
+    """The NumPy dtype of the elements. Raises Unusable if there is none."""
     kind = _CODES.get(tensor.code)
     if kind is None or tensor.lanes != 1:
         raise Unusable(f"elements of a type that NumPy has not (DLPack type {tensor.code}, {tensor.bits} bits)")

@@ -15,11 +15,9 @@ import numpy as np
 
 from tensorlang.display.roofline import Peaks, Roofline
 from tensorlang.errors import ArgumentError
-from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Buffer, Size
-from tensorlang.ir.printer import text
 from tensorlang.runtime import arrays
-from tensorlang.runtime.shapes import Shape, Shapes
+from tensorlang.runtime.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class _Call(NamedTuple):
     results: list[Any]
 
 
-class Kernel:
+class Kernel(Signature):
     """A compiled function over arrays. `tensorlang.build` makes it.
 
     Call it with arrays in the order that `signature` shows, or by name: NumPy arrays, or anything that offers DLPack
@@ -76,34 +74,15 @@ class Kernel:
         peaks: Callable[[], Peaks] | None = None,
         keepalive: object = None,
     ):
-        self.name, self.source, self.asm = name, source, asm
-        self.params, self.outputs, self.sizes = tuple(params), tuple(outputs), tuple(sizes)
+        super().__init__(name, params, outputs, sizes)
+        self.source, self.asm = source, asm
         self._work, self._peaks, self._keepalive = work, peaks, keepalive
-        self._shapes = Shapes(self.params, self.sizes)
-        self._dtypes = [dtypes.to_numpy(p.dtype) for p in self.params]
-        self._ranks = [len(p.shape) for p in self.params]
-        self._numbers = {p.name: number for number, p in enumerate(self.params)}
-        written = {id(p) for p in self.outputs}
-        self._inputs = [n for n, p in enumerate(self.params) if id(p) not in written]
-        self._outputs = [next(n for n, p in enumerate(self.params) if p is output) for output in self.outputs]
         arguments = [*[ctypes.c_void_p] * len(self.params), *[ctypes.c_int64] * len(self.sizes), ctypes.c_void_p]
         self._entry = ctypes.CFUNCTYPE(None, *arguments)(entry)
         self._repeat = ctypes.CFUNCTYPE(None, ctypes.c_int64, *arguments)(repeat)
         self._workspace = lru_cache(64)(workspace)
         self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
-
-    @property
-    def signature(self) -> str:
-        """The parameters in call order and the outputs: `matmul(A: float32[n, 8], B: float32[8]) -> C: float32[n]`."""
-        params, outputs = (
-            ", ".join(f"{p.name}: {_type(p)}" for p in (self.params[n] for n in numbers))
-            for numbers in (self._inputs if self._in_order() else range(len(self.params)), self._outputs)
-        )
-        return f"{self.name}({params}) -> {outputs}"
-
-    def __repr__(self) -> str:
-        return f"Kernel {self.signature}"
 
     def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
         call = self._prepare(args, out, named)
@@ -188,7 +167,7 @@ class Kernel:
                 views[number] = view = self._view(number, view)
             if view.dtype != self._dtypes[number] or view.ndim != self._ranks[number]:
                 raise self._misfit(number, view)
-        values, shapes = self._solve(views)
+        values, shapes = self._solve([None if view is None else view.shape for view in views])
         native: list[int] = []
         for number, view in enumerate(views):
             if view is None:
@@ -205,61 +184,11 @@ class Kernel:
         example = passed[self._inputs[0]] if self._inputs else None
         return _Call(views, native, [self._result(passed[n], views[n], example) for n in self._outputs])
 
-    def _arrange(self, args: tuple[Any, ...], out: Any, named: dict[str, Any]) -> list[Any]:
-        """The arguments in the order of the parameters; None for the outputs to allocate."""
-        passed: list[Any] = [None] * len(self.params)
-        if len(args) == len(self.params):
-            passed[:] = args
-        elif len(args) <= len(self._inputs):
-            for number, array in zip(self._inputs, args, strict=False):
-                passed[number] = array
-        else:
-            raise ArgumentError(
-                f"{self.name}: expected {len(self._inputs)} inputs or all {len(self.params)} arrays, "
-                f"got {len(args)}; signature: {self.signature}"
-            )
-        if out is not None:
-            self._arrange_outputs(passed, out)
-        for name, array in named.items():
-            if name not in self._numbers:
-                raise ArgumentError(f"{self.name}: no parameter is called {name}; signature: {self.signature}")
-            number = self._numbers[name]
-            if passed[number] is not None:
-                raise ArgumentError(f"{self.name}: argument {name} was given twice")
-            passed[number] = array
-        for number in self._inputs:
-            if passed[number] is None:
-                param = self.params[number]
-                raise ArgumentError(
-                    f"{self.name}: argument {param.name} is missing: expected {_type(param)}; "
-                    f"signature: {self.signature}"
-                )
-        return passed
-
-    def _arrange_outputs(self, passed: list[Any], out: Any) -> None:
-        outputs = out if isinstance(out, (tuple, list)) else (out,)
-        if len(outputs) != len(self._outputs):
-            expected = f"{len(self._outputs)} output" + ("s" if len(self._outputs) > 1 else "")
-            raise ArgumentError(f"{self.name}: out: expected {expected}, got {len(outputs)}")
-        for number, array in zip(self._outputs, outputs, strict=True):
-            if array is not None and passed[number] is not None:
-                raise ArgumentError(f"{self.name}: argument {self.params[number].name} was given twice")
-            passed[number] = array if array is not None else passed[number]
-
     def _view(self, number: int, array: Any) -> np.ndarray:
         try:
             return arrays.as_numpy(array)
         except arrays.Unusable as error:
             raise ArgumentError(f"{self._expected(number)}, got {error}") from None
-
-    def _solve(self, views: list[np.ndarray | None]) -> tuple[tuple[int, ...], tuple[Shape, ...]]:
-        if self._shapes.constant is not None:
-            return (), self._shapes.constant
-        try:
-            values = self._shapes.solve([None if view is None else view.shape for view in views])
-        except ArgumentError as error:
-            raise ArgumentError(f"{self.name}: {error}; signature: {self.signature}") from None
-        return values, self._shapes.of(values)
 
     def _check_output(self, number: int, views: list[np.ndarray], addresses: list[int]) -> None:
         """An output must be writable and share no memory with another argument."""
@@ -278,15 +207,6 @@ class Kernel:
         if passed is not None:
             return passed
         return view if example is None else arrays.like(example, view)
-
-    # ------------------------------------------------------------------------------------------ messages
-    def _in_order(self) -> bool:
-        """Whether the outputs come last, so that the inputs alone show the order of the call."""
-        return [*self._inputs, *self._outputs] == list(range(len(self.params)))
-
-    def _expected(self, number: int) -> str:
-        param = self.params[number]
-        return f"{self.name}: argument {param.name}: expected {_type(param)}"
 
     def _misfit(self, number: int, view: np.ndarray, values: Sequence[int] = ()) -> ArgumentError:
         """The error for an array of the wrong dtype, shape or layout."""
@@ -310,7 +230,3 @@ class Kernel:
                 came += " at an address that is no multiple of its element size"
                 hint = " (copy it)"
         return ArgumentError(f"{self._expected(number)}{known}, got {came}{hint}")
-
-
-def _type(param: Buffer) -> str:
-    return f"{param.dtype}[{', '.join(text(extent) for extent in param.shape)}]"

@@ -1,0 +1,347 @@
+"""Statements and kernels in CUDA C++, to be read: loops stay loops, with a pragma where they are unrolled.
+
+A store of a vector becomes a loop over its lanes, around which accesses to memory are as wide as their alignment
+allows: the address of a buffer is a multiple of 16 bytes, and what index arithmetic shows to be a multiple counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tensorlang.backend.cuda_expr import LANE, Values
+from tensorlang.backend.cuda_text import Names, type_of
+from tensorlang.errors import BuildError
+from tensorlang.ir import dtypes, walk
+from tensorlang.ir.launch import BARRIER, LOCAL, SHARED, Launch
+from tensorlang.ir.nodes import (
+    NOTHING,
+    UNROLL,
+    Alloc,
+    Buffer,
+    Const,
+    Do,
+    Expr,
+    For,
+    If,
+    LetStmt,
+    Load,
+    Op,
+    Ramp,
+    Seq,
+    Size,
+    Stmt,
+    Store,
+)
+from tensorlang.target.target import Target
+
+STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel may declare; more is asked for at the launch
+ALIGNMENT = 16
+_SUFFIXES = ("init", "all", "rest", "vector", "tail")  # that passes append to the name of a loop they copy
+_AXES = {"threadIdx": "t", "blockIdx": "b"}
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """One kernel: its text, the buffers and sizes that it takes, its grid (x, y, z), threads, and shared memory.
+
+    dynamic_shared is what the launch asks for, in bytes; aligned are the buffers that are read or written in vectors.
+    """
+
+    name: str
+    text: str
+    buffers: tuple[Buffer, ...]
+    sizes: tuple[Size, ...]
+    grid: tuple[Expr, Expr, Expr]
+    block: tuple[int, int, int]
+    shared_bytes: int
+    dynamic_shared: int
+    aligned: tuple[Buffer, ...]
+
+
+class KernelWriter:
+    """Writes the launch nest `launch` as the kernel `name`."""
+
+    def __init__(self, name: str, launch: Launch, target: Target):
+        self.name, self.launch, self.target = name, launch, target
+        self.names = Names()
+        self.values = Values(self.names)
+        self.lines: list[str] = []
+        self.indent = 1
+        self.aligned: set[Buffer] = set()
+
+    def kernel(self) -> KernelText:
+        launch = self.launch
+        own = {*launch.shared, *(a.buffer for a in walk.find(launch.body, Alloc))}
+        used = [n.buffer for n in walk.visit(launch.nest) if isinstance(n, Load | Store)]
+        buffers = tuple(b for b in dict.fromkeys(used) if b not in own)
+        free = walk.free_vars(launch.nest)
+        sizes = tuple(sorted((v for v in free if isinstance(v, Size)), key=lambda v: v.name))
+        for buffer in buffers:
+            self.values.of[buffer] = self.names.take(buffer.name)
+        for size in sizes:
+            self.values.of[size] = self.names.take(size.name)
+        shared = self.shared()
+        for loop in (*launch.blocks, *launch.threads):
+            unit, _, axis = loop.kind.partition(".")
+            self.values.of[loop.var] = name = self.names.take(_AXES[unit] + axis)
+            self.line(f"const index {name} = {loop.kind};")
+        self.stmt(launch.body)
+        threads = {loop.kind[-1]: int(loop.extent.value) for loop in launch.threads if isinstance(loop.extent, Const)}
+        grid = {loop.kind[-1]: loop.extent for loop in launch.blocks}
+        block = tuple(threads.get(axis, 1) for axis in "xyz")
+        head = (
+            f'extern "C" __global__ void __launch_bounds__({math.prod(block)})\n'
+            f"{self.name}({', '.join(self.parameters(buffers, sizes))}) {{"
+        )
+        return KernelText(
+            self.name,
+            "\n".join([head, *self.lines, "}"]),
+            buffers,
+            sizes,
+            tuple(grid.get(axis, Const(1, "index")) for axis in "xyz"),  # type: ignore[arg-type]
+            block,  # type: ignore[arg-type]
+            shared,
+            shared if shared > STATIC_SHARED else 0,
+            tuple(b for b in buffers if b in self.aligned),
+        )
+
+    def parameters(self, buffers: Sequence[Buffer], sizes: Sequence[Size]) -> list[str]:
+        """In the order of the arguments."""
+        stored = {n.buffer for n in walk.find(self.launch.body, Store)}
+        pointers = [
+            f"{'' if b in stored else 'const '}{type_of(b.dtype)}* __restrict__ {self.values.of[b]}" for b in buffers
+        ]
+        return [*pointers, *(f"const index {self.values.of[s]}" for s in sizes)]
+
+    def shared(self) -> int:
+        """Declare the shared memory; returns its bytes."""
+        sizes = {b: _bytes(b) for b in self.launch.shared}
+        total = sum(sizes.values())
+        if total > self.target.shared_bytes:
+            parts = ", ".join(f"{b.name} {n}" for b, n in sizes.items())
+            raise BuildError(
+                f"{self.name}: {total} bytes of shared memory in a block ({parts}) are more than the "
+                f"{self.target.shared_bytes} of {self.target.arch}: choose smaller tiles"
+            )
+        if total > STATIC_SHARED:
+            self.line(f"extern __shared__ __align__({ALIGNMENT}) unsigned char shared_memory[];")
+        offset = 0
+        for buffer, size in sizes.items():
+            name = self.values.of[buffer] = self.names.take(buffer.name)
+            kind = type_of(buffer.dtype)
+            if total > STATIC_SHARED:
+                self.line(f"{kind}* const {name} = reinterpret_cast<{kind}*>(shared_memory + {offset});")
+            else:
+                self.line(f"__shared__ __align__({ALIGNMENT}) {kind} {name}[{_count(buffer)}];")
+            offset += size
+        return total
+
+    # ---------------------------------------------------------------------------------------------- statements
+    def line(self, text: str) -> None:
+        self.lines.append("  " * self.indent + text)
+
+    @contextmanager
+    def braces(self, head: str) -> Iterator[None]:
+        self.line(head + " {" if head else "{")
+        self.indent += 1
+        kept = dict(self.values.of)
+        with self.names.scope():
+            yield
+        self.values.of = kept
+        self.indent -= 1
+        self.line("}")
+
+    def stmt(self, stmt: Stmt) -> None:
+        if isinstance(stmt, Seq):
+            for part in stmt.stmts:
+                self.stmt(part)
+        elif isinstance(stmt, For):
+            self.loop(stmt)
+        elif isinstance(stmt, Store):
+            self.store(stmt)
+        elif isinstance(stmt, If):
+            with self.braces(f"if ({self.values.text(stmt.cond)})"):
+                self.stmt(stmt.then)
+            if stmt.orelse not in (None, NOTHING):
+                assert stmt.orelse is not None
+                with self.braces("else"):
+                    self.stmt(stmt.orelse)
+        elif isinstance(stmt, LetStmt):
+            self.let(stmt)
+        elif isinstance(stmt, Alloc):
+            self.values.of[stmt.buffer] = name = self.names.take(stmt.buffer.name)
+            self.line(f"{type_of(stmt.buffer.dtype)} {name}[{_count(stmt.buffer)}];")
+            self.stmt(stmt.body)
+        elif isinstance(stmt, Do) and stmt.what == BARRIER:
+            self.line("__syncthreads();")
+        else:
+            raise BuildError(f"{stmt!r} cannot be compiled for this target")
+
+    def loop(self, loop: For) -> None:
+        name = self.names.take(_short(loop.var.name))
+        if loop.kind == UNROLL:
+            self.line("#pragma unroll")
+        with self.braces(f"for (index {name} = 0; {name} < {self.values.text(loop.extent, 55)}; ++{name})"):
+            self.values.of[loop.var] = name
+            self.stmt(loop.body)
+
+    def let(self, stmt: LetStmt) -> None:
+        name, kind, lanes = self.names.take(stmt.var.name), type_of(stmt.var.dtype), stmt.var.lanes
+        with self.braces(""):
+            if lanes == 1:
+                self.line(f"const {kind} {name} = {self.values.text(stmt.value)};")
+                self.values.of[stmt.var] = name
+            else:
+                self.line(f"{kind} {name}[{lanes}];")
+                with self.lanes(lanes, [stmt.value]):
+                    self.line(f"{name}[{LANE}] = {self.values.text(stmt.value)};")
+                self.values.of[stmt.var] = f"{name}[{LANE}]"
+            self.stmt(stmt.body)
+
+    def parts(self, exprs: list[Expr]) -> None:
+        """Compute what occurs several times in `exprs` once."""
+        for part in self.values.shared_parts(exprs):
+            name = self.names.take("x")
+            self.line(f"const {type_of(part.dtype)} {name} = {self.values.text(part)};")
+            self.values.of[part] = name
+
+    def store(self, stmt: Store) -> None:
+        lanes = max(stmt.indices[0].lanes, stmt.value.lanes)
+        if lanes > 1:
+            self.vector_store(stmt, lanes)
+            return
+        values, kept = self.values, dict(self.values.of)
+        if values.shared_parts([stmt.value]):
+            with self.braces(""):
+                self.parts([stmt.value])
+                self.line(f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}] = {values.text(stmt.value)};")
+        else:
+            self.line(f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}] = {values.text(stmt.value)};")
+        values.of = kept
+
+    # ------------------------------------------------------------------------------------------------- vectors
+    def vector_store(self, stmt: Store, lanes: int) -> None:
+        buffer, index = stmt.buffer, stmt.indices[0]
+        width = self.width(buffer, index, lanes) if stmt.mask is None else 1
+        value = stmt.value
+        if stmt.mask is None and isinstance(value, Load) and value.mask is None and self.copy(stmt, value, lanes):
+            return
+        if width == 1 and not self.wide_loads([value], lanes):
+            self.each_lane(stmt, value, lanes, "")
+            return
+        with self.braces(""):
+            self.vector_loads([value], lanes)
+            result = self.names.take("value") if width > 1 else ""
+            if result:
+                self.line(f"{type_of(buffer.dtype)} {result}[{lanes}];")
+            self.each_lane(stmt, value, lanes, result)
+            for n in range(0, lanes, width) if result else ():
+                self.line(f"store_vector<{width}>({self.address(buffer, index, n)}, {result}{f' + {n}' if n else ''});")
+
+    def each_lane(self, stmt: Store, value: Expr, lanes: int, result: str) -> None:
+        """Compute each lane, and put it into the array `result`, or where it goes."""
+        values = self.values
+        with self.lanes(lanes, [value, *([stmt.mask] if stmt.mask is not None else [])]):
+            place = f"{result}[{LANE}]" if result else f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}]"
+            guard = f"if ({values.text(stmt.mask)}) " if stmt.mask is not None else ""
+            self.line(f"{guard}{place} = {values.text(value)};")
+
+    def copy(self, stmt: Store, value: Load, lanes: int) -> bool:
+        """Store what is loaded as it is, if that needs no array between; says whether it did."""
+        to, source = (stmt.buffer, stmt.indices[0]), (value.buffer, value.indices[0])
+        widths = [self.width(*place, lanes) for place in (to, source) if place[0].scope != LOCAL]
+        width = math.gcd(*widths) if widths else 1
+        if width == 1 or not all(_contiguous(index) for _, index in (to, source)):
+            return False
+        verb = "load" if stmt.buffer.scope == LOCAL else "store" if value.buffer.scope == LOCAL else "copy"
+        for n in range(0, lanes, width):
+            self.line(f"{verb}_vector<{width}>({self.address(*to, n)}, {self.address(*source, n)});")
+        return True
+
+    @contextmanager
+    def lanes(self, lanes: int, exprs: list[Expr]) -> Iterator[None]:
+        """A loop over the lanes, in which what `exprs` have in common is computed first."""
+        self.line("#pragma unroll")
+        with self.braces(f"for (int {LANE} = 0; {LANE} < {lanes}; ++{LANE})"):
+            self.parts(exprs)
+            yield
+
+    def wide_loads(self, exprs: list[Expr], lanes: int) -> dict[Load, int]:
+        """The loads in `exprs` that wide accesses can do, with the number of elements of each access."""
+        loads = dict.fromkeys(n for e in exprs for n in _always(e) if isinstance(n, Load))
+        plain = [n for n in loads if n.lanes > 1 and n.mask is None and n not in self.values.of]
+        widths = {n: self.width(n.buffer, n.indices[0], lanes) for n in plain}
+        return {n: width for n, width in widths.items() if width > 1}
+
+    def vector_loads(self, exprs: list[Expr], lanes: int) -> None:
+        """Load what can be in wide accesses into arrays, and name their elements."""
+        for load, width in self.wide_loads(exprs, lanes).items():
+            name = self.names.take(f"{load.buffer.name}_v")
+            self.line(f"{type_of(load.dtype)} {name}[{lanes}];")
+            for n in range(0, lanes, width):
+                source = self.address(load.buffer, load.indices[0], n)
+                self.line(f"load_vector<{width}>({name}{f' + {n}' if n else ''}, {source});")
+            self.values.of[load] = f"{name}[{LANE}]"
+
+    def width(self, buffer: Buffer, index: Expr, lanes: int) -> int:
+        """The number of elements that one access may have."""
+        if buffer.scope == LOCAL or not isinstance(index, Ramp) or not _contiguous(index):
+            return 1
+        size = dtypes.bytes_of(buffer.dtype)
+        width = math.gcd(math.gcd(multiple_of(index.base), lanes), ALIGNMENT // size)
+        if width > 1 and buffer.scope != SHARED:
+            self.aligned.add(buffer)
+        return width
+
+    def address(self, buffer: Buffer, index: Expr, offset: int) -> str:
+        assert isinstance(index, Ramp)
+        base = self.values.text(index.base + offset)
+        return f"{self.values.of[buffer]} + {base}" if base != "0" else self.values.of[buffer]
+
+
+def _contiguous(index: Expr) -> bool:
+    return isinstance(index, Ramp) and isinstance(index.stride, Const) and index.stride.value == 1
+
+
+def _always(expr: Expr) -> Iterator[Expr]:
+    """The parts of `expr` that are computed whatever its conditions say, and no subscripts."""
+    yield expr
+    if isinstance(expr, Op):
+        for child in expr.args[:1] if expr.op == "if_then_else" else expr.args:
+            yield from _always(child)
+
+
+def multiple_of(index: Expr) -> int:
+    """A power of two of which an index is surely a multiple, up to 64."""
+    if isinstance(index, Const):
+        return math.gcd(int(index.value), 64) if index.value else 64
+    if isinstance(index, Op):
+        if index.op in ("add", "sub", "min", "max", "mod"):
+            return math.gcd(*map(multiple_of, index.args))
+        if index.op == "mul":
+            return min(64, math.prod(map(multiple_of, index.args)))
+    return 1
+
+
+def _short(name: str) -> str:
+    """The name of a loop without the block it was made for: k.0 of C.k.0."""
+    parts = name.split(".")
+    last = max(
+        (n for n, part in enumerate(parts) if not part.replace("_", "").isdigit() and part not in _SUFFIXES), default=0
+    )
+    return ".".join(parts[last:])
+
+
+def _count(buffer: Buffer) -> int:
+    size = buffer.shape[0] if buffer.shape else Const(1, "index")
+    if not isinstance(size, Const):
+        raise BuildError(f"{buffer.name} is in {buffer.scope} memory, but its size {size!r} is not constant")
+    return max(1, int(size.value))
+
+
+def _bytes(buffer: Buffer) -> int:
+    size = _count(buffer) * dtypes.bytes_of(buffer.dtype)
+    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,200 @@
+"""The words of CUDA C++: types, literals, names, and the helper functions that kernels call.
+
+PTX stands in these helpers and nowhere else. They take and give plain values; float16 and bfloat16 are their bits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from tensorlang.ir import dtypes
+
+_TYPES = {
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "float32": "float",
+    "float64": "double",
+    "bool": "bool",
+    "int8": "signed char",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long long",
+    "index": "index",
+    "uint8": "unsigned char",
+    "uint16": "unsigned short",
+    "uint32": "unsigned",
+    "uint64": "unsigned long long",
+}
+_KEYWORDS = """
+alignas asm auto bool break case char class const continue default delete do double else enum extern false float
+float16 bfloat16 for goto if index inline int long namespace new operator private public register return short
+signed sizeof static struct switch template this true typedef union unsigned using void volatile while
+v abs erf exp log max min pow sin cos tan threadIdx blockIdx blockDim gridDim
+"""
+_RESERVED = frozenset(_KEYWORDS.split())
+
+
+def type_of(dtype: str) -> str:
+    """The C type of an element."""
+    return _TYPES[dtype]
+
+
+def literal(value: int | float | bool, dtype: str) -> str:
+    """A constant of `type_of(dtype)`; half floats by their bits."""
+    if dtype == "bool":
+        return "true" if value else "false"
+    if dtype in ("float16", "bfloat16"):
+        with np.errstate(over="ignore"):
+            bits = int(np.array(value).astype(dtypes.to_numpy(dtype)).view(np.uint16))
+        return f"{dtype}({bits:#06x})"
+    if dtypes.is_float(dtype):
+        return _float(value, dtype)
+    if dtype in ("int64", "uint64"):
+        text = f"{value}ll" if dtype == "int64" else f"{value}ull"
+        return "(-9223372036854775807ll - 1)" if value == -(2**63) else text
+    if dtype == "int32" and value == -(2**31):
+        return "(-2147483647 - 1)"
+    return f"{value}u" if dtype == "uint32" else str(value)
+
+
+def _float(value: float, dtype: str) -> str:
+    single = dtype == "float32"
+    if math.isnan(value):
+        return "__int_as_float(0x7fc00000)" if single else "__longlong_as_double(0x7ff8000000000000ll)"
+    if math.isinf(value):
+        sign = "-" if value < 0 else ""
+        return sign + ("__int_as_float(0x7f800000)" if single else "__longlong_as_double(0x7ff0000000000000ll)")
+    with np.errstate(over="ignore"):
+        text = str(np.float32(value)) if single else repr(float(value))
+    text = text if any(c in text for c in ".e") else f"{text}.0"
+    return f"{text}f" if single else text
+
+
+class Names:
+    """C identifiers, each given once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set(_RESERVED)
+
+    def take(self, base: str) -> str:
+        """An identifier like `base`."""
+        base = re.sub(r"\W", "_", base) or "v"
+        base = f"_{base}" if base[0].isdigit() else base
+        name, n = base, 0
+        while name in self._taken:
+            n += 1
+            name = f"{base}_{n}"
+        self._taken.add(name)
+        return name
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Names taken in this context are free again after it."""
+        outer, self._taken = self._taken, set(self._taken)
+        yield
+        self._taken = outer
+
+
+PRELUDE = "typedef unsigned short float16;  // bits\ntypedef unsigned short bfloat16;  // bits\n"
+
+# Each helper by name; a text is written if a kernel, or another helper that is written, mentions the name.
+HELPERS = {
+    "float_of_f16": """__device__ __forceinline__ float float_of_f16(float16 x) {
+  float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x)); return y;
+}""",
+    "f16_of_float": """__device__ __forceinline__ float16 f16_of_float(float x) {
+  float16 y; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y;
+}""",
+    "f16_of_double": """__device__ __forceinline__ float16 f16_of_double(double x) {
+  float16 y; asm("cvt.rn.f16.f64 %0, %1;" : "=h"(y) : "d"(x)); return y;
+}""",
+    "float_of_bf16": """__device__ __forceinline__ float float_of_bf16(bfloat16 x) {
+  return __uint_as_float((unsigned)x << 16);
+}""",
+    "bf16_of_float": """__device__ __forceinline__ bfloat16 bf16_of_float(float x) {
+  bfloat16 y; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y;
+}""",
+    "bf16_of_double": """__device__ __forceinline__ bfloat16 bf16_of_double(double x) {  // rounds to odd first
+  float y = __double2float_rz(x);
+  if ((double)y != x && x == x) y = __uint_as_float(__float_as_uint(y) | 1u);
+  return bf16_of_float(y);
+}""",
+    "max_nan": """__device__ __forceinline__ float max_nan(float a, float b) {
+  float c; asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b)); return c;
+}
+__device__ __forceinline__ double max_nan(double a, double b) {
+  return a != a || a > b || (a == b && __double_as_longlong(a) >= 0) ? a : b;
+}""",
+    "min_nan": """__device__ __forceinline__ float min_nan(float a, float b) {
+  float c; asm("min.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b)); return c;
+}
+__device__ __forceinline__ double min_nan(double a, double b) {
+  return a != a || a < b || (a == b && __double_as_longlong(a) < 0) ? a : b;
+}""",
+    "floor_div": """template <typename T> __device__ __forceinline__ T floor_div(T a, T b) {  // 0 by 0; wraps
+  if (b == 0) return 0;
+  if (T(-1) < T(0) && b == T(-1)) return T(0ull - (unsigned long long)a);
+  const T q = a / b;
+  return a % b != 0 && (a % b < 0) != (b < 0) ? T(q - 1) : q;
+}""",
+    "floor_mod": """template <typename T> __device__ __forceinline__ T floor_mod(T a, T b) {  // 0 by 0
+  if (b == 0 || (T(-1) < T(0) && b == T(-1))) return 0;
+  const T r = a % b;
+  return r != 0 && (r < 0) != (b < 0) ? T(r + b) : r;
+}""",
+    "saturate": """template <typename T, typename F>  // truncated; least and most are those of T; NaN gives 0
+__device__ __forceinline__ T saturate(F x, T least, T most) {
+  if (x != x) return 0;
+  if (x <= (F)least) return least;
+  return x >= (F)most ? most : (T)x;
+}""",
+    "bits_as": """template <typename T, typename U> __device__ __forceinline__ T bits_as(U x) {
+  union { U from; T to; } both;
+  both.from = x;
+  return both.to;
+}""",
+    "shuffle_xor": """template <typename T> __device__ __forceinline__ T shuffle_xor(T x, int mask) {
+  return __shfl_xor_sync(0xffffffffu, x, mask);
+}""",
+    "Word": """template <int bytes> struct Word;
+template <> struct Word<2> { typedef unsigned short type; };
+template <> struct Word<4> { typedef unsigned type; };
+template <> struct Word<8> { typedef uint2 type; };
+template <> struct Word<16> { typedef uint4 type; };""",
+    "load_vector": """template <int n, typename T>  // in one access
+__device__ __forceinline__ void load_vector(T* to, const T* from) {
+  union { typename Word<n * sizeof(T)>::type word; T each[n]; } both;
+  both.word = *reinterpret_cast<const typename Word<n * sizeof(T)>::type*>(from);
+  #pragma unroll
+  for (int v = 0; v < n; ++v) to[v] = both.each[v];
+}""",
+    "store_vector": """template <int n, typename T>  // in one access
+__device__ __forceinline__ void store_vector(T* to, const T* from) {
+  union { typename Word<n * sizeof(T)>::type word; T each[n]; } both;
+  #pragma unroll
+  for (int v = 0; v < n; ++v) both.each[v] = from[v];
+  *reinterpret_cast<typename Word<n * sizeof(T)>::type*>(to) = both.word;
+}""",
+    "copy_vector": """template <int n, typename T>  // in one access each
+__device__ __forceinline__ void copy_vector(T* to, const T* from) {
+  typedef typename Word<n * sizeof(T)>::type Access;
+  *reinterpret_cast<Access*>(to) = *reinterpret_cast<const Access*>(from);
+}""",
+}
+
+
+def helpers_of(text: str) -> str:
+    """The helpers that `text` mentions, and those that these mention, in the order of the table."""
+    wanted: set[str] = set()
+    pending = [text]
+    while pending:
+        now = pending.pop()
+        fresh = {n for n in HELPERS if n not in wanted and re.search(rf"\b{n}\b", now)}
+        wanted |= fresh
+        pending += [HELPERS[n] for n in fresh]
+    return "\n".join(HELPERS[n] for n in HELPERS if n in wanted)

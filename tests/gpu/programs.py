@@ -1,0 +1,246 @@
+"""Programs scheduled for a GPU, small and of sizes that do not divide, and how they are checked without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tensorlang as tl
+from tensorlang.backend import cuda
+from tensorlang.ir import dtypes, interp_launch, walk
+from tensorlang.ir.nodes import Func
+from tensorlang.ir.verify import verify
+from tensorlang.topi import elementwise, linalg, normalization, reduction
+
+H100 = tl.Target("cuda", arch="sm_90a")
+
+
+def add(m: Any = 10, n: Any = 12, dtype: str = "float32", vector: int = 4) -> tl.Schedule:
+    """Elementwise, with 16-byte accesses where rows allow."""
+    s = tl.Schedule(elementwise.add(m, n, dtype=dtype), target=H100)
+    i, j = s.loops("add")
+    j0, j1, j2 = s.split(j, [None, 4, vector])
+    s.bind(i, "blockIdx.y")
+    s.bind(j0, "blockIdx.x")
+    s.bind(j1, "threadIdx.x")
+    s.vectorize(j2)
+    return s
+
+
+def fused(m: int = 10, n: int = 12) -> tl.Schedule:
+    """A chain of two blocks, the first kept by the thread that needs it."""
+    a = tl.placeholder((m, n), name="A")
+    p = tl.compute((m, n), lambda i, j: tl.exp(a[i, j]), name="P")
+    s = tl.Schedule(tl.compute((m, n), lambda i, j: p[i, j] + 1.0, name="C"), target=H100)
+    f = s.fuse(*s.loops("C"))
+    f0, f1 = s.split(f, [None, 32])
+    s.bind(f0, "blockIdx.x")
+    s.bind(f1, "threadIdx.x")
+    s.compute_at("P", f1)
+    return s
+
+
+def two_kernels(m: int = 10, n: int = 12) -> tl.Schedule:
+    """P, then its rows backwards: the second kernel reads what all blocks of the first have written."""
+    a = tl.placeholder((m, n), name="A")
+    p = tl.compute((m, n), lambda i, j: a[i, j] * 2.0, name="P")
+    s = tl.Schedule(tl.compute((m, n), lambda i, j: p[m - 1 - i, j] + 1.0, name="C"), target=H100)
+    for block in ("P", "C"):
+        i, j = s.loops(block)
+        s.bind(i, "blockIdx.x")
+        s.bind(j, "threadIdx.x")
+    return s
+
+
+def matmul(m: Any = 20, n: Any = 17, k: Any = 11, tile: int = 2, depth: int = 8, dtype: str = "float32") -> tl.Schedule:
+    """Tiles of A and B that 8 x 8 threads fetch together, tile x tile results a thread."""
+    s = tl.Schedule(linalg.matmul(m, n, k, dtype=dtype), target=H100)
+    (block,) = (b.name for b in s.blocks() if b.is_reduction)
+    write = s.cache_write(block, "local")
+    i, j, k_ = s.loops(block)
+    i0, i1, i2 = s.split(i, [None, 8, tile])
+    j0, j1, j2 = s.split(j, [None, 8, tile])
+    k0, k1 = s.split(k_, [None, depth])
+    s.reorder(i0, j0, i1, j1, k0, k1, i2, j2)
+    for loop, axis in ((i0, "blockIdx.y"), (j0, "blockIdx.x"), (i1, "threadIdx.y"), (j1, "threadIdx.x")):
+        s.bind(loop, axis)
+    s.reverse_compute_at(write, j1)
+    s.vectorize(s.loops(write)[-1])
+    for operand in s.block(block).reads:
+        if operand.name.endswith("local"):
+            continue
+        copy = s.cache_read(block, operand.name, "shared")
+        s.compute_at(copy, k0)
+        rows, columns = s.loops(copy)[-2:]
+        f0, f1, f2, f3 = s.split(s.fuse(rows, columns), [None, 8, 8, 4])
+        s.bind(f1, "threadIdx.y")
+        s.bind(f2, "threadIdx.x")
+        s.vectorize(f3)
+        s.unroll(f0)
+    for loop in (i2, j2, k1):
+        s.unroll(loop)
+    return s
+
+
+def row_sum(m: int = 3, n: int = 70, threads: int = 64, axis: str = "threadIdx.x", op: str = "sum") -> tl.Schedule:
+    """A row for each block, whose threads reduce it together."""
+    s = tl.Schedule(getattr(reduction, op)(m, n), target=H100)
+    (block,) = (b.name for b in s.blocks())
+    i, k = s.loops(block)
+    _, k1, _ = s.split(k, [None, threads, 4])
+    s.bind(i, "blockIdx.x")
+    s.bind(k1, axis)
+    copy = s.cache_read(block, "x", "local")
+    s.compute_at(copy, k1)
+    s.vectorize(s.loops(copy)[-1])
+    return s
+
+
+def rows_side_by_side(m: int = 7, n: int = 33, rows: int = 4, threads: int = 8) -> tl.Schedule:
+    """Several rows for each block, along y."""
+    s = tl.Schedule(reduction.sum(m, n), target=H100)
+    i, k = s.loops("sum")
+    i0, i1 = s.split(i, [None, rows])
+    _, k1 = s.split(k, [None, threads])
+    s.bind(i0, "blockIdx.x")
+    s.bind(i1, "threadIdx.y")
+    s.bind(k1, "threadIdx.x")
+    return s
+
+
+def column_sum(m: int = 37, n: int = 50, parts: int = 3) -> tl.Schedule:
+    """Partial sums of parts of the rows, which a second kernel adds up."""
+    s = tl.Schedule(reduction.sum(m, n, dim=0), target=H100)
+    j, k = s.loops("sum")
+    k0, k1 = s.split(k, [parts, None])
+    s.reorder(k0, j, k1)
+    partial = s.rfactor(k0)
+    s.bind(k0, "blockIdx.y")
+    for block in (partial, "sum"):
+        column = next(loop for loop in s.loops(block) if loop.known_extent == n)
+        c0, c1 = s.split(column, [None, 32])
+        if block == "sum":
+            s.reorder(c0, c1, s.loops("sum")[0])
+        s.bind(c0, "blockIdx.x")
+        s.bind(c1, "threadIdx.x")
+    return s
+
+
+def best_of_rows(m: int = 5, n: int = 70, threads: int = 32) -> tl.Schedule:
+    """A reduction of pairs: where the largest value of each row is."""
+    s = tl.Schedule(reduction.argmax(m, n), target=H100)
+    (block,) = (b.name for b in s.blocks() if b.is_reduction)
+    i, k = s.loops(block)
+    _, k1 = s.split(k, [None, threads])
+    s.bind(i, "blockIdx.x")
+    s.bind(k1, "threadIdx.x")
+    return s
+
+
+def softmax(m: int = 3, n: int = 500, threads: int = 64, vector: int = 4, dtype: str = "float32") -> tl.Schedule:
+    """A row for each block, kept in registers from one step to the next."""
+    s = tl.Schedule(normalization.softmax(m, n, dtype=dtype), target=H100)
+    i, _ = s.loops("softmax")
+    for block in ("total", "powers", "largest"):
+        s.compute_at(block, i)
+    for block in ("largest", "powers", "total", "softmax"):
+        j0, j1, j2 = s.split(s.loops(block)[-1], [None, threads, vector])
+        s.bind(j1, "threadIdx.x")
+        s.unroll(j0)
+        if s.block(block).is_reduction:
+            s.unroll(j2)
+        else:
+            s.vectorize(j2)
+    s.bind(i, "blockIdx.x")
+    for block in ("powers", "total", "largest"):
+        s.set_scope(block, "local")
+    return s
+
+
+def transpose(m: int = 40, n: int = 50, tile: int = 16) -> tl.Schedule:
+    """Through a tile in shared memory, with rows that are padded by one element."""
+    s = tl.Schedule(elementwise.transpose(m, n), target=H100)
+    i, j = s.loops("transpose")
+    i0, j0, i1, j1 = s.tile([i, j], [tile, tile])
+    copy = s.cache_read("transpose", "x", "shared")
+    s.compute_at(copy, j0)
+    s.storage_align("x.shared", 0, tile, 1)
+    for rows, columns in ((i1, j1), s.loops(copy)[-2:]):
+        s.bind(rows, "threadIdx.y")
+        s.bind(columns, "threadIdx.x")
+    s.bind(i0, "blockIdx.y")
+    s.bind(j0, "blockIdx.x")
+    return s
+
+
+# Each with its arguments: those that tile evenly, and those that do not.
+PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
+    "add": lambda: add(5, 64),
+    "add with tails": lambda: add(10, 37),
+    "add, half": lambda: add(6, 64, "float16", vector=8),
+    "add, bfloat16 with tails": lambda: add(6, 63, "bfloat16", vector=8),
+    "fused": fused,
+    "two kernels": two_kernels,
+    "matmul": lambda: matmul(32, 16, 16),
+    "matmul with tails": matmul,
+    "row sum": row_sum,
+    "row sum of one warp": lambda: row_sum(threads=32),
+    "row sum of a part of a warp": lambda: row_sum(threads=8),
+    "row sum of three warps": lambda: row_sum(threads=96),
+    "row sum along y": lambda: row_sum(threads=24, axis="threadIdx.y"),
+    "row maximum": lambda: row_sum(op="amax"),
+    "rows side by side": rows_side_by_side,
+    "rows side by side in warps": lambda: rows_side_by_side(rows=2, threads=64),
+    "column sum": column_sum,
+    "best of rows": best_of_rows,
+    "best of rows in two warps": lambda: best_of_rows(threads=64),
+    "softmax": softmax,
+    "softmax, bfloat16": lambda: softmax(2, 256, 32, 8, "bfloat16"),
+    "transpose": transpose,
+    "transpose with tails": lambda: transpose(35, 50),
+}
+
+
+def lowered(s: tl.Schedule, upto: str = "") -> Func:
+    """The program after all passes, or after the last one named `upto`."""
+    func = s.func
+    names = [apply.__name__ for apply in cuda.PASSES]
+    last = len(names) - 1 - names[::-1].index(upto) if upto else len(names) - 1
+    for apply in cuda.PASSES[: last + 1]:
+        func = apply(func, H100)
+    if not upto:
+        verify(func, "flat")
+    return func
+
+
+def inputs(s: tl.Schedule, seed: int = 0) -> list[np.ndarray]:
+    """Small integers for the inputs."""
+    rng = np.random.default_rng(seed)
+    shapes = [(p, [int(d.value) for d in p.shape]) for p in s.func.params if p not in s.func.outputs]
+    return [rng.integers(-4, 5, shape).astype(dtypes.to_numpy(p.dtype)) for p, shape in shapes]
+
+
+def in_threads(s: tl.Schedule, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """What the launch nests compute, one thread beside the other, on poisoned outputs."""
+    func = lowered(s)
+    given = iter(arrays)
+    flat, results = [], []
+    for param in s.func.params:
+        if param in s.func.outputs:
+            shape = [int(d.value) for d in param.shape]
+            results.append(np.full(shape, 77, dtypes.to_numpy(param.dtype)))
+            flat.append(results[-1].reshape(-1))
+        else:
+            flat.append(next(given).reshape(-1))
+    interp_launch.run(func, flat)
+    return results
+
+
+def several(x: Any) -> list[np.ndarray]:
+    return list(x) if isinstance(x, tuple) else [x]
+
+
+def barriers_of(func: Func) -> int:
+    return sum(1 for n in walk.visit(func) if getattr(n, "what", None) == "barrier")

@@ -1,0 +1,80 @@
+"""On a GPU: every program against the loop level, and what a call takes. Run by `make test-gpu`."""
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tests.gpu.programs import PROGRAMS, add, inputs, several
+
+pytestmark = pytest.mark.gpu
+cupy = pytest.importorskip("cupy")
+
+
+@pytest.mark.parametrize("name", [n for n in PROGRAMS if "bfloat16" not in n])
+def test_programs(name: str) -> None:
+    s = PROGRAMS[name]()
+    arrays = inputs(s)
+    kernel = tl.build(s, "cuda")
+    tolerance = 1e-5 if "softmax" in name or name == "fused" else 0
+    results = [cupy.full([int(d.value) for d in p.shape], 77, tl.dtypes.to_numpy(p.dtype)) for p in s.func.outputs]
+    kernel(*map(cupy.asarray, arrays), out=results)
+    for want, got in zip(several(tl.interpret(s, *arrays)), results, strict=True):
+        np.testing.assert_allclose(got.get().astype("d"), want.astype("d"), rtol=tolerance)
+
+
+def test_arrays_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    x, y = torch.randn(64, 96, device="cuda"), torch.randn(64, 96, device="cuda")
+    kernel = tl.build(add(64, 96), "cuda")
+    assert torch.equal(kernel(x, y), x + y)
+    out = torch.empty_like(x)
+    assert kernel(x, y, out=out) is out and torch.equal(out, x + y)
+    halves = [x.to(torch.bfloat16), y.to(torch.bfloat16)]
+    assert torch.equal(tl.build(add(64, 96, "bfloat16", 8), "cuda")(*halves), halves[0] + halves[1])
+
+
+def test_the_current_stream_and_a_graph() -> None:
+    torch = pytest.importorskip("torch")
+    kernel = tl.build(add(64, 96), "cuda")
+    x, y, out = (torch.randn(64, 96, device="cuda") for _ in range(3))
+    kernel(x, y, out=out)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kernel(x, y, out=out)
+    out.zero_()
+    graph.replay()
+    assert torch.equal(out, x + y)
+    stream = cupy.cuda.Stream()
+    kernel(x, y, out=out, stream=stream)
+    stream.synchronize()
+    assert torch.equal(out, x + y)
+
+
+def test_wrong_arguments() -> None:
+    kernel = tl.build(add(64, 96), "cuda")
+    x = cupy.zeros((64, 96), "float32")
+    for arrays, text in [
+        ((x, x.astype("float64")), "argument y: expected float32"),
+        ((x, x[:, ::2]), "expected float32"),
+        ((x, np.zeros((64, 96), "f")), "a NumPy array, which is in CPU memory"),
+        ((x, cupy.zeros(64 * 96 + 1, "float32")[1:].reshape(64, 96)), "no multiple of 16"),
+        ((x, x, x), "overlaps"),
+    ]:
+        with pytest.raises(tl.ArgumentError, match=text):
+            kernel(*arrays)
+
+
+def test_another_architecture() -> None:
+    kernel = tl.build(add(64, 96), tl.Target("cuda", arch="sm_75"))
+    x = cupy.zeros((64, 96), "float32")
+    if cupy.cuda.Device().compute_capability[0] != "7":
+        with pytest.raises(tl.DeviceError, match="compiled for sm_75"):
+            kernel(x, x)
+
+
+def test_time() -> None:
+    kernel = tl.build(add(64, 96), "cuda")
+    x = cupy.zeros((64, 96), "float32")
+    for cold in (False, True):
+        timing = kernel.time(x, x, cold=cold)
+        assert 0 < timing.minimum <= timing.median and len(timing.runs) == 20

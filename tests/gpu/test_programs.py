@@ -1,0 +1,51 @@
+"""Programs for GPUs, without one: launch nests against the loop level, threads checked for races; machine code."""
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tests.gpu.programs import H100, PROGRAMS, barriers_of, in_threads, inputs, lowered, several
+
+pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_threads_compute_what_loops_do(name: str) -> None:
+    """Sums of small integers are exact in any order; of exponentials they are not."""
+    s = PROGRAMS[name]()
+    arrays = inputs(s)
+    rough = 1e-2 if "bfloat16" in name else 1e-5
+    tolerance = rough if "softmax" in name else 0
+    for want, got in zip(several(tl.interpret(s, *arrays)), in_threads(s, arrays), strict=True):
+        np.testing.assert_allclose(got.astype("d"), want.astype("d"), rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_machine_code(name: str) -> None:
+    """NVRTC takes the text; nothing is spilled, and no array of a thread is in memory."""
+    kernel = tl.build(PROGRAMS[name](), H100)
+    for usage in kernel.usage.values():
+        assert (usage.stack, usage.spills) == (0, 0)
+
+
+def test_loop_level_runs_on_a_cpu() -> None:
+    """Bound loops are loops: the same schedule is a CPU kernel, too."""
+    s = PROGRAMS["matmul with tails"]()
+    a, b = inputs(s)
+    np.testing.assert_array_equal(tl.build(s, "llvm")(a, b), a @ b)
+
+
+def test_barriers_are_few() -> None:
+    """One before the tiles are overwritten, one before they are read; none where threads share nothing."""
+    counts = {name: barriers_of(lowered(PROGRAMS[name]())) for name in PROGRAMS}
+    assert counts["matmul"] == 2 and counts["transpose"] == 1 and counts["softmax"] == 2
+    assert counts["add"] == counts["fused"] == counts["row sum of one warp"] == counts["column sum"] == 0
+    assert counts["row sum"] == counts["rows side by side in warps"] == 1
+
+
+@pytest.mark.parametrize("name", ["matmul", "softmax", "transpose with tails", "two kernels"])
+def test_text(name: str, golden) -> None:
+    """The flat program and its CUDA C++."""
+    s = PROGRAMS[name]()
+    source = tl.build(s, H100).source()
+    golden(f"gpu/{name.replace(' ', '_')}", f"{tl.lower(s, H100)}\n\n{source[source.index('extern') :]}")
