@@ -1,0 +1,192 @@
+"""Schedules for GPUs, made of public primitives: elementwise, rows, sums of columns, transposes, matrix products.
+
+Counts of threads and elements may be knobs. A warp is 32 threads along x; `vector` elements are one access to memory,
+of 16 bytes at best.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorlang.ir.nodes import Expr
+from tensorlang.schedule.handles import BlockLike, Loop
+from tensorlang.schedule.primitive import composition
+
+if TYPE_CHECKING:
+    from tensorlang.schedule.schedule import Schedule
+
+Count = int | Expr
+
+
+@composition
+def elementwise(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, each: Count = 1) -> None:
+    """All loops of `block` as one: a thread does `each` vectors, a block of threads apart, so that loads overlap."""
+    loops = s.loops(block)
+    whole = s.fuse(*loops) if len(loops) > 1 else loops[0]
+    blocks, again, thread, lanes = s.split(whole, [None, each, threads, vector])
+    s.reorder(blocks, thread, again, lanes)
+    s.bind(blocks, "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+    s.unroll(again)
+    s.vectorize(lanes)
+
+
+@composition
+def rows(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, beside: Count = 1) -> None:
+    """A computation along rows, of which `block` is the last one: softmax, norms.
+
+    All before it is computed where it is needed, row by row, and stays in registers: `threads` of them have a row,
+    and a block of threads has `beside` rows.
+    """
+    *outer, _ = s.loops(block)
+    row = s.fuse(*outer) if len(outer) > 1 else outer[0]
+    grid, inner = s.split(row, [None, beside])
+    before = [b for b in s.blocks() if b.name != s.block(block).name]
+    for producer in reversed(before):
+        s.compute_at(producer, inner)
+    params = {buffer.name for buffer in s.func.params}
+    for each in (*before, s.block(block)):
+        along = s.loops(each)[-1]
+        if _is_of_row(s, each.name, along):
+            continue
+        again, thread, lanes = s.split(along, [None, threads, vector])
+        s.unroll(again)
+        s.bind(thread, "threadIdx.x")
+        if not each.is_reduction:
+            s.vectorize(lanes)
+            continue
+        for source in (buffer.name for buffer in each.reads if buffer.name in params):
+            copy = s.cache_read(each, source, "local")
+            s.compute_at(copy, thread)
+            s.vectorize(s.loops(copy)[-1])
+        s.unroll(lanes)
+    s.bind(grid, "blockIdx.x")
+    s.bind(inner, "threadIdx.y")
+    for producer in before:
+        s.set_scope(producer.writes[0].name, "local")
+
+
+def _is_of_row(s: Schedule, block: str, along: Loop) -> bool:
+    """Whether the block has one value for a row, and `along` no iterations but one."""
+    return along.known_extent == 1 and not s.block(block).is_reduction
+
+
+@composition
+def row_sums(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, each: Count = 4) -> None:
+    """A reduction of each row by a block of threads, which load `each` vectors at a time."""
+    row, along = s.loops(block)
+    _, again, thread, lanes = s.split(along, [None, each, threads, vector])
+    s.bind(row, "blockIdx.x")
+    s.reorder(thread, again, lanes)
+    s.bind(thread, "threadIdx.x")
+    s.unroll(again)
+    s.unroll(lanes)
+    (source,) = s.block(block).reads
+    copy = s.cache_read(block, source, "local")
+    s.compute_at(copy, again)
+    s.vectorize(s.loops(copy)[-1])
+
+
+@composition
+def column_sums(
+    s: Schedule, block: BlockLike, parts: Count = 64, threads: Count = 128, vector: Count = 4, each: Count = 8
+) -> None:
+    """A reduction of each column: of `parts` of the rows by blocks of threads, then of these by a second kernel.
+
+    A thread has `vector` columns and loads `each` rows at a time.
+    """
+    column, along = s.loops(block)
+    part, inner = s.split(along, [parts, None])
+    s.reorder(part, column, inner)
+    partial = s.rfactor(part)
+    write = s.cache_write(partial, "local")
+    part, column, inner = s.loops(partial)
+    grid, thread, lanes = s.split(column, [None, threads, vector])
+    outer, again = s.split(inner, [None, each])
+    s.reorder(grid, thread, outer, again, lanes)
+    s.reverse_compute_at(write, thread)
+    s.vectorize(s.loops(write)[-1])
+    s.bind(part, "blockIdx.y")
+    s.bind(grid, "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+    s.unroll(again)
+    s.vectorize(lanes)
+    write = s.cache_write(block, "local")
+    along, column = s.loops(block)
+    grid, thread = s.split(column, [None, 64])
+    s.reorder(grid, thread, along)
+    s.reverse_compute_at(write, thread)
+    s.bind(grid, "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+    s.unroll(s.split(along, [None, 8])[1])
+
+
+@composition
+def transpose(s: Schedule, block: BlockLike, tile: int = 64, threads: int = 256, vector: int = 4) -> None:
+    """Through square tiles in shared memory, whose rows are one element longer than they need be, so that a column
+    lies in different banks."""
+    row, column = s.loops(block)
+    row0, column0, row1, column1 = s.tile([row, column], [tile, tile])
+    (source,) = s.block(block).reads
+    copy = s.cache_read(block, source, "shared")
+    s.compute_at(copy, column0)
+    s.storage_align(copy, 0, tile, 1)
+    for loops in ((row1, column1), tuple(s.loops(copy)[-2:])):
+        again, thread, lanes = s.split(s.fuse(*loops), [None, threads, vector])
+        s.unroll(again)
+        s.bind(thread, "threadIdx.x")
+        s.vectorize(lanes)
+    s.bind(row0, "blockIdx.y")
+    s.bind(column0, "blockIdx.x")
+
+
+@composition
+def matmul(
+    s: Schedule,
+    block: BlockLike,
+    tile: tuple[int, int, int] = (64, 128, 16),
+    each: tuple[int, int] = (8, 8),
+    lanes: tuple[int, int] = (4, 8),
+    group: int = 8,
+) -> None:
+    """C[i, j] = sum over k of A[i, k] * B[k, j] in tiles of rows, columns and depth `tile` for a block of threads.
+
+    A thread has `each` rows and columns in registers; a warp is a grid of `lanes` threads. Tiles of A are transposed
+    in shared memory, so that both operands come in vectors. Blocks of threads go down `group` tiles before they go
+    right, so that those that run together read the same rows and columns.
+
+    Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
+    """
+    rows_, columns, depth = tile
+    write = s.cache_write(block, "local")
+    i, j, k = s.loops(block)
+    i0, iw, il, i1 = s.split(i, [None, rows_ // (each[0] * lanes[0]), lanes[0], each[0]])
+    j0, jw, jl, j1 = s.split(j, [None, columns // (each[1] * lanes[1]), lanes[1], each[1]])
+    k0, k1 = s.split(k, [None, depth])
+    above, down = s.split(i0, [None, group])
+    s.reorder(above, j0, down, iw, jw, il, jl, k0, k1, i1, j1)
+    thread = s.fuse(iw, jw, il, jl)
+    s.bind(s.fuse(above, j0, down), "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+    s.reverse_compute_at(write, thread)
+    *_, rows_of, lanes_of = s.loops(write)
+    s.unroll(rows_of)
+    s.vectorize(lanes_of)
+    count = rows_ // each[0] * columns // each[1]
+    a, b = (buffer.name for buffer in s.block(block).reads if not buffer.name.endswith(".local"))
+    for operand in (a, b):
+        copy = s.cache_read(block, operand, "shared")
+        s.compute_at(copy, k0)
+        again, shared_out, vector = s.split(s.fuse(*s.loops(copy)[-2:]), [None, count, 4])
+        s.unroll(again)
+        s.bind(shared_out, "threadIdx.x")
+        s.vectorize(vector)
+    s.transform_layout(f"{a}.shared", lambda x, y: (y, x))
+    s.storage_align(f"{a}.shared", 0, 32, 4)
+    for operand in (a, b):
+        copy = s.cache_read(block, f"{operand}.shared", "local")
+        s.compute_at(copy, k1)
+        along = next(loop for loop in s.loops(copy)[-2:] if loop.known_extent != 1)
+        s.vectorize(along)
+    for loop in (k1, i1, j1):
+        s.unroll(loop)
