@@ -84,6 +84,20 @@ class _Decoder:
 
     def _read(self, p: Poly) -> bool:
         """Add the atoms of p, whose value is known, if they are the digits of a mixed-radix number."""
+        return self._read_digits(p) or any(self._read_digits(other) for other in self._spelt_out(p))
+
+    def _spelt_out(self, p: Poly) -> list[Poly]:
+        """p with x written as x // d * d + x % d, for each x % d beside x: simplification may have joined digits."""
+        found = []
+        for y in P.atoms(p):
+            if isinstance(y, Op) and y.op == "mod" and self._varies(y.args[0]):
+                parts = P.split(p, y.args[0])
+                if parts is not None and parts[0]:
+                    high = P.poly(ops.make("floordiv", *y.args) * y.args[1] + y)
+                    found.append(P.add(P.mul(parts[0], high), parts[1]))
+        return found
+
+    def _read_digits(self, p: Poly) -> bool:
         digits: list[tuple[Expr, Poly]] = []
         for x in sorted((x for x in P.atoms(p) if self._varies(x)), key=P.order):
             parts = P.split(p, x)

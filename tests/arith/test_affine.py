@@ -37,6 +37,14 @@ def test_linear_in_some() -> None:
     assert rest is i // 2
 
 
+def test_digits_that_simplification_has_joined() -> None:
+    """f // 2 * 32 + f % 2 * 24 is f * 16 + f % 2 * 8: still two digits, if what is below them is less than 8 or 24."""
+    joined = simplify(f // 2 * 32 + f % 2 * 24)
+    assert injective([joined + i], [(f, 8), (i, 8)])
+    assert not injective([joined + i], [(f, 8), (i, 9)])  # 24 + 8 is 32
+    assert injective([joined + i], [(f, 8), (i, 24)], Context().bind(f, 8).bind(i, 24).assume(f % 2 * 24 + i < 32))
+
+
 INJECTIVE = [
     ([i * T + j], [(i, n), (j, T)]),
     ([(i * T + j) * U + h], [(i, n), (j, T), (h, U)]),

@@ -1,0 +1,62 @@
+"""Symbolic is concrete: a sketch opened once says of every knob vector what its own replay says.
+
+`pytest tests/autotune/test_symbolic.py --knob-vectors 1000` tries that many of each sketch, on all published shapes.
+"""
+
+import numpy as np
+import pytest
+
+from autotune.features import NAMES, Features
+from autotune.sketches import sketches_for
+from autotune.space import Space
+from autotune.task import ScheduleError, numpy_function, parse
+from tensorlang.topi.published import PUBLISHED
+
+FEW = 20  # shapes but the first of each family are for longer runs
+
+
+@pytest.fixture
+def vectors(request):
+    return request.config.getoption("--knob-vectors")
+
+
+@pytest.mark.parametrize("workload", [w for family in PUBLISHED.values() for w in family])
+def test_features_and_constraints_of_open_knobs_are_those_of_known_ones(workload, vectors):
+    if vectors <= FEW and not any(workload == family[0] for family in PUBLISHED.values()):
+        pytest.skip("with --knob-vectors only")
+    task, rng = parse(workload), np.random.default_rng(0)
+    for sketch in sketches_for(task):
+        space = Space(task, sketch)
+        values = np.stack([rng.choice(c, size=vectors) for c in space.choices], axis=1)
+        legal = _legal(space, values)
+        features, estimate = space.features(values)
+        proposed = space.valid(values)
+        for row, fits, known, seconds, compared in zip(values, legal, features, estimate, proposed, strict=True):
+            where = (workload, sketch.name, space.named(row))
+            try:
+                schedule = space.instantiate(space.named(row))
+            except ScheduleError as error:
+                assert not fits, (where, error.oneline)
+                continue
+            assert fits, where
+            if not compared:  # the sketch's own conditions keep it from being proposed
+                continue
+            concrete, again = Features(task, schedule.func, ())(np.zeros((1, 0), np.int64))
+            pairs = dict(zip(NAMES, zip(known.tolist(), concrete[0].tolist(), strict=True), strict=True))
+            off = {name: pair for name, pair in pairs.items() if not np.isclose(*pair, rtol=_tolerance(sketch, name))}
+            assert not off, where
+            assert seconds == pytest.approx(again[0], rel=_tolerance(sketch, "estimate")), where
+
+
+def _tolerance(sketch, feature):
+    """Relative. Inputs that are computed by tile keep a margin for the last tile that known numbers may do without."""
+    by_tile = "inputs by tile" in sketch.name and feature in ("other_steps", "other_seconds", "estimate")
+    return 0.02 if by_tile else 1e-4
+
+
+def _legal(space, values):
+    """Which rows meet the conditions that the primitives left open."""
+    legal = np.ones(len(values), bool)
+    for holds in numpy_function(space.schedule.constraints, space.knobs)(*values.T):
+        legal &= holds
+    return legal
