@@ -22,6 +22,11 @@ _ISSUE = 6  # micro-operations that it starts in a cycle
 _NOT_HIDDEN = 0.85  # of the sum of the terms: they overlap
 _LAUNCH_SECONDS = 3e-6
 
+# Floating-point operations that one of these takes the time of: instructions of its polynomial, or a busy divider
+_FLOPS = {"fma": 2, "div": 20, "sqrt": 24, "rsqrt": 44, "if_then_else": 4, "select": 2}
+_FLOPS |= dict.fromkeys(("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sigmoid", "tanh"), 36)
+_FLOPS |= dict.fromkeys(("sin", "cos", "tan", "atan", "erf", "sinh", "cosh", "power"), 64)
+
 # Cycles
 _STEP = 0.25  # of a step, whatever it does
 _ACCESS = 0.11  # of a load or store within a step
@@ -54,12 +59,15 @@ def seconds(c: Counts, target: Target) -> Seconds:
     compute = c.steps * (_busy(c, target) + _STEP + _ACCESS * accesses + spill) + c.calls * 2 * _MOVED * c.accumulators
     memory = sum((cost * lines for cost, lines in zip(_LINE, c.traffic, strict=True)), _PAGE * c.pages)
     to_seconds = c.share * np.float32(_NOT_HIDDEN / CLOCK)
-    return Seconds(compute * to_seconds, memory * to_seconds + _LAUNCH_SECONDS * (c.parallel_trips > 1), excess)
+    return Seconds(
+        compute * to_seconds, memory * to_seconds + _LAUNCH_SECONDS * (c.parallel_trips > 1) * c.starts_threads, excess
+    )
 
 
 def _busy(c: Counts, target: Target) -> Count:
     """Cycles of a step that its busiest unit needs: multiply-adds, one after another, loads, stores, all together."""
-    arithmetic = c.step_vectors * np.float32(max(c.flops, 1) / 2)
+    flops = sum(number * _FLOPS.get(op, 1) for op, number in c.operations.items())
+    arithmetic = c.step_vectors * np.float32(max(flops, 1) / 2)
     busy = arithmetic * np.float32(target.vector_bytes / _ARITHMETIC_BYTES)
     for bound in (
         c.chain * np.float32(0.9 * FMA_LATENCY),

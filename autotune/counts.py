@@ -42,7 +42,7 @@ class Counts:
     share: Count  # of the work, done by the busiest thread
     parallel_trips: Count
     reduction_trips: Count
-    padding: Count  # points visited over points wanted
+    padding: Count  # points visited over points that there are
     traffic: tuple[Count, ...]  # lines from beyond L1, L2, L3
     pages: Count  # translations that the TLB does not hold
     read_traffic: tuple[Count, ...]  # lines from beyond L2, by buffer read
@@ -50,6 +50,8 @@ class Counts:
     tile_bytes: Count  # touched by a call
     panel_bytes: Count  # touched by the loop around it
     flops: int
+    operations: Mapping[str, int]
+    starts_threads: bool
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,17 @@ class _Region:
 def expressions(nest: Nest) -> list[Expr]:
     """All that `count` needs to know the values of."""
     shapes = [shape for f in nest.footprints for shape in (f.shape, *f.extents)]
-    return [*(loop.extent for loop in nest.loops), *(e for shape in shapes for e in shape)]
+    return [nest.points, *(loop.extent for loop in nest.loops), *(e for shape in shapes for e in shape)]
 
 
-def count(nest: Nest, known: Known, target: Target, wanted: float | None) -> Counts:
-    """Counts of a nest. known: values of its expressions; wanted: iterations of its block as the task states it."""
+def data_bytes(nests: Sequence[Nest], known: Known) -> Count:
+    """Of all that the nests touch together."""
+    shapes = {f.buffer: (f.item_bytes, f.shape) for nest in nests for f in nest.footprints}
+    return sum((item * product(known[e] for e in shape) for item, shape in shapes.values()), np.float32(0))
+
+
+def count(nest: Nest, known: Known, target: Target, data: Count) -> Counts:
+    """Counts of a nest. known: values of its expressions; data: bytes that the program touches from call to call."""
     loops, one = nest.loops, np.float32(1)
     trips = [known[loop.extent] for loop in loops]
     lanes, vectors = _vectorized(nest, trips, target)
@@ -85,10 +93,11 @@ def count(nest: Nest, known: Known, target: Target, wanted: float | None) -> Cou
         for written in (False, True)
     )
     # Lowering leaves out what lies outside: blocks at the border are smaller, so loops run less often on average.
-    padding = product(trips) / np.float32(wanted) if wanted else one
+    padding = one if nest.moved else product(trips) / known[nest.points]
     parallel = product(t for t, loop in zip(trips, loops, strict=True) if loop.kind == "parallel")
     lines, pages = [[r.lines for r in each] for each in regions], [[r.pages for r in each] for each in regions]
-    by_level = [_traffic(lines, trips, padding, size / LINE) for size in (target.l1, target.l2, target.l3)]
+    caches = (target.l1, target.l2, target.l3)
+    by_level = [_traffic(lines, trips, padding, size / LINE, _leaves(data / np.float32(size))) for size in caches]
     weights = [2 if f.written else 1 for f in used]
     return Counts(
         steps=product(trips[:flat]) / padding,
@@ -104,12 +113,14 @@ def count(nest: Nest, known: Known, target: Target, wanted: float | None) -> Cou
         reduction_trips=trips[flat - 1] if reducing else one,
         padding=padding,
         traffic=tuple(_weighted(level, weights) for level in by_level),
-        pages=_weighted(_traffic(pages, trips, padding, TLB_PAGES), weights),
+        pages=_weighted(_traffic(pages, trips, padding, TLB_PAGES, one), weights),
         read_traffic=tuple(t for t, f in zip(by_level[1], used, strict=True) if not f.written),
         written_traffic=_weighted(by_level[1], [w if f.written else 0 for w, f in zip(weights, used, strict=True)]),
         tile_bytes=LINE * sum((each[call].lines for each in regions), 0 * one),
         panel_bytes=LINE * sum((each[max(call - 1, 0)].lines for each in regions), 0 * one),
         flops=nest.flops,
+        operations=nest.operations,
+        starts_threads=not nest.moved,
     )
 
 
@@ -159,34 +170,50 @@ def _region(f: Footprint, shape: tuple[Expr, ...], known: Known) -> _Region:
 
     Rows that lie closer together than pages share them.
     """
-    run, runs, whole = np.float32(f.item_bytes), np.float32(1), True
-    stride = span = np.float32(f.item_bytes)
-    for extent, size in zip(reversed(shape), reversed(f.shape), strict=True):
+    item = np.float32(f.item_bytes)
+    run, runs, stride, span = item, np.float32(1), item, item
+    whole: Any = np.True_
+    for last, (extent, size) in enumerate(zip(reversed(shape), reversed(f.shape), strict=True)):
         e = known[extent]
-        if whole is True:  # the last dimension
-            run, span = run * e, span * e
+        if not last:  # its elements lie side by side
+            run = span = run * e
         else:
-            run, runs = np.where(whole, run * e, run), np.where(whole, runs, runs * e)
-            span = np.where(whole, run, span + (e - 1) * stride)
-        whole = (e >= known[size]) if whole is True else whole & (e >= known[size])
+            longer = run * e
+            span = _choose(whole, longer, span + (e - 1) * stride)
+            run, runs = _choose(whole, longer, run), _choose(whole, runs, runs * e)
+        whole = whole & (e >= known[size])
         stride = stride * known[size]
-    lines = runs * np.ceil(run / LINE)
-    pages = np.minimum(runs * np.ceil(run / PAGE), np.ceil(span / PAGE))
+    lines = runs * np.ceil(run * np.float32(1 / LINE))
+    pages = np.minimum(runs * np.ceil(run * np.float32(1 / PAGE)), np.ceil(span * np.float32(1 / PAGE)))
     return _Region(lines, pages)
 
 
-def _traffic(parts: Sequence[Sequence[Count]], trips: Sequence[Count], padding: Count, capacity: float) -> list[Count]:
+def _choose(condition: Any, a: Count, b: Count) -> Count:
+    """np.where, which is slow where the condition is the same for all."""
+    return np.where(condition, a, b) if condition.ndim else a if condition else b
+
+
+def _traffic(
+    parts: Sequence[Sequence[Count]], trips: Sequence[Count], padding: Count, capacity: float, cold: Count
+) -> list[Count]:
     """For each buffer the lines (or pages) that come from beyond a cache that holds so many, for the whole nest.
 
-    parts: of each buffer, for all that runs inside the first 0, 1, ... loops. From the inside out: a loop whose
-    body's footprint stays in the cache touches its own region once, else it pays for its body at each iteration; in
-    between, a smooth blend.
+    parts: of each buffer, for all that runs inside the first 0, 1, ... loops; cold: the share of it that the cache does
+    not hold when the nest starts. From the inside out: a loop whose body's footprint stays in the cache touches its own
+    region once, else it pays for its body at each iteration; in between, a smooth blend.
     """
     totals = [each[-1] for each in parts]
     for level in range(len(trips) - 1, -1, -1):
         filled = sum(each[level + 1] for each in parts) / np.float32(capacity)
-        filled = filled * filled
-        leaves = 1 - 1 / (1 + filled * filled)
+        leaves = _leaves(filled)
         again = leaves * trips[level]
         totals = [each[level] * (1 - leaves) + again * total for each, total in zip(parts, totals, strict=True)]
-    return [np.maximum(total / padding, each[0]) for total, each in zip(totals, parts, strict=True)]
+    return [
+        np.maximum(total / padding - each[0], 0) + each[0] * cold for total, each in zip(totals, parts, strict=True)
+    ]
+
+
+def _leaves(filled: Count) -> Count:
+    """The share of what a cache held that is gone when it is needed again, after so many times its size."""
+    filled = filled * filled
+    return 1 - 1 / (1 + filled * filled)

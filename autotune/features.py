@@ -12,7 +12,7 @@ import numpy as np
 
 from autotune import analytical
 from autotune.analytical import Seconds
-from autotune.counts import Count, Counts, count, expressions, product
+from autotune.counts import Count, Counts, count, data_bytes, expressions, product
 from autotune.task import Expr, Func, Knob, Nest, Task, nests, numpy_function
 
 CHUNK = 4096
@@ -31,8 +31,8 @@ class Features:
     def __init__(self, task: Task, func: Func, knobs: Sequence[Knob]):
         self._target = task.target
         self._nests = nests(func)
-        self._wanted = _points(nests(task.func))
-        self._main = max(range(len(self._nests)), key=lambda n: self._work(self._nests[n]))
+        wanted = {nest.block: _points(nest) * (1 + nest.flops) for nest in nests(task.func)}
+        self._main = max(range(len(self._nests)), key=lambda n: wanted.get(self._nests[n].block, 0.0))
         self._exprs = list(dict.fromkeys(expr for nest in self._nests for expr in expressions(nest)))
         self._evaluate = numpy_function(self._exprs, tuple(knobs))
 
@@ -60,15 +60,13 @@ class Features:
             expr: np.asarray(value, np.float32)[()]
             for expr, value in zip(self._exprs, self._evaluate(*columns), strict=True)
         }
-        return [count(nest, known, self._target, self._wanted.get(nest.block)) for nest in self._nests]
-
-    def _work(self, nest: Nest) -> float:
-        return self._wanted.get(nest.block, 0.0) * (1 + nest.flops)
+        data = data_bytes(self._nests, known)
+        return [count(nest, known, self._target, data) for nest in self._nests]
 
 
-def _points(unscheduled: list[Nest]) -> dict[str, float]:
-    """Iterations of each block as the task states it."""
-    return {n.block: float(product(float(repr(loop.extent)) for loop in n.loops)) for n in unscheduled}
+def _points(nest: Nest) -> float:
+    """Iterations of a block as the task states it."""
+    return float(product(float(repr(loop.extent)) for loop in nest.loops))
 
 
 def _columns(counted: list[Counts], seconds: list[Seconds], main: int) -> list[Count]:

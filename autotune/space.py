@@ -38,7 +38,8 @@ class Sketch:
 class Space:
     """All schedules of one sketch for one task.
 
-    names: of the knobs; choices: the values of each, ascending; schedule: with symbolic knobs; conditions: over knobs.
+    names: of the knobs; knobs: themselves; choices: the values of each, ascending; schedule: with symbolic knobs;
+    conditions: over knobs, first those of the schedule's steps.
     Raises ScheduleError if the sketch does not fit the task. Knob vectors are rows of int64, one column a knob.
     """
 
@@ -54,11 +55,11 @@ class Space:
             return knobs[name]
 
         further = sketch.write(self.schedule, ask) or ()
-        self.names = tuple(knobs)
+        self.names, self.knobs = tuple(knobs), tuple(knobs.values())
         self.choices = tuple(np.array(k.choices, dtype=np.int64) for k in knobs.values())
         self.conditions: tuple[Expr, ...] = (*self.schedule.constraints, *(c for c in further if isinstance(c, Expr)))
-        self._holds = numpy_function(self.conditions, tuple(knobs.values()))
-        self._features = Features(task, self.schedule.func, tuple(knobs.values()))
+        self._holds = numpy_function(self.conditions, self.knobs)
+        self._features = Features(task, self.schedule.func, self.knobs)
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Which knob vectors meet the conditions: bool[n]."""

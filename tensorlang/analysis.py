@@ -6,6 +6,7 @@ points at once with `numpy_function`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from tensorlang.ir import dtypes, ops
 from tensorlang.ir.dtypes import to_numpy
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import (
+    ONE,
     REDUCE,
     Alloc,
     Block,
@@ -72,8 +74,9 @@ class LoopInfo:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a block touches of one buffer of this shape. `extents[n]` is the region's shape for all that runs inside
-    the first n loops around the block: extents[0] for the whole nest, extents[-1] for one instance."""
+    """What a block touches of one buffer. `extents[n]` is the region's shape for all that runs inside the first n loops
+    around the block: extents[0] for the whole nest, extents[-1] for one instance. A buffer that is allocated inside
+    loops lives for an iteration of these: `shape` and extents are then those of the part that is alive at a time."""
 
     buffer: str
     dtype: str
@@ -86,7 +89,9 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Nest:
-    """A block with the loops around it, outermost first. flops: floating-point operations of one instance."""
+    """A block with the loops around it, outermost first. flops: floating-point operations of one instance; operations:
+    how many of each kind, by their names in ir/ops.py; points: instances that its domain has; moved: whether it stands
+    in loops that were made for another block, so that it may run more often than that."""
 
     block: str
     loops: tuple[LoopInfo, ...]
@@ -94,6 +99,9 @@ class Nest:
     dtype: str
     reduces: bool
     footprints: tuple[Footprint, ...]
+    operations: Mapping[str, int]
+    points: Expr
+    moved: bool
 
 
 @dataclass(frozen=True)
@@ -122,12 +130,12 @@ class Pattern:
 
 def nests(func: Func) -> list[Nest]:
     """All blocks of a loop-level Func in program order."""
-    return [_nest(path, block) for path, block in _blocks(func.body, ())]
+    return [_nest(path, block, depths) for path, block, depths in _blocks(func.body, (), {})]
 
 
 def patterns(func: Func) -> dict[str, Pattern]:
     """How each block of a loop-level Func touches memory, by name."""
-    return {block.name: _pattern(path, block) for path, block in _blocks(func.body, ())}
+    return {block.name: _pattern(path, block) for path, block, _ in _blocks(func.body, (), {})}
 
 
 def flops(func: Func) -> int:
@@ -148,7 +156,7 @@ def work(func: Func) -> Expr:
     1024
     """
     total: Expr = const(0)
-    for _, block in _blocks(func.body, ()):
+    for _, block, _ in _blocks(func.body, (), {}):
         points: Expr = const(_flops(block.body))
         for it in block.iters:
             points = points * it.extent
@@ -245,18 +253,23 @@ def _named(func: Func) -> list[Any]:
     return [*func.params, *allocated_or_stmts]
 
 
-def _blocks(stmt: Stmt, path: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...], Block]]:
+_Depths = Mapping[Buffer, int]  # of loops around an allocation
+
+
+def _blocks(stmt: Stmt, path: tuple[For, ...], depths: _Depths) -> Iterator[tuple[tuple[For, ...], Block, _Depths]]:
     if isinstance(stmt, Block):
-        yield path, stmt
+        yield path, stmt, depths
         return
+    if isinstance(stmt, Alloc):
+        depths = {**depths, stmt.buffer: len(path)}
     inner = (*path, stmt) if isinstance(stmt, For) else path
     for child in children(stmt):
         if isinstance(child, Stmt):
-            yield from _blocks(child, inner)
+            yield from _blocks(child, inner, depths)
 
 
-def _nest(path: tuple[For, ...], block: Block) -> Nest:
-    loops = tuple(LoopInfo(f.var.name, f.extent, f.kind, _drives_reduction(f.var, block)) for f in path)
+def _nest(path: tuple[For, ...], block: Block, depths: _Depths) -> Nest:
+    loops = tuple(LoopInfo(f.var.name, _trips(f, block), f.kind, _drives_reduction(f.var, block)) for f in path)
     most = largest_extents(path)
     local = {alloc.buffer for alloc in find(block, Alloc)}
     regions: dict[tuple[Buffer, bool], list[list[Subscript]]] = {}
@@ -264,11 +277,34 @@ def _nest(path: tuple[For, ...], block: Block) -> Nest:
         if node.buffer not in local:
             regions.setdefault((node.buffer, isinstance(node, Store)), []).append(indices)
     footprints = tuple(
-        Footprint(b.name, b.dtype, b.scope, dtypes.bytes_of(b.dtype), written, b.shape, _shapes(b, found, path, most))
-        for (b, written), found in regions.items()
+        _footprint(buffer, written, _shapes(buffer, found, path, most), depths.get(buffer, 0))
+        for (buffer, written), found in regions.items()
     )
     result = next((f.dtype for f in footprints if f.written), "float32")
-    return Nest(block.name, loops, _flops(block.body), result, block.reducer is not None, footprints)
+    operations = Counter(n.op for n in visit(block.body) if isinstance(n, Op) and dtypes.is_float(n.dtype))
+    points: Expr = ONE
+    for it in block.iters:
+        points = points * it.extent
+    moved = any(not f"{block.name}.".startswith(f"{loop.var.name.partition('.')[0]}.") for loop in path)
+    flops, reduces = _flops(block.body), block.reducer is not None
+    return Nest(block.name, loops, flops, result, reduces, footprints, operations, points, moved)
+
+
+def _footprint(buffer: Buffer, written: bool, shapes: tuple[tuple[Expr, ...], ...], depth: int) -> Footprint:
+    shape = shapes[depth] if depth else buffer.shape
+    extents = tuple(shapes[max(level, depth)] for level in range(len(shapes)))
+    item = dtypes.bytes_of(buffer.dtype)
+    return Footprint(buffer.name, buffer.dtype, buffer.scope, item, written, shape, extents)
+
+
+def _trips(loop: For, block: Block) -> Expr:
+    """The extent; no more than that of an iterator that the loop counts one by one."""
+    extent = loop.extent
+    if isinstance(extent, Op):
+        for it, binding in zip(block.iters, block.bindings, strict=True):
+            if loop.var in free_vars(binding) and loop.var not in free_vars(simplify(binding - loop.var)):
+                extent = ops.make("min", extent, it.extent)
+    return extent
 
 
 def _pattern(path: tuple[For, ...], block: Block) -> Pattern:
@@ -294,7 +330,7 @@ def _shapes(
 ) -> tuple[tuple[Expr, ...], ...]:
     """The shape of the region that accesses touch inside the first 0, 1, ... loops."""
     return tuple(
-        tuple(span([a[n] for a in accesses], size, path[level:], most) for n, size in enumerate(buffer.shape))
+        tuple(span([a[n] for a in accesses], path[level:], most) for n in range(len(buffer.shape)))
         for level in range(len(path) + 1)
     )
 

@@ -1,4 +1,4 @@
-"""What all tests share: golden text, and no compiled code from an earlier run.
+"""What all tests share: golden text, options, and no compiled code from an earlier run.
 
 `python -m pytest --update-golden` writes the files in tests/golden anew from what the tests see.
 """
@@ -16,6 +16,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
+    parser.addoption("--knob-vectors", type=int, default=8, help="random schedules of each sketch to compare (8)")
 
 
 @pytest.fixture

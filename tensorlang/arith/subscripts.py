@@ -21,11 +21,15 @@ from tensorlang.ir.walk import free_vars, substitute, visit
 
 @dataclass(frozen=True)
 class Subscript:
-    """An index as sum of coefficient * loop variable + rest; `wild` are loops on which it depends in other ways."""
+    """An index as sum of coefficient * loop variable + rest; `wild` are loops on which it depends in other ways.
+
+    reach: how many elements it spans over the whole domain of its block.
+    """
 
     coefficients: dict[Var, Expr]
     wild: frozenset[Var]
     rest: Expr
+    reach: Expr
 
 
 def subscripts(path: tuple[For, ...], block: Block) -> list[tuple[Load | Store, list[Subscript]]]:
@@ -33,12 +37,21 @@ def subscripts(path: tuple[For, ...], block: Block) -> list[tuple[Load | Store, 
     ctx, loops = Context(), [loop.var for loop in path]
     for loop in path:
         ctx = ctx.bind(loop.var, loop.extent)
+    ctx = ctx.assume(block.predicate)
     values = {it.var: binding for it, binding in zip(block.iters, block.bindings, strict=True)}
+    domain = {it.var: it.extent for it in block.iters}
+
+    def known(index: Expr, size: Expr) -> Subscript:
+        whole = _linear(index, list(domain))
+        reach = size if whole.wild else ops.make("min", _length(whole, domain), size)
+        found = _linear(simplify(substitute(index, values), ctx), loops)
+        return Subscript(found.coefficients, found.wild, found.rest, reach)
+
     nodes = [node for node in visit(block.body) if isinstance(node, Load | Store)]
-    return [(n, [_subscript(simplify(substitute(i, values), ctx), loops) for i in n.indices]) for n in nodes]
+    return [(n, [known(i, dim) for i, dim in zip(n.indices, n.buffer.shape, strict=True)]) for n in nodes]
 
 
-def _subscript(index: Expr, loops: Sequence[Var]) -> Subscript:
+def _linear(index: Expr, loops: Sequence[Var]) -> Subscript:
     rest, coefficients = poly.poly(index), dict[Var, Expr]()
     used = free_vars(index)
     wild: set[Var] = set()
@@ -52,7 +65,7 @@ def _subscript(index: Expr, loops: Sequence[Var]) -> Subscript:
     for expr in (offset, *coefficients.values()):
         wild.update(v for v in loops if v in free_vars(expr))
     kept = {v: c for v, c in coefficients.items() if v not in wild and not free_vars(c) & wild}
-    return Subscript(kept, frozenset(wild), offset)
+    return Subscript(kept, frozenset(wild), offset, ONE)
 
 
 def largest_extents(path: tuple[For, ...]) -> dict[Var, Expr]:
@@ -66,23 +79,29 @@ def largest_extents(path: tuple[For, ...]) -> dict[Var, Expr]:
     return most
 
 
-def span(accesses: list[Subscript], size: Expr, inside: Sequence[For], most: Mapping[Var, Expr]) -> Expr:
-    """How many elements of a dimension the accesses span while the loops `inside` run."""
-    running = {loop.var for loop in inside}
-    if any(s.wild & running for s in accesses):
-        return size
+def span(accesses: list[Subscript], inside: Sequence[For], most: Mapping[Var, Expr]) -> Expr:
+    """How many elements of a dimension the accesses span while the loops `inside` run.
+
+    most: the extent of each loop around the block. Accesses a constant apart count with what lies between them.
+    """
+    running = {loop.var: most[loop.var] for loop in inside}
     lengths: dict[Expr, None] = {}
     offsets: list[int] = []
     for s in accesses:
-        length: Expr = ONE
-        for var, coefficient in s.coefficients.items():
-            if var in running:
-                length = length + _magnitude(coefficient) * (most[var] - 1)
-        lengths[length] = None
+        lengths[s.reach if s.wild & running.keys() else ops.make("min", _length(s, running), s.reach)] = None
         apart = poly.poly(s.rest - accesses[0].rest)
         offsets.append(apart.get((), 0) if apart.keys() <= {()} else 0)
     longest = reduce(lambda a, b: ops.make("max", a, b), lengths)
-    return ops.make("min", longest + (max(offsets) - min(offsets)), size)
+    return longest + (max(offsets) - min(offsets))
+
+
+def _length(s: Subscript, extents: Mapping[Var, Expr]) -> Expr:
+    """How many elements it spans while the variables run over their extents."""
+    length: Expr = ONE
+    for var, coefficient in s.coefficients.items():
+        if var in extents:
+            length = length + _magnitude(coefficient) * (extents[var] - 1)
+    return length
 
 
 def _magnitude(coefficient: Expr) -> Expr:

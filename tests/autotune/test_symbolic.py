@@ -12,7 +12,7 @@ from autotune.space import Space
 from autotune.task import ScheduleError, numpy_function, parse
 from tensorlang.topi.published import PUBLISHED
 
-FEW = 20  # shapes but the first of each family are for longer runs
+FEW = 20  # with more than that, shapes beside the first one of each family are tried too
 
 
 @pytest.fixture
