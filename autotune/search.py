@@ -13,6 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+_PART = 1 << 16  # points of a space that are scored at a time
+_GRID_TRIES = 64  # points to look at for one that is valid and not seen
+
 
 class KnobSpace(Protocol):
     """What search needs of a space (see space.py): knob vectors are rows of int64 values, one column a knob."""
@@ -76,13 +79,46 @@ class RandomSearch:
         return list(found)
 
 
+class GridSearch:
+    """Points spread evenly over all spaces, one after another, ever more finely; neither luck nor a model plays a part.
+
+    Point n is the fraction of the way through all points that the binary digits of n, in reverse order, stand for.
+    """
+
+    def propose(
+        self,
+        spaces: Sequence[KnobSpace],
+        count: int,
+        score: Score,
+        best: Measured,
+        seen: Collection[Candidate],
+        rng: np.random.Generator,
+    ) -> list[Candidate]:
+        found: dict[Candidate, None] = {}
+        ends = np.cumsum([size(space) for space in spaces])
+        for n in range(_GRID_TRIES * (count + len(seen))):
+            at = int(_reversed_digits(n) * ends[-1])
+            space = int(np.searchsorted(ends, at, side="right"))
+            row = points(spaces[space], np.array([at - (ends[space - 1] if space else 0)]))
+            if spaces[space].valid(row)[0] and (candidate := Candidate(space, tuple(row[0].tolist()))) not in seen:
+                found[candidate] = None
+            if len(found) == count:
+                break
+        return list(found)
+
+
+def _reversed_digits(n: int) -> float:
+    """The van der Corput sequence: 0, 1/2, 1/4, 3/4, 1/8 ..."""
+    return int(f"{n:b}"[::-1], 2) / (1 << n.bit_length()) if n else 0.0
+
+
 @dataclass(frozen=True)
 class EvolutionarySearch:
-    """Scores a whole space if it is small, else walks it: mutation and crossover of knob vectors, kept by score.
+    """Scores a whole space unless it is too large; then walks it: mutation and crossover, the fittest are kept.
 
-    population: knob vectors kept for each space; generations: rounds of offspring; exhaustive: largest space that is
-    scored in full; explore: share of a batch that is drawn at random, which the model learns from;
-    alike: proposals that may share all knobs but one with a better proposal of the batch.
+    population: knob vectors kept for each space; generations: rounds of offspring; exhaustive: points of the largest
+    space that is scored in full, 10^6 of which take some seconds; explore: share of a batch that is drawn at random,
+    which the model learns from; alike: proposals that may share all knobs but one with a better proposal of the batch.
     """
 
     population: int = 2048
@@ -126,8 +162,7 @@ class EvolutionarySearch:
     ) -> np.ndarray:
         """The fittest knob vectors of one space, best first; parents: known ones to start from too."""
         if size(space) <= self.exhaustive:
-            values = everything(space)
-            return values[np.argsort(score(values), kind="stable")[: self.population]]
+            return self._best_of_all(space, score)
         values = sample(space, self.population, rng)
         if parents is not None and len(parents):
             values = np.concatenate([values, parents])
@@ -136,6 +171,17 @@ class EvolutionarySearch:
             values = np.unique(np.concatenate([values, young[space.valid(young)]]), axis=0)
             values = values[np.argsort(score(values), kind="stable")[: self.population]]
         return values
+
+    def _best_of_all(self, space: KnobSpace, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The fittest of all knob vectors of a space, a part at a time."""
+        kept, scores = np.zeros((0, len(space.choices)), np.int64), np.zeros(0)
+        for start in range(0, size(space), _PART):
+            values = points(space, np.arange(start, min(start + _PART, size(space))))
+            values = values[space.valid(values)]
+            kept, scores = np.concatenate([kept, values]), np.concatenate([scores, score(values)])
+            order = np.argsort(scores, kind="stable")[: self.population]
+            kept, scores = kept[order], scores[order]
+        return kept
 
     def _diverse(self, ranked: Sequence[Candidate], count: int) -> list[Candidate]:
         """The first `count`, but at most `alike` neighbours of one proposal."""
@@ -160,10 +206,17 @@ def size(space: KnobSpace) -> int:
     return int(np.prod([len(c) for c in space.choices], dtype=object)) if space.choices else 1
 
 
+def points(space: KnobSpace, numbers: np.ndarray) -> np.ndarray:
+    """The knob vectors of those numbers, which count from 0 to size(space) - 1, the invalid ones included."""
+    if not space.choices:
+        return np.zeros((len(numbers), 0), np.int64)
+    digits = np.unravel_index(numbers, [len(c) for c in space.choices])
+    return np.stack([c[d] for c, d in zip(space.choices, digits, strict=True)], axis=1)
+
+
 def everything(space: KnobSpace) -> np.ndarray:
     """All valid knob vectors."""
-    grids = np.meshgrid(*space.choices, indexing="ij")
-    values = np.stack([g.reshape(-1) for g in grids], axis=1) if grids else np.zeros((1, 0), np.int64)
+    values = points(space, np.arange(size(space)))
     return values[space.valid(values)]
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from autotune import machine, progress
-from autotune.cost_model import CostModel, Quality, quality
+from autotune.advisor import Advisor
+from autotune.cost_model import Quality, quality
 from autotune.database import Database, Failures, best, failures, rank
 from autotune.measure.outcome import LIMITS, Limits, Outcome
 from autotune.measure.runner import LocalRunner, Runner
@@ -249,10 +250,10 @@ class Session:
     ):
         self.task, self.database, self.seed = task, database, seed
         self._search, self._show, self._sketches = search, show, sketches
-        self._model = CostModel(seed)
         self._machine: dict[str, Any] = {}
         self._deadline = deadline
         self._spaces: list[Space] = []
+        self._advisor = Advisor((), search, seed)
         known = [r for r in database.records(task.key) if r.run == 0]
         self.state = progress.Snapshot(task.name, trials, resumed=len(known), done=len(known))
         for record in known:
@@ -271,7 +272,7 @@ class Session:
             self._open()
         if not self.left or self._late:
             return False
-        candidates, expected = self._propose()
+        candidates, expected = self._advisor.propose(min(BATCH, self.left), self._measured(), self._seen())
         if candidates:
             self._batch(runner, candidates, expected)
         else:
@@ -281,6 +282,7 @@ class Session:
     def _open(self) -> None:
         self._tell("opening the search space")
         self._spaces = open_spaces(self.task, self._sketches)
+        self._advisor = Advisor(self._spaces, self._search, self.seed)
         self._tell("measuring the machine's peak")
         self._machine = machine.facts(self.database.records())
         self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)
@@ -289,24 +291,6 @@ class Session:
     @property
     def _late(self) -> bool:
         return time.monotonic() > self._deadline
-
-    def _propose(self) -> tuple[list[Candidate], np.ndarray]:
-        """The next batch and log(seconds) that the model expects of it."""
-        measured = self._measured()
-        if measured:
-            rows = [self._features(c) for c, _ in measured]
-            features, estimate = (np.concatenate([r[n] for r in rows]) for n in range(2))
-            self._model.fit(features, estimate, np.array([t for _, t in measured]))
-        found = self._search.propose(
-            self._spaces,
-            min(BATCH, self.left),
-            lambda space, values: self._model.predict(*self._spaces[space].features(values)),
-            sorted(measured, key=lambda pair: pair[1]),
-            self._seen(),
-            np.random.default_rng((self.seed, self.state.done)),
-        )
-        expected = [self._model.predict(*self._features(c)) for c in found]
-        return found, np.concatenate(expected) if expected else np.zeros(0)
 
     def _batch(self, runner: Runner, candidates: list[Candidate], expected: np.ndarray) -> None:
         traces = [self._spaces[c.space].trace(self._spaces[c.space].named(c.values)) for c in candidates]
@@ -391,9 +375,6 @@ class Session:
         """Candidates that worked, with seconds."""
         pairs = ((self._candidate(r), r.seconds) for r in rank(self.database.records(self.task.key)))
         return [(c, t) for c, t in pairs if c is not None and t is not None]
-
-    def _features(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
-        return self._spaces[candidate.space].features(np.array([candidate.values], dtype=np.int64))
 
     def _seconds_to_beat(self) -> float | None:
         return None if self.state.best is None else self.state.best.seconds

@@ -140,7 +140,7 @@ def _packings(t: Tiling) -> list[tuple[str, str, str]]:
         ("tile, pack rows and columns", PER_TILE, ONCE),
         ("tile, pack rows once and columns", ONCE, ONCE),
         ("tile, pack columns", "", ONCE),
-        ("tile, pack columns by tile", "", PER_TILE),
+        *([] if t.column_operand and t.column_operand.run else [("tile, pack columns by tile", "", PER_TILE)]),
         *([] if t.must_pack else [("tile", "", "")]),
     ]
     return [p for p in every if (t.row_operand or not p[1]) and (t.column_operand or not p[2])]

@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
 
-from autotune.search import Candidate, EvolutionarySearch, RandomSearch, everything, sample, size
+from autotune.search import (
+    Candidate,
+    EvolutionarySearch,
+    GridSearch,
+    RandomSearch,
+    everything,
+    points,
+    sample,
+    size,
+)
+
+
+SEARCHES = [RandomSearch(), GridSearch(), EvolutionarySearch(), EvolutionarySearch(exhaustive=10)]
 
 
 class Bowl:
@@ -12,6 +24,16 @@ class Bowl:
 
     def valid(self, values):
         return values[:, 0] <= values[:, 1]
+
+
+class Box:
+    """All of 0, 1 ... for each knob."""
+
+    def __init__(self, *extents):
+        self.choices = tuple(np.arange(extent) for extent in extents)
+
+    def valid(self, values):
+        return np.ones(len(values), bool)
 
 
 def score(index, values):
@@ -32,7 +54,7 @@ def test_sizes_and_samples():
     assert space.valid(drawn).all()
 
 
-@pytest.mark.parametrize("search", [RandomSearch(), EvolutionarySearch(), EvolutionarySearch(exhaustive=10)])
+@pytest.mark.parametrize("search", SEARCHES)
 def test_proposals_are_valid_new_and_fixed_by_the_seed(search):
     spaces = [Bowl(), Bowl()]
     first = propose(search, spaces)
@@ -42,7 +64,7 @@ def test_proposals_are_valid_new_and_fixed_by_the_seed(search):
     assert not set(first) & set(propose(search, spaces, seen=first))
 
 
-@pytest.mark.parametrize("search", [RandomSearch(), EvolutionarySearch(), EvolutionarySearch(exhaustive=10)])
+@pytest.mark.parametrize("search", SEARCHES)
 def test_a_small_space_is_used_up(search):
     seen, spaces = [], [Bowl(powers=3)]
     while found := propose(search, spaces, count=4, seen=seen):
@@ -72,3 +94,29 @@ def test_a_batch_is_diverse():
     for at in range(9):
         rest = [c.values[:at] + c.values[at + 1 :] for c in found]
         assert max(rest.count(r) for r in rest) <= 2
+
+
+def test_a_grid_is_even_and_goes_on_where_it_ended():
+    spaces = [Box(8, 4), Box(16)]
+    first = GridSearch().propose(spaces, 6, None, [], set(), np.random.default_rng(0))
+    more = GridSearch().propose(spaces, 6, None, [], set(first), np.random.default_rng(1))
+    assert len({*first, *more}) == 12
+    assert GridSearch().propose(spaces, 12, None, [], set(), np.random.default_rng(2)) == first + more
+    assert abs(sum(c.space == 0 for c in first + more) - 8) <= 1  # two thirds of all points are there
+
+
+def test_a_large_space_is_scored_in_parts():
+    space, calls = Box(300, 300), []
+
+    def score(values):
+        calls.append(len(values))
+        return (values[:, 0] - 7.0) ** 2 + (values[:, 1] - 250) ** 2
+
+    best = EvolutionarySearch(population=5).survivors(space, score, np.random.default_rng(0))
+    assert best[0].tolist() == [7, 250]
+    assert (sum(calls), len(calls)) == (90_000, 2)
+
+
+def test_points_are_numbered():
+    space = Box(3, 5)
+    assert points(space, np.arange(size(space)))[[0, 1, 5, 14]].tolist() == [[0, 0], [0, 1], [1, 0], [2, 4]]

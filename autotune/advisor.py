@@ -1,0 +1,60 @@
+"""What to measure next: a strategy, led by the cost model, over the spaces of a task's sketches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from autotune.cost_model import CostModel
+from autotune.search import Candidate, KnobSpace, Measured, Search
+
+
+class ScoredSpace(KnobSpace, Protocol):
+    """A space whose points can be foreseen."""
+
+    def features(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Advisor:
+    """Proposes candidates and says what it expects of them.
+
+    scored: how many points the latest proposal has scored in each space, each time that it did; of a space that is
+    scored in full this is its number of valid points.
+    Equal seeds and measurements give equal proposals.
+    """
+
+    def __init__(self, spaces: Sequence[ScoredSpace], search: Search, seed: int):
+        self.spaces, self.scored = spaces, [0] * len(spaces)
+        self._search, self._seed, self._model = search, seed, CostModel(seed)
+
+    def propose(
+        self, count: int, measured: Measured, seen: Collection[Candidate]
+    ) -> tuple[list[Candidate], np.ndarray]:
+        """At most `count` candidates that are not in `seen`, and log(seconds) that the model expects of them.
+
+        measured: candidates with seconds; the model learns from them first.
+        """
+        if measured:
+            rows = [self._features(c) for c, _ in measured]
+            features, estimate = (np.concatenate([r[n] for r in rows]) for n in range(2))
+            self._model.fit(features, estimate, np.array([t for _, t in measured]))
+        self.scored = [0] * len(self.spaces)
+        found = self._search.propose(
+            self.spaces,
+            count,
+            self._score,
+            sorted(measured, key=lambda pair: pair[1]),
+            seen,
+            np.random.default_rng((self._seed, len(seen))),
+        )
+        expected = [self._model.predict(*self._features(c)) for c in found]
+        return found, np.concatenate(expected) if expected else np.zeros(0)
+
+    def _score(self, space: int, values: np.ndarray) -> np.ndarray:
+        self.scored[space] += len(values)
+        return self._model.predict(*self.spaces[space].features(values))
+
+    def _features(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
+        return self.spaces[candidate.space].features(np.array([candidate.values], dtype=np.int64))
