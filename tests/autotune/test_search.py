@@ -12,7 +12,6 @@ from autotune.search import (
     size,
 )
 
-
 SEARCHES = [RandomSearch(), GridSearch(), EvolutionarySearch(), EvolutionarySearch(exhaustive=10)]
 
 
