@@ -7,11 +7,11 @@ semantics say about it must be one and the same offset, free of the variables of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorlang.arith.affine import linear
-from tensorlang.arith.context import EMPTY, Context
+from tensorlang.arith.context import EMPTY
 from tensorlang.arith.simplify import simplify
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir.nodes import (
@@ -38,6 +38,7 @@ from tensorlang.ir.walk import free_vars, substitute
 
 _COMMUTE = ("add", "mul", "min", "max", "and", "or", "eq", "ne", "fma")  # in their first two operands
 Access = Load | Store
+Shapes = Mapping[Buffer, tuple[Expr, ...]]
 
 
 class Mismatch(Exception):
@@ -60,9 +61,9 @@ class Match:
         return (*self.origins, *self.strides)
 
 
-def match(intrinsic: Intrinsic, stmt: Stmt) -> Match:
-    """How `stmt` is the intrinsic. Raises Mismatch."""
-    matcher = _Matcher(intrinsic)
+def match(intrinsic: Intrinsic, stmt: Stmt, shapes: Shapes = {}) -> Match:
+    """How `stmt` is the intrinsic. shapes: of buffers that lie in memory as if they had other ones. Raises Mismatch."""
+    matcher = _Matcher(intrinsic, shapes)
     matcher.stmt(intrinsic.semantics.body, stmt)
     origins: list[Load] = []
     opened: list[Expr] = []
@@ -78,7 +79,7 @@ def match(intrinsic: Intrinsic, stmt: Stmt) -> Match:
             message = f"{param.name} must be in memory {wanted}, {actual.name} is in {actual.scope}"
             raise Mismatch("scope", message, stmt)
         pairs = [(a, b) for a, b in matcher.accesses if a.buffer is param]
-        region = _Region(param, intrinsic, pairs, matcher.vars, matcher.ctx)
+        region = _Region(param, intrinsic, pairs, matcher)
         origins.append(region.origin())
         opened += region.opened
     return Match(tuple(origins), tuple(opened))
@@ -87,8 +88,8 @@ def match(intrinsic: Intrinsic, stmt: Stmt) -> Match:
 class _Matcher:
     """Pairs variables, buffers and accesses of the semantics with those of the program."""
 
-    def __init__(self, intrinsic: Intrinsic) -> None:
-        self.intrinsic = intrinsic
+    def __init__(self, intrinsic: Intrinsic, shapes: Shapes) -> None:
+        self.intrinsic, self.shapes = intrinsic, shapes
         self.misplaced: Mismatch | None = None  # an access that fails for its place in memory only
         self.vars: dict[Var, Var] = {}
         self.buffers: dict[Buffer, Buffer] = {}
@@ -156,7 +157,7 @@ class _Matcher:
             return False
         if None not in self.intrinsic.strides.get(a.buffer.name, ()):
             try:
-                _Region(a.buffer, self.intrinsic, [(a, b)], self.vars, self.ctx)
+                _Region(a.buffer, self.intrinsic, [(a, b)], self)
             except Mismatch as error:
                 self.misplaced = error
                 return False
@@ -173,11 +174,10 @@ class _Region:
         param: Buffer,
         intrinsic: Intrinsic,
         pairs: Sequence[tuple[Access, Access]],
-        variables: dict[Var, Var],
-        ctx: Context,
+        matcher: _Matcher,
     ):
-        self.param, self.variables, self.ctx = param, variables, ctx
-        self.bound = frozenset(variables.values())
+        self.param, self.shapes, self.variables, self.ctx = param, matcher.shapes, matcher.vars, matcher.ctx
+        self.bound = frozenset(matcher.vars.values())
         self.steps: list[Expr | None] = list(_row_major(param.shape))
         if param.name in intrinsic.strides:
             self.steps = [None if step is None else const(step) for step in intrinsic.strides[param.name]]
@@ -188,7 +188,7 @@ class _Region:
                 self.opened.append(self.steps[dim])  # type: ignore[arg-type]
         offsets = [self.offset(a, b) for a, b in pairs]
         for (_, b), offset in zip(pairs, offsets, strict=True):
-            if free_vars(offset) & self.bound or simplify(offset - offsets[0], ctx) is not ZERO:
+            if free_vars(offset) & self.bound or simplify(offset - offsets[0], self.ctx) is not ZERO:
                 raise self.fail(b)
         self.pairs = pairs
 
@@ -202,7 +202,7 @@ class _Region:
         for a, b in pairs:
             var = a.indices[dim]
             if isinstance(var, Var) and not any(var in free_vars(i) for n, i in enumerate(a.indices) if n != dim):
-                form = linear(simplify(_position(b), self.ctx), self.bound)
+                form = linear(simplify(self.position(b), self.ctx), self.bound)
                 if form is None:
                     raise self.fail(b)
                 return simplify(form[0].get(self.variables[var], ZERO))
@@ -212,7 +212,15 @@ class _Region:
         inside: Expr = ZERO
         for index, step in zip(a.indices, self.steps, strict=True):
             inside = inside + substitute(index, self.variables) * step  # type: ignore[operator]
-        return simplify(_position(b) - inside, self.ctx)
+        return simplify(self.position(b) - inside, self.ctx)
+
+    def position(self, access: Access) -> Expr:
+        """Where in memory an access goes."""
+        shape = self.shapes.get(access.buffer, access.buffer.shape)
+        total: Expr = ZERO
+        for index, step in zip(access.indices, _row_major(shape), strict=True):
+            total = total + index * step
+        return total
 
     def origin(self) -> Load:
         """The access to the first element, in the first iteration."""
@@ -231,10 +239,3 @@ def _row_major(shape: Sequence[Expr]) -> list[Expr]:
         steps.insert(0, step)
         step = simplify(step * extent)
     return steps
-
-
-def _position(access: Access) -> Expr:
-    total: Expr = ZERO
-    for index, step in zip(access.indices, _row_major(access.buffer.shape), strict=True):
-        total = total + index * step
-    return total

@@ -9,7 +9,7 @@ inside may turn out to run nothing: they vanish.
 from __future__ import annotations
 
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import NOTHING, SERIAL, UNROLL, Const, For, Func, Stmt, const, seq
+from tensorlang.ir.nodes import NOTHING, SERIAL, UNROLL, Const, Do, For, Func, Stmt, const, seq
 from tensorlang.passes.tools import map_stmts, stores
 from tensorlang.target.target import Target
 
@@ -23,6 +23,8 @@ def unroll(func: Func, target: Target) -> Func:
 
 def _unrolled(stmt: Stmt) -> Stmt:
     """Outer loops first: the extents of inner loops may depend on them."""
+    if isinstance(stmt, Do):  # what its body says must stay what its code does
+        return walk.transform(stmt, lambda n: n.replace(kind=SERIAL) if isinstance(n, For) else n)
     if isinstance(stmt, For) and isinstance(stmt.extent, Const) and stmt.extent.value <= 0:
         return NOTHING
     if isinstance(stmt, For) and stmt.kind == UNROLL:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.affine import linear
+from tensorlang.arith.footprint import written_box
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import simplify
-from tensorlang.intrin import cpu
 from tensorlang.intrin.intrin import Intrinsic
+from tensorlang.intrin.listed import listed
 from tensorlang.intrin.match import Match, Mismatch, match
-from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Block, Do, Expr, For, Iter, Seq, Stmt, Var, seq
+from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Alloc, Block, Buffer, Do, Expr, For, Iter, Seq, Stmt, Var, seq
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence
@@ -52,14 +53,16 @@ def tensorize(s: Schedule, loop_or_block: LoopLike | BlockLike, intrinsic: Intri
     """Let an intrinsic do the work of a loop or of a block's body; returns the block.
 
     A loop is blockized first. If the body is a sequence (an init, then an update), the part that the intrinsic does is
-    replaced. intrinsic: a value, or the name of one in tensorlang.intrin.cpu or of those that the Schedule was given.
+    replaced. intrinsic: a value, or the name of one that the target lists (tensorlang.intrin.listed) or that the
+    Schedule was given.
 
     requires:
       1. what blockize requires, for a loop
       2. `intrinsic` is an Intrinsic or the name of a known one, and the schedule's target has it
       3. body and semantics are the same statements, up to names, order of operands that commute, and where in its
          buffer each region begins; no region that is written is also another one
-      4. the elements of each region lie as far apart in memory as the intrinsic needs, in memory that it can use
+      4. the elements of each region lie as far apart in memory as the intrinsic needs (in a buffer that is allocated in
+         loops, as lowering makes it: no larger than what an iteration uses), in memory that it can use
 
     rewrite:
       for i in 8:                                               for i in 8:
@@ -71,14 +74,15 @@ def tensorize(s: Schedule, loop_or_block: LoopLike | BlockLike, intrinsic: Intri
     node = _blockize(s, found) if isinstance(found, For) else found
     parts = node.body.stmts if isinstance(node.body, Seq) else (node.body,)
     candidates = [node.body, *parts] if len(parts) > 1 else [node.body]
+    shapes = _shapes_in_memory(s, node)
     for candidate in candidates[:-1]:
         try:
-            fit = match(value, candidate)
+            fit = match(value, candidate, shapes)
         except Mismatch:
             continue
         return _done(s, node, candidate, value, fit)
     try:
-        fit = match(value, candidates[-1])
+        fit = match(value, candidates[-1], shapes)
     except Mismatch as error:
         s.refuse(
             error.reason,
@@ -96,18 +100,31 @@ def _done(s: Schedule, node: Block, part: Stmt, value: Intrinsic, fit: Match) ->
     return BlockRef(s, node.name)
 
 
+def _shapes_in_memory(s: Schedule, node: Block) -> dict[Buffer, tuple[Expr, ...]]:
+    """The shapes of the buffers that `node` uses and that lowering makes smaller: see passes/compact.py."""
+    shapes: dict[Buffer, tuple[Expr, ...]] = {}
+    for alloc in (n for n in s.path(node) if isinstance(n, Alloc)):
+        outer = [n for n in s.path(alloc) if isinstance(n, For)]
+        box = written_box(alloc.body, alloc.buffer, outer, s.context(s.func.body)) if outer else None
+        if box is not None:
+            shapes[alloc.buffer] = box.extents
+    return shapes
+
+
 def _shown(value: Intrinsic) -> str:
     return "; ".join(line.strip() for line in repr(value.semantics.body).splitlines())
 
 
 def _known(s: Schedule, intrinsic: Intrinsic | str) -> Intrinsic:
     """Reasons: unknown_intrinsic, target_lacks."""
-    known = {each.name: each for each in (*cpu.INTRINSICS, *s.intrinsics)}
+    target = None if s.target is None else targets.of(s.target)
+    known = {each.name: each for each in (*listed(), *s.intrinsics)}
     value = known.get(intrinsic) if isinstance(intrinsic, str) else intrinsic
+    legal = ", ".join(name for name, each in known.items() if target is None or each.requires(target))
     if not isinstance(value, Intrinsic):
-        s.refuse("unknown_intrinsic", f"there is no intrinsic {intrinsic!r}", hint=", ".join(known))
-    if s.target is not None and not value.requires(targets.of(s.target)):
-        s.refuse("target_lacks", f"the target {targets.of(s.target).cpu} has no {value.name}")
+        s.refuse("unknown_intrinsic", f"there is no intrinsic {intrinsic!r}", hint=legal)
+    if target is not None and not value.requires(target):
+        s.refuse("target_lacks", f"the target {target.cpu} has no {value.name}", hint=legal)
     return value
 
 

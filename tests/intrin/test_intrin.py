@@ -5,6 +5,7 @@ import pytest
 import tensorlang as tl
 from tensorlang.create_func import create_func
 from tensorlang.intrin.intrin import Intrinsic, plain
+from tensorlang.intrin.listed import listed
 from tensorlang.ir.nodes import Block
 from tensorlang.ir.printer import text
 from tensorlang.ir.walk import find, replace_node
@@ -28,3 +29,9 @@ def test_semantics_without_blocks():
     block = next(find(func, Block))
     with pytest.raises(tl.VerifyError, match="guarded"):
         plain(replace_node(func, block, block.replace(predicate=func.body.var < 3)))
+
+
+def test_targets_list_what_they_have():
+    names = [each.name for each in listed()]
+    assert "dot4x16" in names and len(set(names)) == len(names)
+    assert set(listed(tl.Target("llvm"))) <= set(listed())

@@ -191,6 +191,27 @@ def test_tensorize(golden):
     assert "call void @dot4x16(" in plain_cpu.source() and "vpdpbusd" not in plain_cpu.asm()
 
 
+def test_int8_products_of_any_size_are_one_instruction():
+    """From te to machine code: padded to whole tiles, packed, sums in registers, rows in parallel."""
+    s = Schedule(int8_product(13, 37, 27))
+    s.pad_einsum("C", [None, 16, 4])
+    s.transform_layout("B.pad", lambda j, k: (j // 16, k // 4, j % 16, k % 4))
+    j0, j1 = s.split("C.j", [None, 16])
+    k0, k1 = s.split("C.k", [None, 4])
+    s.reorder(j0, k0, j1, k1)
+    s.decompose_reduction("C", k0)
+    s.tensorize(j1, "dot4x16")
+    s.parallel("C.i")
+    a, b = (np.random.default_rng(0).integers(*r, size) for r, size in (((0, 256), (13, 27)), ((-128, 128), (37, 27))))
+    expected = a @ b.T
+    for target in (tl.Target("llvm"), tl.Target("llvm", cpu="x86-64-v3")):
+        kernel = tl.build(s, target=target)
+        np.testing.assert_array_equal(kernel(a.astype("uint8"), b.astype("int8")), expected)
+        assert ("vpdpbusd" in kernel.asm()) == target.has("avx512vnni")
+    has = tl.Target("llvm", cpu="x86-64-v4", features="+avx512vnni,+avx512vl")
+    assert "vpdpbusd" in tl.build(s, target=has).asm()
+
+
 def test_tensorize_a_row_and_go_on():
     s = Schedule(matmul(6, 32, 7))
     before = s.func
@@ -265,7 +286,7 @@ def test_tensorize_refuses():
     error = refused(s, "not_the_semantics", lambda: s.tensorize("C.k", "fma_row16"))
     assert "fma(A[0], B[j], C[j])" in error.hint
     lacking = Schedule(matmul(4, 4, 4), target="llvm")
-    refused(lacking, "target_lacks", lambda: lacking.tensorize("C.i", tile4()))
+    assert "fma_row16" in refused(lacking, "target_lacks", lambda: lacking.tensorize("C.i", tile4())).hint
 
 
 def test_tensorize_refuses_other_strides_and_memories():
