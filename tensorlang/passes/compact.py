@@ -17,8 +17,8 @@ from tensorlang.arith.context import EMPTY, Context
 from tensorlang.arith.footprint import written_box
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region
-from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, Load, Node, Stmt, Store
+from tensorlang.arith.simplify import negation, simplify
+from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, If, Load, Stmt, Store
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import map_children
 from tensorlang.passes.fold import folded
@@ -38,15 +38,19 @@ def compacted(func: Func, ctx: Context = EMPTY) -> Func:
 
     func = folded(func, ctx)
 
-    def go(node: Node, outer: tuple[For, ...]) -> Node:
+    def go(node: Any, outer: tuple[For, ...], ctx: Context) -> Any:
         if isinstance(node, Expr):
             return node
+        if isinstance(node, If):
+            then = go(node.then, outer, ctx.assume(node.cond))
+            orelse = None if node.orelse is None else go(node.orelse, outer, ctx.assume(negation(node.cond)))
+            return node if then is node.then and orelse is node.orelse else If(node.cond, then, orelse)
         if isinstance(node, Alloc) and outer:
-            return _shrunk(node.replace(body=go(node.body, outer)), outer, ctx)
+            return _shrunk(node.replace(body=go(node.body, outer, ctx)), outer, ctx)
         inside = (*outer, node) if isinstance(node, For) else outer
-        return map_children(node, lambda child: go(child, inside))
+        return map_children(node, lambda child: go(child, inside, ctx))
 
-    return func.with_body(go(func.body, ()))  # type: ignore[arg-type]
+    return func.with_body(go(func.body, (), ctx))
 
 
 def _shrunk(alloc: Alloc, outer: tuple[For, ...], ctx: Context) -> Stmt:

@@ -70,7 +70,7 @@ def copy_before(s: Schedule, node: Block, source: Buffer, target: Buffer, fresh:
     body = flow.splice(root, node, fresh)
     anchor = fresh if anchor is node else _same_place(body, root, anchor)
     outer = flow.loops_above(body, anchor)
-    ctx = s.context(s.func.body)
+    ctx = flow.knowing(body, anchor, s.context(s.func.body))
     box = read_box(anchor, target, outer, ctx)
     ranges = needed_ranges(copy, {target: box} if box and outer else {}, bind_all(ctx, outer))
     body = flow.splice(body, anchor, regenerate(s, copy, ranges, outer, ctx), anchor)

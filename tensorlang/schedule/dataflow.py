@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
+from tensorlang.arith.context import Context
+from tensorlang.arith.simplify import negation
 from tensorlang.ir.nodes import (
     NOTHING,
     SPATIAL,
@@ -46,9 +49,25 @@ def loaded(block: Block) -> tuple[Buffer, ...]:
     return block.memo["loaded"]
 
 
-def writers(root: Node, buffer: Buffer) -> list[Block]:
-    """The blocks below `root` that write `buffer`, in program order."""
-    return [b for b in blocks(root) if buffer in stored(b)]
+def writers(root: Node, buffer: Buffer, beside: Node | None = None) -> list[Block]:
+    """The blocks below `root` that write `buffer`, in program order.
+
+    beside: a statement below `root`; blocks that never run when it does, being in another branch, are left out.
+    """
+    found = [b for b in blocks(root) if buffer in stored(b)]
+    if beside is None or len(found) < 2:
+        return found
+    return [b for b in found if not _excluded(root, b, beside)]
+
+
+def _excluded(root: Node, a: Node, b: Node) -> bool:
+    """Are `a` and `b` in different branches of an If?"""
+    outer = root
+    for left, right in zip(path(root, a), path(root, b), strict=False):
+        if left is not right:
+            return isinstance(outer, If)
+        outer = left
+    return False
 
 
 def readers(root: Node, buffer: Buffer) -> list[Block]:
@@ -77,6 +96,15 @@ def path(root: Node, node: Node) -> tuple[Node, ...]:
 def loops_above(root: Node, node: Node) -> tuple[For, ...]:
     """The loops around `node`, outermost first, without `node` itself."""
     return tuple(n for n in path(root, node)[:-1] if isinstance(n, For))
+
+
+def knowing(root: Node, node: Node, ctx: Context) -> Context:
+    """`ctx` and the conditions of the Ifs around `node`, as specialize makes them."""
+    way = path(root, node)
+    for outer, inner in pairwise(way):
+        if isinstance(outer, If):
+            ctx = ctx.assume(outer.cond if inner is outer.then else negation(outer.cond))
+    return ctx
 
 
 def common(root: Node, nodes: Sequence[Stmt]) -> Stmt:

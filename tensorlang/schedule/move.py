@@ -90,7 +90,8 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
             hint=hint,
         )
     anchor = flow.child_towards(rest, place, _first(rest, consumers))
-    late = [w for b in flow.loaded(node) for w in flow.writers(rest, b) if not flow.precedes(rest, w, anchor)]
+    made = [w for b in flow.loaded(node) for w in flow.writers(rest, b, beside=anchor)]
+    late = [w for w in made if not flow.precedes(rest, w, anchor)]
     late += [w for b in flow.loaded(node) for w in flow.writers(anchor, b)]
     if late:
         s.refuse(
@@ -101,7 +102,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         )
     outer = (*flow.loops_above(rest, place), place)
     _is_scalar(s, outer, hint)
-    ctx = s.context(s.func.body)
+    ctx = flow.knowing(rest, place, s.context(s.func.body))
     boxes = {b: read_box(place.body, b, outer, ctx) for b in buffers}
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
     fresh = regenerate(s, node, ranges, outer, ctx)
@@ -122,7 +123,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       3. in each iteration the producer fills a gapless box, and `block` reads it with one of its spatial iterators
          (plus a constant) in each dimension that is not produced in full
       4. whatever else the block reads is complete before
-      5. no other block writes what the block writes
+      5. no other block writes what the block writes, but in another branch of a specialize
       6. neither `loop` nor a loop around it is vectorised
       7. the block's own loops are serial, and have no annotations
       8. the block and its producers write each element at one spatial point only
@@ -136,7 +137,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         block E(i = i)                             block E(i = i0 * 8 + E.i)    # reads C[i]
     """
     node, target = s.block_node(block), s.loop_node(loop)
-    if any(flow.writers(s.func.body, b) != [node] for b in flow.stored(node)):
+    if any(flow.writers(s.func.body, b, beside=node) != [node] for b in flow.stored(node)):
         s.refuse("several_writers", f"another block writes what {node.name} writes", at=[node])
     is_remakeable(s, node)
     for writer in (node, *(w for b in flow.loaded(node) for w in flow.writers(s.func.body, b))):
@@ -157,13 +158,13 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
             hint=hint,
         )
     anchor = flow.child_towards(rest, place, _last(rest, inside))
-    for other in (w for b in flow.loaded(node) for w in flow.writers(rest, b)):
+    for other in (w for b in flow.loaded(node) for w in flow.writers(rest, b, beside=anchor)):
         if not flow.precedes(rest, other, anchor) and other not in flow.blocks(anchor):
             message = f"{other.name} writes what {node.name} reads, and stands later"
             s.refuse("producer_not_before", message, at=[other, target], hint=hint)
     outer = (*flow.loops_above(rest, place), place)
     _is_scalar(s, outer, hint)
-    ctx = s.context(s.func.body)
+    ctx = flow.knowing(rest, place, s.context(s.func.body))
     seen: list[Stmt] = [rest, node]
     for buffer in flow.loaded(node):
         seen = unlaid(seen, buffer)
@@ -212,7 +213,7 @@ def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, 
 
     Reasons: consumer_before, not_produced_there.
     """
-    for writer in flow.writers(body, buffer)[-1:]:
+    for writer in flow.writers(body, buffer, beside=reader)[-1:]:
         shared = flow.common(body, [writer, reader])
         if not flow.precedes(body, writer, reader):
             message = f"{reader.name} reads what {writer.name} computes, and would stand before it"
@@ -220,7 +221,7 @@ def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, 
         around = (*flow.loops_above(body, shared), *([shared] if isinstance(shared, For) else []))
         if not around:
             continue
-        inner = bind_all(ctx, around)
+        inner = bind_all(flow.knowing(body, shared, ctx), around)
         wanted = accesses(flow.child_towards(body, shared, reader), inner, of=(buffer,))[0][buffer]
         made = accesses(flow.child_towards(body, shared, writer), inner, of=(buffer,))[1][buffer]
         if not all(holds(made, wanted, inner)):

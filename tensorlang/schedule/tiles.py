@@ -102,7 +102,7 @@ def produced_ranges(
     around = bind_all(ctx, outer)
     inside = flow.blocks(place)
     for buffer in flow.loaded(node):
-        made = _parts(flow.writers(root, buffer), buffer)
+        made = _parts(flow.writers(root, buffer, beside=place), buffer)
         if not any(loop in flow.loops_above(root, producer) for producer in made for loop in outer):
             continue
         _side_by_side(s, root, made, buffer, outer, hint)

@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
-from tensorlang.ir.nodes import Alloc
+from tensorlang.ir.nodes import TRUE, Alloc, For
 from tensorlang.ir.walk import find
 from tensorlang.passes.compact import compacted
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.target.target import Target
+from tests.passes.programs import lowered
 from tests.schedule.programs import (
     before_and_after,
     biased_matmul,
     blur,
     chain,
+    check_kernel,
     check_numbers,
     convolution,
     matmul,
@@ -330,3 +332,67 @@ def test_a_consumer_that_reads_under_a_condition_stays():
     c = tl.compute((3,), lambda i: a[i] + 1.0, name="C")
     s = Schedule(tl.compute((3,), lambda i: tl.if_then_else(i >= 1, c[i - 1], 0.0), name="D"))
     refused(s, "conditional_read", lambda: s.reverse_compute_at("D", "C.i"))
+
+
+def test_compute_at_uses_the_facts_of_a_specialize():
+    """No guard where the size is known to divide, in the program and in what it is lowered to."""
+    n = tl.var("n")
+    s = Schedule(chain(n, 6))
+    before = s.func
+    s.specialize(n % 4 == 0)
+    s.split("C.i", [None, 4])
+    s.compute_at("P", "C.i.0")
+    s.compute_at("P.general", "C.general.i")
+    assert s.block_node("P").predicate is TRUE
+    check_kernel(before, s, {"n": 8}, {"n": 7}, {"n": 0})
+
+
+def test_reverse_compute_at_uses_the_facts_of_a_specialize():
+    n = tl.var("n")
+    s = Schedule(chain(n, 6))
+    before = s.func
+    s.specialize(n % 4 == 0)
+    s.split("P.i", [None, 4])
+    s.reverse_compute_at("C", "P.i.0")
+    assert s.block_node("C").predicate is TRUE
+    check_kernel(before, s, {"n": 8}, {"n": 7})
+
+
+def test_variants_of_several_outputs_move_apart():
+    """What the other variant writes is no concern of a consumer in this one."""
+    n = tl.var("n")
+    c = chain(n, 6)
+    s = Schedule([c, tl.compute((n, 6), lambda i, j: c[i, j] - 3.0, name="D")])
+    before = s.func
+    s.specialize(n >= 4)
+    s.reverse_compute_at("D", "C.i")
+    s.compute_at("P", "C.j")
+    s.reverse_compute_at("D.general", "C.general.j")
+    check_kernel(before, s, {"n": 3}, {"n": 6})
+
+
+def test_cache_read_uses_the_facts_of_a_specialize():
+    n = tl.var("n")
+    s = Schedule(chain(n, 6))
+    before = s.func
+    s.specialize(n % 4 == 0)
+    s.split("C.i", [None, 4])
+    s.compute_at("P", "C.i.0")
+    s.cache_read("C", "P", "local")
+    assert s.block_node("P.local").predicate is TRUE
+    check_kernel(before, s, {"n": 8}, {"n": 7})
+
+
+def test_parts_of_a_loop_know_where_they_are():
+    """The inner part of a padded stencil reads without conditions."""
+    n = tl.var("n")
+    s = Schedule(blur(n, 11))
+    before = s.func
+    s.compute_inline("P")
+    s.compute_at("H", "C.i")
+    s.specialize(n >= 3)
+    s.loop_partition("C.i", [1, n - 1])
+    s.loop_partition("H.part1.j_1", [1, 10])
+    middle = next(find(lowered(s, "tidy"), For, lambda loop: loop.var.name == "H.part1.j_1.part1"))
+    assert "if" not in str(middle)
+    check_kernel(before, s, {"n": 2}, {"n": 3}, {"n": 9})
