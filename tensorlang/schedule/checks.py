@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tensorlang.arith.prove import proves
 from tensorlang.ir.nodes import ORDERED, SERIAL, THREAD_AXES, Alloc, Block, Expr, For, Knob, Stmt, Store, const
 from tensorlang.ir.walk import find, free_vars
 
@@ -163,25 +164,15 @@ def driven(loop: For, block: Block) -> set[str]:
     return {it.kind for it, binding in bound if loop.var in free_vars(binding)}
 
 
-def one_iterator_kind(s: Schedule, nodes: Sequence[For]) -> None:
-    """In every block below, the loops drive iterators of one kind. Reason: mixed_iterators."""
-    for block in blocks_below(nodes[-1]):
-        kinds = set().union(*(driven(n, block) for n in nodes))
-        if len(kinds) > 1:
-            says = ", ".join(f"{n.var.name} {'/'.join(sorted(driven(n, block))) or 'none'}" for n in nodes)
-            s.refuse(
-                "mixed_iterators",
-                f"the loops drive iterators of different kinds in block {block.name}: {says}",
-                at=[*nodes, block],
-                hint="spatial loops with spatial ones, reduction loops with reduction ones",
-            )
-
-
 def ordered_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:
-    """Loops that drive ordered iterators of a block keep their order. Reason: ordered_iterators."""
+    """Loops that drive ordered iterators of a block keep their order, but for those that run at most once.
+
+    Reason: ordered_iterators.
+    """
+    several = [n for n in before if not proves(n.extent <= 1, s.context(n))]
     for block in blocks_below(before[-1]):
-        old = [n for n in before if ORDERED in driven(n, block)]
-        new = [n for n in after if ORDERED in driven(n, block)]
+        old = [n for n in several if ORDERED in driven(n, block)]
+        new = [n for n in after if any(n is o for o in old)]
         if any(a is not b for a, b in zip(old, new, strict=True)):
             s.refuse(
                 "ordered_iterators",

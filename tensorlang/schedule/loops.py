@@ -171,7 +171,6 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
       1. two or more different loops, each directly inside the one before
       2. the loops are serial and have no annotations
       3. no extent depends on another of the loops, and none is negative
-      4. in every block below, they drive iterators of one kind only
 
     rewrite:
       for i in n:                    for i_j in n * 8:
@@ -185,7 +184,6 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
         checks.has_no_annotations(s, node)
     checks.extents_free_of(s, nodes, nodes)
     checks.extents_not_negative(s, nodes)
-    checks.one_iterator_kind(s, nodes)
     ctx = s.context(nodes[0], rewriting=True)
     block = nodes[0].var.name.split(".")[0]
     name = "_".join([nodes[0].var.name, *(relative(n.var.name, block) for n in nodes[1:])])

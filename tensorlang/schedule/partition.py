@@ -10,6 +10,7 @@ from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.prove import prove
 from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.simplify import simplify
+from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
     FALSE,
     ONE,
@@ -48,11 +49,12 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
 
     The first part runs the iterations below at[0], the next ones those from there to at[1] and so on, the last one
     the rest. Loop `i` becomes `i.part0`, `i.part1` ...; the first part keeps all other names, the others hold copies,
-    `B.part1` of block `B`. Points are ints or index expressions over sizes and knobs. Parts may be empty.
+    `B.part1` of block `B`. Points are ints or index expressions over sizes and knobs. Parts may be empty; a point
+    behind the last iteration parts there.
 
     requires:
       1. `at` holds at least one point
-      2. the points ascend (none is less than the one before) and are within 0 and the extent
+      2. the points ascend: none is less than the one before, or than 0
       3. the loop is serial and has no annotations
       4. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both, and where
          it is in reduction iterators, no extent on which the init depends does on the loop
@@ -68,8 +70,7 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
     node = s.loop_node(loop)
     checks.is_serial(s, node)
     checks.has_no_annotations(s, node)
-    points = [ZERO, *_points(s, node, at), node.extent]
-    _ascending(s, node, points)
+    points = [ZERO, *_ascending(s, node, _points(s, node, at)), node.extent]
     copies.inits_stay_whole(s, node)
     around = s.context(node, rewriting=True)
     fresh = [Var(s.fresh(f"{node.var.name}.part{n}")) for n in range(len(points) - 1)]
@@ -186,17 +187,19 @@ def _points(s: Schedule, node: For, at: Any) -> list[Expr]:
     return points
 
 
-def _ascending(s: Schedule, node: For, points: Sequence[Expr]) -> None:
-    """From 0 to the extent, no point less than the one before. Reason: points_not_ascending."""
-    for low, high in pairwise(points):
+def _ascending(s: Schedule, node: For, points: Sequence[Expr]) -> list[Expr]:
+    """The points, or the extent where that is less. Reason: points_not_ascending."""
+    ctx = s.context(node)
+    for low, high in pairwise([ZERO, *points]):
         s.require(
             low <= high,
-            s.context(node),
+            ctx,
             "points_not_ascending",
-            f"it is not known that {low!r} <= {high!r}: points ascend from 0 to the extent of loop {node.var.name}",
+            f"it is not known that {low!r} <= {high!r}: points of loop {node.var.name} ascend from 0",
             at=[node],
             hint=f"specialize({simplify(low <= high)!r}) first, if that depends on sizes" if _open(low, high) else "",
         )
+    return [p if proves(p <= node.extent, ctx) else simplify(ops.make("min", p, node.extent), ctx) for p in points]
 
 
 def _open(*exprs: Expr) -> bool:

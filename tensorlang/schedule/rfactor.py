@@ -9,6 +9,7 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.regions import conjuncts
 from tensorlang.create_func import Names, update
 from tensorlang.ir.nodes import (
+    ORDERED,
     REDUCE,
     SPATIAL,
     TRUE,
@@ -51,7 +52,7 @@ def rfactor(s: Schedule, loop: LoopLike, factor_axis: int = 0) -> BlockRef:
 
     requires:
       1. one block below the loop reduces over it, and has its init
-      2. its reducer is commutative
+      2. its reducer is commutative, or the loop is the outermost reduction loop
       3. init and body access each result at one place, the init stores the reducer's identity there
       4. `factor_axis` counts an axis of the new buffer; negative numbers count from the end
       5. the extent of the loop, and of the reduction loops tied to it by a binding or a guard, depends on no loop;
@@ -76,11 +77,11 @@ def rfactor(s: Schedule, loop: LoopLike, factor_axis: int = 0) -> BlockRef:
     at = s.loop_node(loop)
     node = _reducing_block(s, at)
     init = checks.has_init(s, node)
-    reducer = commutative(s, node)
-    results = update_places(s, node, init, reducer)
-    axes = [_axis(s, place, factor_axis) for place in results]
     around = [n for n in s.path(node) if isinstance(n, For)]
     reducing = [n for n in around if checks.driven(n, node) - {SPATIAL}]
+    reducer = _reducer(s, node, at, reducing)
+    results = update_places(s, node, init, reducer)
+    axes = [_axis(s, place, factor_axis) for place in results]
     top = reducing[0]
     inner = around[around.index(top) :]
     _unconditional(s, top, node)
@@ -124,15 +125,25 @@ def _reducing_block(s: Schedule, loop: For) -> Block:
 
 
 def commutative(s: Schedule, node: Block) -> Reducer:
-    """Reason: not_commutative."""
+    """The reducer, which may combine in any order. Reason: not_commutative."""
     if node.reducer is None or not node.reducer.commutative:
+        hint = "declare the reducer commutative if it is"
+        s.refuse("not_commutative", f"block {node.name} combines in a fixed order", at=[node], hint=hint)
+    return node.reducer
+
+
+def _reducer(s: Schedule, node: Block, at: For, reducing: Sequence[For]) -> Reducer:
+    """The reducer, which may combine first in each iteration of `at`, and then the results. Reason: not_commutative."""
+    reducer = node.reducer
+    before = [n for n in reducing[: reducing.index(at)] if not dependence.runs_once(s, n)]
+    if reducer is None or (before and not reducer.commutative):
         s.refuse(
             "not_commutative",
             f"block {node.name} combines in a fixed order",
             at=[node],
-            hint="declare the reducer commutative if it is",
+            hint=f"{reducing[0].var.name}, the outermost reduction loop; or declare the reducer commutative if it is",
         )
-    return node.reducer
+    return reducer
 
 
 def update_places(s: Schedule, node: Block, init: Stmt, reducer: Reducer) -> list[Load]:
@@ -237,7 +248,8 @@ class _Factored:
             names.take(it.var.name)
         fresh = {n.var: Var(names.take(_axis_name(n, node))) for n in self.loops}
         loops = sorted(self.loops, key=lambda n: n is not self.at)
-        made = [(Iter(fresh[n.var], n.extent, SPATIAL if n is self.at else REDUCE), n.var) for n in loops]
+        kind = REDUCE if node.reducer is not None and node.reducer.commutative else ORDERED
+        made = [(Iter(fresh[n.var], n.extent, SPATIAL if n is self.at else kind), n.var) for n in loops]
         pairs = [made[0], *old, *made[1:]]
         bound = zip(node.iters, node.bindings, replaced, strict=True)
         values = {it.var: substitute(b, fresh) for it, b, gone in bound if gone}
@@ -298,7 +310,7 @@ def _combining_block(
     spatial = [(it, b) for it, b in zip(node.iters, node.bindings, strict=True) if it.kind == SPATIAL]
     fresh = {it.var: Iter(Var(names.take(it.var.name)), it.extent) for it, _ in spatial}
     values = {old: it.var for old, it in fresh.items()}
-    factor = Iter(Var(names.take(_axis_name(at, node))), at.extent, REDUCE)
+    factor = Iter(Var(names.take(_axis_name(at, node))), at.extent, REDUCE if reducer.commutative else ORDERED)
     stored = [substitute(place, values) for place in results]
     sources = [
         Load(b, (*p.indices[:axis], factor.var, *p.indices[axis:]))

@@ -35,8 +35,8 @@ def blockize(s: Schedule, loop: LoopLike) -> BlockRef:
 
     requires:
       1. below the loop is a chain of perfectly nested loops, with one block inside
-      2. these loops are serial or unrolled, their extents depend on no loop and are at least 1
-      3. they drive the block's iterators by sums of multiples, each in whole tiles of a size that divides its extent
+      2. these loops are serial or unrolled, and their extents depend on no loop
+      3. they drive the block's iterators by sums of multiples, each in full or in whole tiles, which are not empty
       4. no guard of the block concerns them
       5. if the block has an init, they visit no spatial point twice and each of them drives an iterator
 
@@ -134,14 +134,6 @@ def _blockize(s: Schedule, loop: For) -> Block:
     loops, node = _chain(s, loop)
     around = [n for n in s.path(node) if isinstance(n, For)]
     checks.extents_free_of(s, loops, around)
-    for n in loops:
-        s.require(
-            n.extent >= 1,
-            s.context(n),
-            "tile_may_be_empty",
-            f"the extent of loop {n.var.name}, {n.extent!r}, may be 0",
-            at=[n],
-        )
     _not_guarded(s, node, loops)
     _init_as_before(s, node, loops)
     iters: list[Iter] = []
@@ -154,6 +146,7 @@ def _blockize(s: Schedule, loop: For) -> Block:
             continue
         outer = Iter(Var(it.var.name), it.extent, it.kind)
         if size is not None:
+            _not_empty(s, [n for n in loops if n.var in free_vars(binding)])
             outer = Iter(outer.var, simplify(it.extent // size, s.context(loop)), it.kind)
             rest = simplify(rest // size, s.context(loop, rewriting=True))
         values[it.var] = outer.var if size is None else outer.var * size + tile
@@ -211,7 +204,7 @@ def _not_guarded(s: Schedule, node: Block, loops: Sequence[For]) -> None:
 
 
 def _init_as_before(s: Schedule, node: Block, loops: Sequence[For]) -> None:
-    """The init may run before all the loops. Reasons: loop_repeats, visits_twice."""
+    """The init may run before all the loops. Reasons: loop_repeats, tile_may_be_empty, visits_twice."""
     if node.init is None:
         return
     for n in loops:
@@ -221,8 +214,17 @@ def _init_as_before(s: Schedule, node: Block, loops: Sequence[For]) -> None:
                 f"loop {n.var.name} drives no iterator of block {node.name}, whose init runs in each of its iterations",
                 at=[n, node],
             )
+        if not checks.driven(n, node):
+            _not_empty(s, [n])
     reducing = [n for n in loops if checks.driven(n, node) - {SPATIAL}]
     dependence.visits_once(s, node, loops[0], [n for n in loops if n not in reducing], reducing, [])
+
+
+def _not_empty(s: Schedule, loops: Sequence[For]) -> None:
+    """Reason: tile_may_be_empty."""
+    for n in loops:
+        message = f"the extent of loop {n.var.name}, {n.extent!r}, may be 0"
+        s.require(n.extent >= 1, s.context(n), "tile_may_be_empty", message, at=[n])
 
 
 def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For]) -> tuple[Expr, Expr | None, Expr]:
@@ -250,16 +252,18 @@ def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For
         s.require(factor >= 0, ctx, "not_affine", f"{it.var.name} may count down in loop {n.var.name}", at=[n, node])
         tile, last = tile + n.var * factor, last + (n.extent - 1) * factor
     size = simplify(last + ONE, ctx)
-    for what, value in (("begin", simplify(rest, ctx)), ("extent", it.extent)):
+    rest = simplify(rest, ctx)
+    for whole in (make("eq", rest % size, 0), rest + size <= it.extent):
         s.require(
-            make("eq", value % size, 0),
+            whole,
             ctx,
             "not_whole_tiles",
-            f"iterator {it.var.name} of block {node.name} is not cut into whole tiles of {size!r}: {what} {value!r}",
+            f"iterator {it.var.name} of block {node.name}, {it.extent!r} in extent, is not known to be cut into whole "
+            f"tiles of {size!r}: one begins at {rest!r}",
             at=[node],
             hint="factors that divide the extent",
         )
-    return tile, size, simplify(rest, ctx)
+    return tile, size, rest
 
 
 def _init(init: Stmt, loops: Sequence[For]) -> Stmt:

@@ -226,7 +226,7 @@ def _made_box(
     """
     above = flow.loops_above(root, producer)
     inner = above[len([loop for loop in above if loop in outer]) :]
-    shared = {loop.var for loop in above} - {loop.var for loop in inner}
+    shared = {n.var for n in above if n not in inner and not proves(n.extent <= ONE, around)}
     reduced = [b for it, b in zip(producer.iters, producer.bindings, strict=True) if it.kind != SPATIAL]
     if any(free_vars(b) & shared for b in reduced):
         s.refuse(
@@ -237,6 +237,7 @@ def _made_box(
         )
     values = dict(zip((it.var for it in producer.iters), producer.bindings, strict=True))
     store = next(find(producer.body, Store, lambda n: n.buffer is buffer))
+    inner += flow.loops_above(producer.body, store)
     guards = [c for c in conjuncts(producer.predicate) if free_vars(c)]
     full = bind_all(around, inner)
     box: list[Range] = []

@@ -11,7 +11,7 @@ from tests.fuzz.check import Failure, attempt, check, guard
 from tests.fuzz.drawers import draw_steps
 from tests.fuzz.intrinsics import INTRINSICS
 from tests.fuzz.random_te import Expression, random_expression
-from tests.fuzz.refusals import NO_CLAIM, verdict
+from tests.fuzz.refusals import claims, verdict
 
 THOROUGH = 8  # every so many seeds, LLVM optimises the kernel as for users, and the trace is replayed
 
@@ -81,7 +81,7 @@ class Trial:
             self.tried.append(Tried(step))
             return
         unchecked = ""
-        if judged and refusal.reason not in NO_CLAIM:
+        if judged and claims(refusal):
             unchecked = verdict(self.s, step, self.names, self.outputs, self.sizes)
         self.tried.append(Tried(step, refusal.reason, refusal.hint, unchecked))
 

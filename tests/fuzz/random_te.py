@@ -30,8 +30,10 @@ REDUCERS = {
     left = (x[1] > y[1]) | ((x[1] == y[1]) & (x[0] < y[0]))
     return tl.select(left, x[0], y[0]), tl.select(left, x[1], y[1])
 first_argmax = tl.reducer(first, lambda position, value: (2**31, tl.min_value(value)), name="first_argmax")""",
-    "horner": """horner = tl.reducer(
-    lambda x, y: tl.select(y == 0, x, tl.select(x == 0, y, x - x // 3 + y)), 0, False, name="horner"
+    "last": 'last = tl.reducer(lambda x, y: tl.select(y == 0, x, y), 0, commutative=False, name="last")',
+    # x -> a * x + b, one after the other
+    "chain": """chain = tl.reducer(
+    lambda x, y: (x[0] * y[0], x[1] * y[0] + y[1]), lambda a, b: (1, 0), commutative=False, name="chain"
 )""",
 }
 
@@ -210,7 +212,7 @@ class _Writer:
         for special in (self.padded, self.contraction, self.stencil):
             if self.chance(0.12) and (made := special(name)):
                 return [made]
-        kinds = ["element"] * 4 + ["reduce"] * 4 + ["pair", "argmax", "first_argmax", "horner"]
+        kinds = ["element"] * 4 + ["reduce"] * 4 + ["pair", "argmax", "first_argmax", "last", "chain"]
         kind = self.pick(kinds)
         if kind == "element":
             return [self.tensor(name, shape, dtype, f"{head} {self.element(dtype, axes)}")]
@@ -231,12 +233,19 @@ class _Writer:
             body, dtype = self.reduction(dtype, inner, reduced, over)
             return [self.small(name, shape, dtype, f"{head} {body}")]
         self.line(REDUCERS[kind])
-        if kind == "horner":
-            return [self.small(name, shape, "int64", f"{head} horner({self.element('int64', inner)}, {over})")]
+        if kind == "last":
+            return [self.small(name, shape, "int64", f"{head} last({self.element('int64', inner)}, {over})")]
+        if kind == "chain":
+            body = f"chain(({self.element('int64', inner)}, {self.element('int64', inner)}), {over})"
+            return self.results(name, shape, "int64", f"{head} {body}")
         number = "float32" if dtype == "bool" else dtype
         body = f"{kind}(({reduced[0]}, {self.element(number, inner)}), {over})"
-        self.line(f"{name}_0, {name}_1 = tl.compute({listed(shape)}, {head} {body}, name={name!r})")
-        return [self.bounded(f"{name}_1", shape, number), f"{name}_0"]
+        return self.results(name, shape, number, f"{head} {body}")
+
+    def results(self, name: str, shape: tuple[Dim, ...], dtype: str, body: str) -> list[str]:
+        """The two results of a reduction; others may use the second one, of that dtype."""
+        self.line(f"{name}_0, {name}_1 = tl.compute({listed(shape)}, {body}, name={name!r})")
+        return [self.bounded(f"{name}_1", shape, dtype), f"{name}_0"]
 
     def tensor(self, name: str, shape: tuple[Dim, ...], dtype: str, body: str) -> str:
         """A tensor of clamped elements, which others may use."""
@@ -312,10 +321,10 @@ class _Writer:
 
     def window(self, dim: Dim) -> tuple[int, Dim] | None:
         """The width of a window that may slide along a dimension, and how many places it has."""
-        if dim.halo >= 1:
+        if dim.base and dim.halo >= 1:
             width = min(3, dim.halo + 1)
             return width, Dim(dim.base, dim.scale, dim.halo - width + 1)
-        if dim.base and not self.symbolic(dim) and self.value(dim) >= 4:
+        if not self.symbolic(dim) and self.value(dim) >= 4:
             return 3, Dim("", 1, self.value(dim) - 2)
         return None
 

@@ -10,12 +10,12 @@ import tensorlang as tl
 from tensorlang.arith import stages
 from tensorlang.arith.stages import STAGES
 from tensorlang.ir import interp
-from tensorlang.ir.nodes import For, Func, Node
-from tensorlang.ir.walk import find, transform
+from tensorlang.ir.nodes import Alloc, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
+from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
 from tensorlang.te_eval import evaluate
-from tests.fuzz.check import equal, guarded, random_inputs, run_backwards
+from tests.fuzz.check import INDEPENDENT, equal, guarded, random_inputs, run_backwards
 
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
 # Refusals that claim no harm to numbers: the arguments mean nothing, nothing would be done, or what an earlier step
@@ -35,6 +35,13 @@ LOST = {
     "pipelined",
 }
 NO_CLAIM = MEANINGLESS | IDLE | LOST
+# The same of single primitives: which tensor of several is not said; what storage_align has said of axes would be lost.
+NO_CLAIM_OF = {("cache_write", "several_outputs"), ("transform_layout", "storage_fixed")}
+
+
+def claims(refusal: tl.ScheduleError) -> bool:
+    """Does the refusal say that the step would do harm?"""
+    return refusal.reason not in NO_CLAIM and (refusal.primitive, refusal.reason) not in NO_CLAIM_OF
 
 
 class Unchecked(tl.Schedule):
@@ -53,25 +60,26 @@ def verdict(
 ) -> str:
     """What the refused `step` does unchecked: right numbers for all sizes and orders tried, wrong ones, or no program.
 
-    Loops whose iterations are independent by declaration are run in both directions.
+    Loops whose iterations are independent by declaration are run in both directions, and all at once; pipelined ones
+    with their stages overlapping.
     """
     unchecked = Unchecked(s)
     try:
         eval(f"s.{step}", {**names, "s": unchecked})
     except Exception:  # what follows a check relies on it, in any way
         return IMPOSSIBLE
-    for seed, values in enumerate((sizes, *({v: n + k for v, n in sizes.items()} for k in (1, 2, 5) if sizes))):
+    func = unchecked.func
+    backwards = func.with_body(transform(func.body, run_backwards))
+    ways = dict.fromkeys((func, backwards, simultaneous(func), overlapped(func)))
+    for seed, values in enumerate(other_sizes(sizes)):
         inputs = random_inputs(outputs, values, seed)
         expected = evaluate(outputs, inputs, values)
         by_name = {t.name: a for t, a in inputs.items()}
         want = {t.name: a for t, a in zip(outputs, expected, strict=True)}
-        for func in (
-            overlapped(unchecked.func),
-            unchecked.func.with_body(transform(unchecked.func.body, run_backwards)),
-        ):
+        for way in ways:
             arrays, _ = guarded(s.func, by_name, values)
             try:
-                interp.run(func, arrays, values)
+                interp.run(way, arrays, values)
             except Exception:  # out of bounds, out of scope, ...
                 return HARMFUL
             got = {p.name: a for p, a in zip(s.func.params, arrays, strict=True)}
@@ -87,3 +95,56 @@ def overlapped(func: Func) -> Func:
     target = tl.Target("llvm")
     with mock.patch.object(stages, "_keep_apart", lambda *_: True):
         return pipeline(lower_init(func, target), target)
+
+
+def other_sizes(sizes: Mapping[Any, int]) -> list[Mapping[Any, int]]:
+    """The sizes; then smaller and larger ones, or, where there are none, the same for further inputs."""
+    if not sizes:
+        return [sizes] * 3
+    changes = (lambda n: n + 1, lambda n: n + 5, lambda n: 2 * n + 9, lambda n: 1)
+    return [sizes, *({v: change(n) for v, n in sizes.items()} for change in changes)]
+
+
+def simultaneous(func: Func) -> Func:
+    """`func`, in which iterations of parallel and vectorised loops do not see what the others have stored.
+
+    Each iteration works on copies of the buffers as they were before the loop; what it has changed is copied back.
+    """
+
+    def apart(node: Node) -> Node:
+        if not isinstance(node, For) or node.kind not in INDEPENDENT:
+            return node
+        inside = {a.buffer for a in find(node.body, Alloc)}
+        shared = dict.fromkeys(n.buffer for n in find(node.body, Store) if n.buffer not in inside)
+        before = {b: Buffer(f"{b.name}.before", b.shape, b.dtype) for b in shared}
+        own = {b: Buffer(f"{b.name}.own", b.shape, b.dtype) for b in shared}
+        begin = [_copied(before[b], own[b]) for b in shared]
+        end = [_copied(own[b], b, before[b]) for b in shared]
+        body: Stmt = seq(*begin, substitute(node.body, {}, own), *end)
+        for b in own.values():
+            body = Alloc(b, body)
+        loop = seq(*(_copied(b, before[b]) for b in shared), For(node.var, node.extent, "serial", body))
+        for b in before.values():
+            loop = Alloc(b, loop)
+        return loop
+
+    if not any(n.kind in INDEPENDENT for n in find(func.body, For)):
+        return func
+    explicit = lower_init(func, tl.Target("llvm"))  # an init has its place in an iteration, or before the loop
+    return explicit.with_body(transform(explicit.body, apart))
+
+
+def _copied(source: Buffer, target: Buffer, unless: Buffer | None = None) -> Stmt:
+    """Copy all elements; `unless` is given: those that differ from its elements."""
+    point = tuple(Var(f"i{n}") for n in range(len(source.shape)))
+    value = Load(source, point)
+    body: Stmt = Store(target, point, value)
+    if unless is not None:
+        old = Load(unless, point)
+        same = value == old
+        if tl.dtypes.is_float(source.dtype):
+            same = same | ((value != value) & (old != old))
+        body = If(~same, body)
+    for var, extent in reversed(list(zip(point, source.shape, strict=True))):
+        body = For(var, extent, "serial", body)
+    return body

@@ -113,11 +113,22 @@ def test_fuse_of_symbolic_extents():
         check_numbers(before, s, {"m": m, "n": n})
 
 
+def test_fuse_of_spatial_and_reduction_loops():
+    s = Schedule(matmul(4, 5, 7))
+    before = s.func
+    fused = s.fuse("C.j", "C.k")
+    check_numbers(before, s)
+    refused(s, "loop_reduces", lambda: s.parallel(fused))
+    refused(s, "visits_twice", lambda: s.decompose_reduction("C", fused))
+    s.split(fused, [None, 3])
+    s.reorder("C.j_k.1", "C.j_k.0")
+    check_numbers(before, s)
+
+
 def test_fuse_refuses():
     s = Schedule(matmul(10, 12, 7))
     refused(s, "too_few_loops", lambda: s.fuse("C.i"))
     refused(s, "duplicate_loop", lambda: s.fuse("C.i", "C.i"))
-    refused(s, "mixed_iterators", lambda: s.fuse("C.j", "C.k"))
     error = refused(s, "not_adjacent", lambda: s.fuse("C.i", "C.k"))
     assert "directly inside C.i is loop C.j" in error.hint
     refused(s, "not_adjacent", lambda: s.fuse("C.j", "C.i"))

@@ -184,7 +184,16 @@ def test_refuses_several_blocks():
 def test_refuses_an_ordered_reducer():
     s = Schedule(last_positive())
     error = refused(s, "not_commutative", lambda: s.rfactor("C.k"))
-    assert "commutative" in error.hint
+    assert "C.j" in error.hint and "commutative" in error.hint
+
+
+def test_an_ordered_reducer_combines_parts_in_order():
+    s = Schedule(last_positive())
+    before = s.func
+    outer, _ = s.split("C.j", [None, 2])
+    block = s.rfactor(outer)
+    assert {it.kind for b in (block.name, "C") for it in s.block_node(b).iters} == {"spatial", "ordered"}
+    check_numbers(before, s)
 
 
 def test_refuses_what_is_no_plain_update():

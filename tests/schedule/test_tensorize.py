@@ -142,8 +142,10 @@ def test_blockize_refuses():
     s = Schedule(add(10, 8))
     _, i1 = s.split("C.i", [None, 4])
     assert "cut" in refused(s, "guard_inside", lambda: s.blockize(i1)).hint
-    s = Schedule(row_sum(4, tl.var("n")))
-    refused(s, "tile_may_be_empty", lambda: s.blockize("C.k"))
+    n = tl.var("n")
+    func = Schedule(row_sum(4, n)).func
+    s = Schedule(func.with_body(For(Var("C.d"), n % 2, SERIAL, func.body)))
+    refused(s, "tile_may_be_empty", lambda: s.blockize("C.d"))
     s = Schedule(add(4, 6))
     _, inner = s.split(s.fuse("C.i", "C.j"), [None, 4])
     refused(s, "not_affine", lambda: s.blockize(inner))
@@ -158,8 +160,28 @@ def test_blockize_refuses_extents_that_follow_other_loops():
 def test_blockize_refuses_partial_tiles():
     func = Schedule(add(6, 5)).func
     inner = func.body.body
-    s = Schedule(func.with_body(func.body.replace(body=inner.replace(extent=const(3)))))
-    refused(s, "not_whole_tiles", lambda: s.blockize("C.j"))
+    for binding in (inner.var + 1, inner.var + 3):  # begins in the midst of a tile, leaves the domain
+        block = inner.body.replace(bindings=(inner.body.bindings[0], binding))
+        s = Schedule(func.with_body(func.body.replace(body=inner.replace(extent=const(3), body=block))))
+        refused(s, "not_whole_tiles", lambda s=s: s.blockize("C.j"))
+
+
+def test_blockize_tiles_that_are_not_the_whole_domain():
+    s = Schedule(add(6, 5))
+    before = s.func
+    for loop in s.loop_partition("C.j", [2, 4])[:2]:
+        s.blockize(loop)
+    check_numbers(before, s)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_blockize_whole_iterators_of_any_size(n):
+    size = tl.var("n")
+    for loop in ("C.k", "C.i"):
+        s = Schedule(row_sum(size, size))
+        before = s.func
+        s.blockize(loop)
+        check_numbers(before, s, {"n": n})
 
 
 def test_blockize_refuses_inits_that_run_again():
