@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -98,7 +99,12 @@ class _Worker:
 
     def __init__(self, work: Callable[[Connection], None]):
         self.pipe, theirs = FORK.Pipe()
-        self.process = FORK.Process(target=work, args=(theirs,), daemon=True)
+
+        def run() -> None:
+            os.environ["TENSORLANG_CACHE"] = "off"  # no two kernels are alike
+            work(theirs)
+
+        self.process = FORK.Process(target=run, daemon=True)
         self.process.start()
         theirs.close()
 
