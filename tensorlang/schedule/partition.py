@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.arith.disjoint import disjoint, hull
-from tensorlang.arith.prove import prove
+from tensorlang.arith.prove import prove, proves
 from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
