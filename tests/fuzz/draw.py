@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorlang as tl
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import Block, Buffer, Const, For, Node
+from tensorlang.ir.nodes import SPATIAL, Block, Buffer, Const, For, Node, Var
 from tensorlang.schedule import dataflow as flow
 
 
@@ -102,6 +102,24 @@ class Draw:
         while isinstance(node, For):
             node = node.body
         return node
+
+    def windows(self) -> list[tuple[str, str]]:
+        """(block, loop) for each loop along which a consumer of the block reads more than one element of what it writes
+        in an iteration, at places that move with the loop."""
+        found: dict[tuple[str, str], None] = {}
+        for consumer in self.nodes():
+            spatial = {it.var: b for it, b in zip(consumer.iters, consumer.bindings, strict=True) if it.kind == SPATIAL}
+            every = {it.var for it in consumer.iters}
+            loops = [self.s.loop_node(name) for name in self.loops(consumer.name)]
+            for buffer in filter(self.private, flow.loaded(consumer)):
+                for along in zip(*{load.indices for load in flow.loads(consumer.body, buffer)}, strict=True):
+                    used = frozenset[Var]().union(*map(walk.free_vars, along)) & every
+                    if len(set(along)) < 2 and len(used) < 2:
+                        continue
+                    driving = [n for v in used & spatial.keys() for n in loops if n.var in walk.free_vars(spatial[v])]
+                    writers = flow.writers(self.s.func.body, buffer)
+                    found.update(((w.name, n.var.name), None) for w in writers for n in driving)
+        return list(found)
 
     def loop_of(self, blocks: list[Block]) -> str:
         """A loop around one of `blocks`."""

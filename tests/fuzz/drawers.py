@@ -82,22 +82,21 @@ def _decompose_reduction(d: Draw) -> str:
     return d.step("decompose_reduction", block, d.pick(d.loops(block) or [d.loop()]))
 
 
-def _cache_read(d: Draw) -> str:
+def _cache_read(d: Draw, scope: str | None = None) -> str:
     block = d.block(lambda b: bool(flow.loaded(b)))
     read = [b.name for b in flow.loaded(d.s.block_node(block))] if d.s.has_block(block) else []
-    return d.step("cache_read", block, d.pick(read) if read and d.chance(0.95) else d.buffer(), d.pick(SCOPES))
+    return d.step("cache_read", block, d.pick(read) if read and d.chance(0.95) else d.buffer(), scope or d.pick(SCOPES))
 
 
-def _cache_write(d: Draw) -> str:
+def _cache_write(d: Draw, scope: str | None = None) -> str:
     block = d.block()
     written = [b.name for b in flow.stored(d.s.block_node(block))] if d.s.has_block(block) else []
     named = {"tensor": d.pick(written)} if len(written) > 1 and d.chance(0.8) else {}
-    return d.step("cache_write", block, d.pick(SCOPES), **named)
+    return d.step("cache_write", block, scope or d.pick(SCOPES), **named)
 
 
 def _compute_at(d: Draw) -> str:
-    block = d.block(lambda b: d.is_read(b) and any(map(d.private, flow.stored(b))))
-    return d.step("compute_at", block, d.loop_of(d.relatives(block, True)))
+    return d.step("compute_at", *_producer_and_loop(d))
 
 
 def _reverse_compute_at(d: Draw) -> str:
@@ -165,10 +164,10 @@ def _store_at(d: Draw) -> str:
 
 
 def _rolling_buffer(d: Draw) -> Iterator[str]:
-    """Mostly of a block put into its consumer right before; else of a buffer that is allocated in loops."""
-    if d.chance(0.8):
-        block = d.block(lambda b: b.init is None and d.is_read(b) and any(map(d.private, flow.stored(b))))
-        loop = d.loop_of(d.relatives(block, True))
+    """Mostly of a block put right before into a loop along which its consumer reads windows of it."""
+    windows = d.windows()
+    if windows and d.chance(0.8):
+        block, loop = d.pick(windows)
         yield d.step("compute_at", block, loop)
         if d.done():
             yield d.step("rolling_buffer", block, loop)
@@ -193,9 +192,12 @@ def _decompose_padding(d: Draw) -> str:
     return d.step("decompose_padding", block, d.pick(d.loops(block) or [d.loop()]))
 
 
-def _software_pipeline(d: Draw) -> str:
+def _software_pipeline(d: Draw) -> Iterator[str]:
     """Stages that mostly ascend with the statements of a loop's body, of which there mostly are several."""
     name = d.loop(lambda n: d.serial(n) and len(parts_of(n)[1]) > 1)
+    if d.chance(0.5):
+        block, name = _producer_and_loop(d)
+        yield d.step("compute_at", block, name)
     parts = parts_of(d.s.loop_node(name))[1] if d.s.has_loop(name) else ()
     stages: dict[str, int] = {}
     stage = 0
@@ -203,15 +205,27 @@ def _software_pipeline(d: Draw) -> str:
         stages[flow.blocks(part)[0].name] = stage if d.chance(0.9) else d.rng.randint(-1, 3)
         stage += d.pick([0, 1, 1, 2])
     named = {"order": d.rng.sample(list(stages), len(stages))} if d.chance(0.3) else {}
-    return d.step("software_pipeline", name, stages if d.chance(0.97) else [0, 1], **named)
+    yield d.step("software_pipeline", name, stages if d.chance(0.97) else [0, 1], **named)
 
 
-def _double_buffer(d: Draw) -> str:
+def _double_buffer(d: Draw) -> Iterator[str]:
     def inside(b: Buffer) -> bool:
         alloc = next(walk.find(d.s.func.body, Alloc, lambda a: a.buffer is b), None)
         return alloc is not None and bool(flow.loops_above(d.s.func.body, alloc))
 
-    return d.step("double_buffer", d.buffer(inside))
+    if d.chance(0.5):
+        block, loop = _producer_and_loop(d)
+        yield d.step("compute_at", block, loop)
+        if d.done():
+            yield d.step("double_buffer", block)
+        return
+    yield d.step("double_buffer", d.buffer(inside))
+
+
+def _producer_and_loop(d: Draw) -> tuple[str, str]:
+    """A block, and a loop around one of its consumers."""
+    block = d.block(lambda b: d.is_read(b) and any(map(d.private, flow.stored(b))))
+    return block, d.loop_of(d.relatives(block, True))
 
 
 def _blockize(d: Draw) -> str:
@@ -252,17 +266,24 @@ def _tensorize(d: Draw) -> Iterator[str]:
 
 
 def _tensorize_copy(d: Draw) -> Iterator[str]:
-    def copies(b: Block) -> bool:
-        return isinstance(b.body, Store) and isinstance(b.body.value, Load) and b.body.buffer.dtype in COPIED
-
-    block = d.block(copies)
+    """A copy, which is mostly made right before."""
+    kind = d.pick(COPIES)
+    if d.chance(0.7):
+        yield (_cache_read if d.chance(0.7) else _cache_write)(d, COPIES[kind].get("B"))
+        if not d.done():
+            return
+        block = next(name for name in d.s.trace.steps[-1].out if d.s.has_block(name))
+    else:
+        block = d.block(lambda b: isinstance(b.body, Store) and isinstance(b.body.value, Load))
     written = flow.stored(d.s.block_node(block)) if d.s.has_block(block) else []
-    dtype = written[0].dtype if written else "float32"
-    extent = d.extent(d.innermost(block))
-    if extent is None or extent not in LANES or d.chance(0.3):
+    dtype = written[0].dtype if written and written[0].dtype in COPIED else "float32"
+    loop = d.innermost(block)
+    extent = d.extent(loop)
+    if extent not in LANES or d.chance(0.2):
         extent = d.pick(LANES)
-        yield d.step("split", d.innermost(block), [None, extent], tail="cut")
-    yield d.step("tensorize", d.innermost(block), f"{d.pick(COPIES)}{extent}_{dtype}")
+        yield d.step("split", loop, [None, extent], tail="cut")
+        loop = d.innermost(block)
+    yield d.step("tensorize", loop, f"{kind}{extent}_{dtype}")
 
 
 def _tensorize_rows(d: Draw) -> Iterator[str]:
@@ -360,6 +381,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "reindex": _reindex,
     "pad_einsum": _pad_einsum,
 }
+RARE = ("fission", "pad_einsum", "reverse_compute_inline", "rolling_buffer", "tensorize")  # more often refused
 KINDS = ("parallel", "vectorize", "unroll", "bind", "annotate")  # after them, loops may not be remade
 
 
@@ -368,5 +390,6 @@ def draw_steps(s: tl.Schedule, rng: random.Random, progress: float) -> Iterator[
     that says how a loop runs."""
     late = rng.random() < 0.05 + 0.5 * progress**2
     names = [n for n in DRAWERS if (n in KINDS) == late and hasattr(s, n)]
-    drawn = DRAWERS[rng.choice(names)](Draw(s, rng))
+    name = rng.choices(names, [2 if n in RARE else 1 for n in names])[0]
+    drawn = DRAWERS[name](Draw(s, rng))
     yield from [drawn] if isinstance(drawn, str) else drawn

@@ -209,8 +209,8 @@ class _Writer:
         shape = self.shape(0 if self.chance(0.05) else 1, 3, 0 if self.chance(0.5) else 2)
         axes: Axes = dict(zip("ijk", shape, strict=False))
         head = f"lambda {', '.join(axes)}:" if axes else "lambda:"
-        for special in (self.padded, self.contraction, self.stencil):
-            if self.chance(0.12) and (made := special(name)):
+        for special in (self.padded, self.contraction, self.stencil, self.stencil):
+            if self.chance(0.11) and (made := special(name)):
                 return [made]
         kinds = ["element"] * 4 + ["reduce"] * 4 + ["pair", "argmax", "first_argmax", "last", "chain"]
         kind = self.pick(kinds)
