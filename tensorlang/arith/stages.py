@@ -21,11 +21,13 @@ from itertools import permutations
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import Regions, accesses, apart
-from tensorlang.ir.nodes import Alloc, Block, Buffer, For, Seq, Stmt
-from tensorlang.ir.walk import find
+from tensorlang.ir.launch import SHARED
+from tensorlang.ir.nodes import Alloc, Block, Buffer, Const, For, Load, Op, Seq, Stmt, Store
+from tensorlang.ir.walk import find, visit
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
 DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
+ASYNC = "async_copy"  # annotation of a block that copies: in a pipeline, the copies may run by themselves
 INIT = "init"  # annotation of a block that lowering has made of the init of a reduction
 
 
@@ -89,6 +91,41 @@ def plan(loop: For, ctx: Context) -> Plan:
     shared = frozenset(b for b in private if len({stages[n] for n, both in enumerate(touched) if _uses(both, b)}) > 1)
     ordered = sorted(range(len(parts)), key=lambda n: places[n])
     return Plan(tuple(parts[n] for n in ordered), tuple(stages[n] for n in ordered), versions, shared)
+
+
+def copied(block: Block) -> Buffer | None:
+    """The buffer whose elements `block` stores, one by one, in another; None if it does anything else.
+
+    It may store a constant instead where a condition says so.
+    """
+    store = block.body
+    if block.init is not None or not isinstance(store, Store):
+        return None
+    value = store.value
+    if isinstance(value, Op) and value.op == "if_then_else" and isinstance(value.args[2], Const):
+        value = value.args[1]
+    loads = [n for n in visit(store) if isinstance(n, Load)]
+    return value.buffer if isinstance(value, Load) and loads == [value] else None
+
+
+def copies(found: Plan, kernel: Stmt) -> dict[int, list[int]]:
+    """The parts of a pipeline in `kernel` that are asynchronous copies, each with the stages that use what it copies.
+
+    All blocks of such a part are ASYNC and copy, from what the kernel only reads, to shared memory that lives in the
+    loop and that no other part uses but in later stages.
+    """
+    stored = {n.buffer for n in find(kernel, Store)}
+    used = [{n.buffer for n in visit(part) if isinstance(n, Load | Store)} for part in found.parts]
+    result: dict[int, list[int]] = {}
+    for n, part in enumerate(found.parts):
+        blocks = list(find(part, Block))
+        sources = {copied(b) if dict(b.annotations).get(ASYNC) else None for b in blocks}
+        targets = {s.buffer for s in find(part, Store)}
+        users = [stage for m, stage in enumerate(found.stages) if m != n and used[m] & targets]
+        fits = targets <= found.shared and all(t.scope == SHARED for t in targets)
+        if blocks and not sources & {None, *stored} and fits and min(users) > found.stages[n]:
+            result[n] = users
+    return result
 
 
 def _stages(loop: For, parts: Sequence[Stmt], given: Sequence[int]) -> list[int]:

@@ -10,6 +10,9 @@
 Which parts may run ahead, and how many versions that takes, is found in arith/stages.py. A buffer that double_buffer
 has marked gets two versions also where nothing runs ahead. Loops whose extent may be less than the last stage are kept
 beside their pipeline, for that case; a loop that is not proved legal to pipeline runs as it is.
+
+In a kernel for a GPU, what async_copy has marked is copied asynchronously: the copies that begin at one time are a
+group, and at each time the threads first wait until no more groups are left than may be (see launch nests, nodes.py).
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from tensorlang.arith.footprint import written_box
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import negation, simplify
-from tensorlang.arith.stages import DOUBLE, ORDER, STAGES, Conflict, Plan, parts_of, plan
+from tensorlang.arith.stages import DOUBLE, ORDER, STAGES, Conflict, Plan, copies, parts_of, plan
+from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT
 from tensorlang.ir.nodes import (
     SERIAL,
     UNROLL,
@@ -32,23 +36,26 @@ from tensorlang.ir.nodes import (
     Block,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
     If,
     Stmt,
+    Store,
     Var,
     const,
     seq,
 )
 from tensorlang.ir.ops import make
-from tensorlang.ir.walk import children, find, substitute
+from tensorlang.ir.walk import children, find, substitute, transform
 from tensorlang.passes.compact import rebased
 from tensorlang.passes.lower_blocks import lowered
 from tensorlang.passes.tools import map_stmts, uses
 from tensorlang.target.target import Target
 
 Segment = tuple[Expr, Expr, tuple[int, ...]]  # first time, number of times, the stages that are busy
+Piece = tuple[Stmt, int, frozenset[int]]  # what is done for iteration time - n while one of the stages is busy, and n
 
 
 def pipeline(func: Func, target: Target) -> Func:
@@ -108,9 +115,9 @@ class _Rewrite:
             fresh = self.versions(alloc, box, found.versions[alloc.buffer])
             parts = [self.moved(part, fresh, box) for part in parts]
             outside.append(fresh)
-        shifted = list(zip(parts, found.stages, strict=True))
+        pieces = self.pieces(found, parts)
         stretches = enumerate(_segments(self.loop.extent, found.stages))
-        result = seq(*(self.segment(n, each, shifted, kept, notes) for n, each in stretches))
+        result = seq(*(self.segment(n, each, pieces, kept, notes) for n, each in stretches))
         for alloc in reversed(outside):
             result = alloc.replace(body=result)
         last = const(max(found.stages))
@@ -119,20 +126,33 @@ class _Rewrite:
         short = _with_own_buffers(lowered(map_stmts(self.loop.replace(annotations=notes), self.within)), ".short")
         return If(simplify(self.loop.extent >= last, self.ctx), result, short)
 
-    def segment(
-        self, n: int, segment: Segment, parts: Sequence[tuple[Stmt, int]], kept: Sequence[Alloc], notes: tuple
-    ) -> Stmt:
-        """The loop over the n-th stretch of time. A part of stage s runs iteration time - s."""
+    def pieces(self, found: Plan, parts: Sequence[Stmt]) -> list[Piece]:
+        """What is done at one time: the parts and, if some copy asynchronously, what keeps the threads in step."""
+        pieces = [(part, stage, frozenset((stage,))) for part, stage in zip(parts, found.stages, strict=True)]
+        kernel = next((n for n in self.outer if n.kind.startswith(("blockIdx", "threadIdx"))), None)
+        users = copies(found, kernel) if kernel is not None else {}
+        if not users:
+            return pieces
+        for n in users:
+            pieces[n] = (_asynchronous(parts[n]), *pieces[n][1:])
+        left = min(user - found.stages[n] - 1 for n, stages in users.items() for user in stages)
+        wait = Do(ASYNC_WAIT, (const(left),)), 0, frozenset(user for stages in users.values() for user in stages)
+        commit = Do(ASYNC_COMMIT, ()), 0, frozenset(found.stages)
+        last = max(users) + 1
+        return [wait, *pieces[:last], commit, *pieces[last:]]
+
+    def segment(self, n: int, segment: Segment, pieces: Sequence[Piece], kept: Sequence[Alloc], notes: tuple) -> Stmt:
+        """The loop over the n-th stretch of time."""
         start, count, busy = segment
-        steady = set(busy) == {stage for _, stage in parts}
+        steady = set(busy) == frozenset[int]().union(*(when for _, _, when in pieces))
         suffix = "" if steady else f".prologue{n}" if 0 in busy else f".epilogue{n}"
         var = Var(self.loop.var.name + suffix)
         ctx = self.ctx.bind(var, count)
         body = seq(
             *(
                 substitute(part, {self.loop.var: simplify(var + start - stage, ctx)})
-                for part, stage in parts
-                if stage in busy
+                for part, stage, when in pieces
+                if not when.isdisjoint(busy)
             )
         )
         for alloc in reversed(kept):
@@ -182,6 +202,11 @@ def _allocs(stmt: Stmt) -> list[Alloc]:
         return []
     own = [stmt] if isinstance(stmt, Alloc) else []
     return [*own, *(a for n in children(stmt) if isinstance(n, Stmt) for a in _allocs(n))]
+
+
+def _asynchronous(part: Stmt) -> Stmt:
+    """A part with all its stores as asynchronous copies."""
+    return transform(part, lambda n: Do(ASYNC_COPY, (), n) if isinstance(n, Store) else n)
 
 
 def _without_alloc(stmt: Stmt, buffer: Buffer) -> Stmt:

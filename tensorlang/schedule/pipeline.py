@@ -1,6 +1,6 @@
-"""Primitives that let iterations of a loop overlap: software_pipeline, double_buffer.
+"""Primitives that let iterations of a loop overlap: software_pipeline, double_buffer, async_copy.
 
-They mark a loop and an Alloc; passes/pipeline.py makes what the marks say, and the interpreter runs the loop one
+They mark a loop, an Alloc, a block; passes/pipeline.py makes what the marks say, and the interpreter runs the loop one
 iteration after the other, which comes to the same. Every later step is held to what they require: see `marks_hold`.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.arith import stages as pipelines
+from tensorlang.ir.launch import SHARED
 from tensorlang.ir.nodes import SERIAL, UNROLL, Alloc, Block, For
 from tensorlang.ir.walk import find
 from tensorlang.schedule import dataflow as flow
@@ -81,6 +82,44 @@ def double_buffer(s: Schedule, buffer: BufferLike) -> None:
     alloc = own_alloc(s, buffer)
     others = tuple(pair for pair in alloc.annotations if pair[0] != pipelines.DOUBLE)
     s.replace(alloc, alloc.replace(annotations=(*others, (pipelines.DOUBLE, True))))
+
+
+@primitive
+def async_copy(s: Schedule, block: BlockLike) -> None:
+    """Let the copies of a block run by themselves while the threads of a GPU compute (cp.async).
+
+    In a pipelined loop of a kernel, threads start the copies of later iterations, and wait for those of an iteration
+    right before they are used; all who use them must be in later stages of that loop, in which the memory is allocated.
+    Anywhere else, the block copies like any other.
+
+    requires:
+      1. the body of the block is one store, of what it loads from a buffer in global memory that is not written in the
+         outermost loop around the block, or of a constant where a condition says so
+      2. it stores to memory of scope shared
+
+    rewrite, in a loop with the stages {"P": 0, "C": 1} (by lowering):
+      for k in n - 1:                            for k in n - 1:
+        block P(x = k + 1): P[...] = A[...]  ->    async_wait(0)
+        block C(x = k): ... = P[...]               block P(x = k + 1): async_copy P[...] = A[...]
+                                                   async_commit()
+                                                   block C(x = k): ... = P[...]
+    """
+    node = s.block_node(block)
+    source = pipelines.copied(node)
+    if source is None or source.scope != "global":
+        message = f"{node.name} does not just copy from global memory"
+        s.refuse("not_a_copy", message, at=[node], hint="a block that cache_read has made")
+    (stored,) = flow.stored(node)
+    if stored.scope != SHARED:
+        message = f"{node.name} copies to {stored.name} in {stored.scope} memory, not in shared memory"
+        s.refuse("scope", message, at=[node], hint=f"set_scope({stored.name!r}, {SHARED!r})")
+    outermost = next((n for n in s.path(node) if isinstance(n, For)), None)
+    writers = flow.writers(outermost, source) if outermost is not None else []
+    if writers:
+        message = f"{node.name} copies from {source.name}, which is written in the same kernel"
+        s.refuse("source_written", message, at=[node, *writers])
+    others = tuple(pair for pair in node.annotations if pair[0] != pipelines.ASYNC)
+    s.replace(node, node.replace(annotations=(*others, (pipelines.ASYNC, True))))
 
 
 # ---------------------------------------------------------------------------------------------- requirements

@@ -121,6 +121,7 @@ class Schedule:
     tensorize = _tensorize.tensorize
     software_pipeline = _pipeline.software_pipeline
     double_buffer = _pipeline.double_buffer
+    async_copy = _pipeline.async_copy
 
     # ---------------------------------------------------------------------------------- what users look at
     def blocks(self) -> list[BlockRef]:

@@ -208,6 +208,10 @@ def _software_pipeline(d: Draw) -> Iterator[str]:
     yield d.step("software_pipeline", name, stages if d.chance(0.97) else [0, 1], **named)
 
 
+def _async_copy(d: Draw) -> str:
+    return d.step("async_copy", d.block(lambda b: any(x.scope == "shared" for x in flow.stored(b))))
+
+
 def _double_buffer(d: Draw) -> Iterator[str]:
     def inside(b: Buffer) -> bool:
         alloc = next(walk.find(d.s.func.body, Alloc, lambda a: a.buffer is b), None)
@@ -375,6 +379,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "decompose_padding": _decompose_padding,
     "transform_layout": _transform_layout,
     "software_pipeline": _software_pipeline,
+    "async_copy": _async_copy,
     "double_buffer": _double_buffer,
     "blockize": _blockize,
     "tensorize": _tensorize,
