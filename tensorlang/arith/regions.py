@@ -81,7 +81,9 @@ def covers(region: Region, other: Region, ctx: Context = EMPTY) -> bool:
 def apart(a: Region, b: Region, ctx: Context = EMPTY) -> bool:
     """True only if two regions of one buffer have no element in common, for all values in context."""
     return any(
-        proves(low + size <= other, ctx) or proves(other + width <= low, ctx)
+        proves(low + size <= other, ctx)
+        or proves(other + width <= low, ctx)
+        or (size is ONE and width is ONE and proves(ops.make("ne", low, other), ctx))
         for low, size, other, width in zip(a.mins, a.extents, b.mins, b.extents, strict=True)
     )
 

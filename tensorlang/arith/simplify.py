@@ -196,13 +196,29 @@ def _equal(p: Poly, ctx: Context) -> Expr:
     if nonneg(p, ctx) and nonneg(P.scale(p, -1), ctx):
         return TRUE
     g = math.gcd(*(c for m, c in p.items() if m))
-    if p.get((), 0) % g:
+    if p.get((), 0) % g or _incongruent(p):
         return FALSE
     p = {m: c // g for m, c in p.items()}
     if all(c < 0 for m, c in p.items() if m):
         p = P.scale(p, -1)
     left = {m: c for m, c in p.items() if m and c > 0}
     return ops.make("eq", P.to_expr(left), P.to_expr(P.sub(left, p)))
+
+
+def _incongruent(p: Poly) -> bool:
+    """Whether p cannot be zero modulo n, for an n of which p holds remainders: there, x % n is x.
+
+    (k + 2) % 3 - k % 3, for example, is 2 modulo 3.
+    """
+    remainders = [m[0] for m in p if len(m) == 1 and isinstance(m[0], Op) and m[0].op == "mod"]
+    for n in {x.args[1].value for x in remainders if isinstance(x.args[1], Const)}:
+        q = p
+        for x in remainders:
+            if x.args[1] is const(int(n)):
+                q = P.add(q, P.scale(P.sub(P.poly(x.args[0]), P.poly(x)), p[(x,)]))
+        if q.get((), 0) % n and all(c % n == 0 for m, c in q.items() if m):
+            return True
+    return False
 
 
 def _and(expr: Op, ctx: Context) -> Expr:

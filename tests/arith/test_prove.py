@@ -72,6 +72,10 @@ PROVED = [
     (divides(8, n), ops.make("eq", (n + 3) % 4, 3)),
     (divides(T * U, n), ops.make("eq", n % U, 0)),
     (divides(T, n), ops.make("eq", (n + T - 1) // T, n // T)),
+    # remainders that differ
+    (loops(n), ops.make("ne", (i0 + 2) % 3, i0 % 3)),
+    (loops(n, 4), ops.make("ne", (i0 * 4 + i1 + 1) % 2, (i1 + i0 * 2) % 2)),
+    (loops(n, 4), ops.make("ne", (i0 * 4 + 1) % 4 + i1 * 8, i0 * 4 % 4)),
     # sizes related by facts
     (EMPTY.assume(n <= m).assume(m <= K), n <= K),
     (EMPTY.assume((n < m) & (m < K)), n + 1 < K),
@@ -109,6 +113,8 @@ NOT_PROVED = [
     (EMPTY, n // T * T >= n),
     (EMPTY, n * m >= n),
     (divides(4, n), ops.make("eq", n % 8, 0)),
+    (loops(n), ops.make("ne", (i0 + 2) % 3, i0 % 2)),
+    (loops(n, n), ops.make("ne", (i0 + 1) % 3, i1 % 3)),
 ]
 
 
