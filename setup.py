@@ -15,7 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["tensorlang", "tensorlang.*", "autotune", "autotune.*"]),
-    package_data={"tensorlang": ["py.typed"], "tensorlang.runtime": ["*.ll"], "autotune": ["py.typed"]},
+    package_data={"tensorlang": ["py.typed"], "tensorlang.runtime": ["*.ll"], "autotune": ["py.typed", "*.css"]},
     install_requires=[
         "numpy>=1.26",
         "llvmlite>=0.50",

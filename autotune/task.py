@@ -28,6 +28,7 @@ import numpy as np
 import tensorlang as tl
 from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, num_threads, topi
 from tensorlang.analysis import Access, Footprint, Knob, Nest, nests, numpy_function, patterns
+from tensorlang.display import nest as view_of_nest
 
 __all__ = [
     "Access",
@@ -49,6 +50,7 @@ __all__ = [
     "families",
     "knob",
     "multiply_adds",
+    "nest_html",
     "nests",
     "num_threads",
     "numpy_function",
@@ -217,6 +219,11 @@ def multiply_adds(pieces: int, rows: int, columns: int, steps: int, target: Targ
     s.unroll("C.i")
     s.vectorize("C.j")
     return s
+
+
+def nest_html(schedule: Schedule) -> str:
+    """The loops of a schedule with what they touch, as an HTML fragment."""
+    return view_of_nest(schedule)._repr_html_()
 
 
 def trace_json(trace: tl.Trace) -> dict[str, Any]:

@@ -332,8 +332,7 @@ class Session:
             expected=expected,
             flops=self.task.flops,
             seed=self.seed,
-            machine=self._machine,
-            **{**asdict(outcome), "status": outcome.status.value},
+            **{**asdict(outcome), "status": outcome.status.value, "machine": outcome.machine or self._machine},
         )
         self.database.append([record])
         if run == 0:

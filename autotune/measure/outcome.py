@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class Status(str, Enum):
@@ -21,7 +22,10 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one candidate: `seconds` is the median run, `spread` the relative distance between the quartiles."""
+    """The end of one candidate: `seconds` is the median run, `spread` the relative distance between the quartiles.
+
+    machine: facts about the one that measured, if it was not this one.
+    """
 
     status: Status
     reason: str = ""
@@ -30,6 +34,7 @@ class Outcome:
     runs: int = 0
     build_seconds: float = 0.0
     wall_seconds: float = 0.0
+    machine: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

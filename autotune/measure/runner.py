@@ -55,8 +55,8 @@ class Cores:
         return min(len(self.run), _MOST_BUILDERS) if sys.platform == "linux" else 1  # a paused worker must die with us
 
     def pinned(self) -> dict[str, list[int]]:
-        """The CPUs for each phase of a worker; nothing if there is no choice."""
-        return {"run": list(self.run), "build": list(self.spare)} if self.spare else {}
+        """The CPUs for each phase of a worker."""
+        return {"run": list(self.run), "build": list(self.spare or self.run)}
 
 
 class LocalRunner:
@@ -73,7 +73,7 @@ class LocalRunner:
         entry: str = "autotune.measure.candidate:entry",
         cores: Cores | None = None,
     ):
-        self._cores = cores or Cores.plan(num_threads(), _available())
+        self._cores = cores or Cores.plan(num_threads(), available())
         self._scratch = tempfile.mkdtemp(prefix="autotune-")
         setup = {**setup, "scratch": self._scratch}
         self._workers = [WorkerProcess(entry, setup, limits, self._cores.pinned()) for _ in range(self._cores.workers)]
@@ -134,6 +134,6 @@ class LocalRunner:
         self.close()
 
 
-def _available() -> list[int]:
+def available() -> list[int]:
     """The CPUs that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

@@ -96,7 +96,7 @@ def _die_with(parent: int) -> None:
 
 def _use(cores: dict[str, list[int]], phase: str) -> None:
     """Stay on the CPUs that are meant for a phase, if any are named. Threads that run already stay where they are."""
-    if phase in cores:
+    if phase in cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores[phase])
 
 

@@ -62,6 +62,8 @@ def act(what):
         for n in range(int(times.removeprefix("to "))):
             Path(file).write_text("x" * n)
             time.sleep(0.05)
+    if word == "say":
+        Path(rest[0]).touch()
     if word == "wait":
         while not Path(rest[0].removeprefix("for ")).exists():
             time.sleep(0.01)

@@ -3,15 +3,18 @@ from pathlib import Path
 import pytest
 
 from autotune.measure.outcome import Limits, Status
-from autotune.measure.runner import Cores, LocalRunner
+from autotune.measure.runner import Cores, LocalRunner, available
 
 LIMITS = Limits(build_seconds=0.7, run_seconds=0.7, memory_bytes=1 << 30)
+FIRST, LAST = available()[0], available()[-1]
 FAKES = "tests.autotune.fakes:entry"
 JOBS = [{"run": "segfault"}, {}, {"build": "hang"}, {"run": "wrong"}, {"seconds": 0.5}]
 STATUSES = [Status.CRASH, Status.OK, Status.BUILD_TIMEOUT, Status.WRONG_ANSWER, Status.OK]
 
 
-@pytest.mark.parametrize("cores", [Cores((0,), ()), Cores((0, 1), ()), Cores((0,), (1,))], ids=str)
+@pytest.mark.parametrize(
+    "cores", [Cores((FIRST,), ()), Cores((FIRST, LAST), ()), Cores((FIRST,), (LAST,))], ids=["one", "shared", "spare"]
+)
 def test_every_job_ends_whatever_the_others_do(cores):
     with LocalRunner({}, LIMITS, FAKES, cores) as runner:
         ends = dict(runner.measure(JOBS))
@@ -26,7 +29,7 @@ def test_every_job_ends_whatever_the_others_do(cores):
 def test_builders_pause_while_a_candidate_runs_unless_a_core_is_spare(tmp_path):
     """One writes to a file while it builds, the other watches the file while it runs."""
     grown = {}
-    for name, cores in {"shared": Cores((0, 1), ()), "spare": Cores((0,), (1,))}.items():
+    for name, cores in {"shared": Cores((FIRST, LAST), ()), "spare": Cores((FIRST,), (LAST,))}.items():
         file = tmp_path / name
         jobs = [{"build": f"wait for {file}", "run": f"watch {file}"}, {"build": f"count to 40 in {file}"}]
         with LocalRunner({}, Limits(build_seconds=20, run_seconds=20), FAKES, cores) as runner:
@@ -40,7 +43,7 @@ def test_builders_pause_while_a_candidate_runs_unless_a_core_is_spare(tmp_path):
 def test_only_a_paused_builder_is_not_late():
     """The build takes 0.5 s of its 0.7 and is paused for another 0.5 s meanwhile."""
     jobs = [{"run": "sleep 0.5"}, {"build": "sleep 0.5"}]
-    with LocalRunner({}, LIMITS, FAKES, Cores((0, 1), ())) as runner:
+    with LocalRunner({}, LIMITS, FAKES, Cores((FIRST, LAST), ())) as runner:
         ends = dict(runner.measure(jobs))
     assert [ends[n].status for n in range(2)] == [Status.OK, Status.OK]
 
@@ -48,7 +51,7 @@ def test_only_a_paused_builder_is_not_late():
 def test_the_seconds_to_beat_are_those_of_the_moment(tmp_path):
     jobs = [{"best": None}, {"best": None, "run": "tell best"}]
     seen = []
-    with LocalRunner({}, LIMITS, FAKES, Cores((0,), ())) as runner:
+    with LocalRunner({}, LIMITS, FAKES, Cores((FIRST,), ())) as runner:
         for _, outcome in runner.measure(jobs):
             seen.append(outcome.seconds)
             jobs[1]["best"] = 0.25
@@ -56,7 +59,7 @@ def test_the_seconds_to_beat_are_those_of_the_moment(tmp_path):
 
 
 def test_whoever_wants_no_more_outcomes_leaves_no_work_behind():
-    with LocalRunner({}, LIMITS, FAKES, Cores((0, 1), ())) as runner:
+    with LocalRunner({}, LIMITS, FAKES, Cores((FIRST, LAST), ())) as runner:
         for _, outcome in runner.measure([{}, {"build": "hang"}, {}]):
             assert outcome.status is Status.OK
             break
