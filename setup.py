@@ -38,6 +38,7 @@ setup(
             "mypy>=1.10",
             "mpmath>=1.3",
             "hypothesis>=6.100",
+            "z3-solver>=4.12",
             "shtab>=1.6",
             "ray>=2.9; python_version < '3.14'",
             "nbclient>=0.10",

@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.poly import Poly
+from tensorlang.arith.rules import DIFFERENCES
 from tensorlang.ir.nodes import Const, Expr, Knob, Op, Size, Var, const
 
 NEGATION = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
@@ -86,19 +87,12 @@ class Context:
 
     def _compare(self, op: str, x: Expr, y: Expr) -> Context:
         a, b = P.poly(x), P.poly(y)
-        one = P.constant(1)
         if op == "ne":
             return self
         if op == "eq":
             out = self._with(facts=self._plus(P.sub(a, b), P.sub(b, a)))
             return out._divisible(x, b) if not b else out._divisible(y, a) if not a else out
-        facts = {
-            "lt": lambda: P.sub(P.sub(b, a), one),
-            "le": lambda: P.sub(b, a),
-            "gt": lambda: P.sub(P.sub(a, b), one),
-            "ge": lambda: P.sub(a, b),
-        }
-        return self._with(facts=self._plus(facts[op]()))
+        return self._with(facts=self._plus(P.as_poly(DIFFERENCES[op](P.Sum(a), P.Sum(b)))))
 
     def _divisible(self, remainder: Expr, zero: Poly) -> Context:
         """remainder == 0; if it is `atom % d`, then d divides that atom."""

@@ -1,18 +1,20 @@
-"""Rules for `//` and `%` on polynomials, in order. Each identity stands above its rule; divisors are positive."""
+"""Rules for `//` and `%` on polynomials, in order: the identities as data, and how places for them are found."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import Context
-from tensorlang.arith.inequality import interval, nonneg
+from tensorlang.arith.inequality import Term, interval, interval_of, nonneg
 from tensorlang.arith.poly import Monomial, Poly
+from tensorlang.arith.rules import Rule
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import Op
 
-Rule = Callable[[Poly, Poly, Context], "Poly | None"]
+Values = tuple[Poly, ...]
 ONE = P.constant(1)
 
 
@@ -30,15 +32,38 @@ def _first(rules: tuple[Rule, ...], op: str, x: Poly, d: Poly, ctx: Context) -> 
     value = P.value_of(d)
     if value is None or value >= 1:
         for rule in rules:
-            out = rule(x, d, ctx)
-            if out is not None:
-                return out
+            found = rule.find(x, d, ctx)
+            if found is not None:
+                return built(rule, found, ctx)
     return P.poly(ops.make(op, P.to_expr(x), P.to_expr(d)))
 
 
-# x // 1 = x;  x // x = 1 follows from whole_part
-def by_one(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    return x if d == ONE else None
+def built(rule: Rule, values: Values, ctx: Context) -> Poly:
+    """The right side of a rule for these values of its letters."""
+    return P.as_poly(rule.right(*(Normal(v, ctx) for v in values)))
+
+
+class Normal(Term):
+    """A polynomial in a context, for the right sides of rules to compute with: // and % give normal forms."""
+
+    __slots__ = ()
+
+    def __floordiv__(self, other: Any) -> Normal:
+        return self.like(floordiv(self.poly, P.as_poly(other), self.ctx))
+
+    def __mod__(self, other: Any) -> Normal:
+        return self.like(mod(self.poly, P.as_poly(other), self.ctx))
+
+    def min(self, other: Normal) -> Normal:
+        return self.like(P.poly(ops.make("min", P.to_expr(self.poly), P.to_expr(other.poly))))
+
+    def max(self, other: Normal) -> Normal:
+        return self.like(P.poly(ops.make("max", P.to_expr(self.poly), P.to_expr(other.poly))))
+
+
+# --------------------------------------------------------------------------------- where a rule for // or % applies
+def _by_one(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    return (x,) if d == ONE else None
 
 
 def _parts(x: Poly, d: Poly) -> tuple[Poly, Poly]:
@@ -49,16 +74,24 @@ def _parts(x: Poly, d: Poly) -> tuple[Poly, Poly]:
     return k, r
 
 
-# (k*d + r) // d = k + r//d
-def whole_part(x: Poly, d: Poly, ctx: Context) -> Poly | None:
+def _whole_part(x: Poly, d: Poly, ctx: Context) -> Values | None:
     k, r = _parts(x, d)
-    return P.add(k, floordiv(r, d, ctx)) if k else None
+    return (k, d, r) if k else None
 
 
-# x // d = m  if  m*d <= x < (m + 1)*d
-def within_one(x: Poly, d: Poly, ctx: Context) -> Poly | None:
+def _whole_multiple(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    """As _whole_part; coefficients, too, become less than a constant divisor."""
+    k, r = _parts(x, d)
+    value = P.value_of(d)
+    if value is not None:
+        large = {m: c // value for m, c in r.items() if abs(c) >= value}
+        k, r = P.add(k, large), P.sub(r, P.scale({m: c for m, c in large.items() if c}, value))
+    return (k, d, r) if r != x else None
+
+
+def _within_one(x: Poly, d: Poly, ctx: Context) -> Values | None:
     m = quotient_in_range(x, d, ctx)
-    return None if m is None else P.constant(m)
+    return None if m is None else (x, d, P.constant(m))
 
 
 def quotient_in_range(x: Poly, d: Poly, ctx: Context) -> int | None:
@@ -75,29 +108,34 @@ def quotient_in_range(x: Poly, d: Poly, ctx: Context) -> int | None:
     return None
 
 
-# (c*n + r) // d = c*(n//d) + r//d  if  n % d = 0
-def known_multiple(x: Poly, d: Poly, ctx: Context) -> Poly | None:
+def _known_multiple(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    """A term c*y of x in which y is known to be a multiple of e*d."""
     for m, c in x.items():
         for y in m:
             step = ctx.multiples.get(y)
             e = None if step is None else P.exact(step, d)
             if step is not None and e:
                 q = P.poly(ops.make("floordiv", y, P.to_expr(step)))
-                rest = P.drop(m, (y,)) or ()
-                whole = P.mul(P.mul({rest: c}, e), q)
-                return P.add(whole, floordiv(P.without(x, m), d, ctx))
+                return {P.drop(m, (y,)) or (): c}, P.poly(y), P.without(x, m), d, e, q
     return None
 
 
-# (g*x + s) // (g*e) = (x + s//g) // e  if  s//g is known
-def common_factor(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    for scaled, rest, g in _factored(x, d):
-        q = quotient_in_range(rest, g, ctx) if rest else 0
-        if q is not None:
-            e = P.exact(d, g)
-            if e is not None:
-                return floordiv(P.add(scaled, P.constant(q)), e, ctx)
+def _common_factor(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    """A factor g of d such that x is g*y + s, and s // g is known."""
+    for y, s, g in _factored(x, d):
+        q = quotient_in_range(s, g, ctx) if s else 0
+        e = None if q is None else P.exact(d, g)
+        if q is not None and e is not None and _positive_factors(g, e, ctx):
+            return y, s, g, e, P.constant(q)
     return None
+
+
+def _positive_factors(g: Poly, e: Poly, ctx: Context) -> bool:
+    """Both are positive, as their product is: one is a product of what cannot be negative."""
+    return any(
+        len(factor) == 1 and min(factor.values()) > 0 and all(interval_of(y, ctx)[0] >= 0 for y in P.atoms(factor))
+        for factor in (g, e)
+    )
 
 
 def _factored(x: Poly, d: Poly) -> Iterator[tuple[Poly, Poly, Poly]]:
@@ -121,25 +159,25 @@ def _factored(x: Poly, d: Poly) -> Iterator[tuple[Poly, Poly, Poly]]:
         yield scaled, rest, {m: c}
 
 
-# (x//a + c) // b = (x + a*c) // (a*b)  for a c that is a constant or made of what is in b, as in ceil-divs
-def nested(x: Poly, d: Poly, ctx: Context) -> Poly | None:
+def _nested(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    """x = y//a + r for an r that is a constant or made of what is in d, as in ceil-divs."""
     for m, c in x.items():
         if c == 1 and len(m) == 1 and isinstance(m[0], Op) and m[0].op == "floordiv" and _positive_divisor(m[0]):
-            rest = P.without(x, m)
-            if P.atoms(rest) <= P.atoms(d):
+            r = P.without(x, m)
+            if P.atoms(r) <= P.atoms(d):
                 y, a = map(P.poly, m[0].args)
-                return floordiv(P.add(y, P.mul(a, rest)), P.mul(a, d), ctx)
+                return y, a, r, d
     return None
 
 
-# (x % (c*e)) // c = (x//c) % e
-def of_mod(x: Poly, d: Poly, ctx: Context) -> Poly | None:
+def _of_mod(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    """x = y % (e*d)."""
     inner = _only_atom(x, "mod")
     if inner is None or () in x:
         return None
     y, whole = map(P.poly, inner.args)
     e = P.exact(whole, d)
-    return None if e is None or (P.value_of(e) or 1) < 1 else mod(floordiv(y, d, ctx), e, ctx)
+    return None if e is None or (P.value_of(e) or 1) < 1 else (y, d, e)
 
 
 def _only_atom(x: Poly, op: str) -> Op | None:
@@ -157,94 +195,124 @@ def _positive_divisor(y: Op) -> bool:
     return value is None or value >= 1
 
 
-FLOORDIV: tuple[Rule, ...] = (by_one, whole_part, within_one, known_multiple, common_factor, nested, of_mod)
-
-
-# x % 1 = 0
-def mod_one(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    return {} if d == ONE else None
-
-
-# (k*d + x) % d = x % d;  (y % (k*d)) % d = y % d;  (k*n) % d = 0  if  n % d = 0
-def dropped(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    _, r = _parts(x, d)
-    value = P.value_of(d)
-    if value is not None:
-        r = {m: c % value if abs(c) >= value else c for m, c in r.items()}
-    for m, c in list(r.items()):
+def _inner_mod(x: Poly, d: Poly, ctx: Context) -> Values | None:
+    """A term c * (y % (e*d)) of x."""
+    for m, c in x.items():
         for y in m:
-            step = ctx.multiples.get(y)
-            if step is not None and P.exact(step, d):
-                r = P.without(r, m)
-                break
-            if isinstance(y, Op) and y.op == "mod" and _positive_divisor(y) and P.exact(P.poly(y.args[1]), d):
-                inner = P.mul({P.drop(m, (y,)) or (): c}, P.poly(y.args[0]))
-                r = P.add(P.without(r, m), inner)
-                break
-    return mod(r, d, ctx) if r != x else None
-
-
-# x % d = x - m*d  if  m*d <= x < (m + 1)*d
-def in_range(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    m = quotient_in_range(x, d, ctx)
-    return None if m is None else P.sub(x, P.scale(d, m))
-
-
-# (g*x + s) % (g*e) = g*((x + s//g) % e) + s%g  if  s//g is known
-def mod_common_factor(x: Poly, d: Poly, ctx: Context) -> Poly | None:
-    for scaled, rest, g in _factored(x, d):
-        q = quotient_in_range(rest, g, ctx) if rest else 0
-        if q is not None:
-            e = P.exact(d, g)
-            if e is not None:
-                left = P.sub(rest, P.scale(g, q))
-                return P.add(P.mul(g, mod(P.add(scaled, P.constant(q)), e, ctx)), left)
+            if isinstance(y, Op) and y.op == "mod" and _positive_divisor(y):
+                inner, whole = map(P.poly, y.args)
+                e = P.exact(whole, d)
+                if e:
+                    return {P.drop(m, (y,)) or (): c}, inner, P.without(x, m), d, e
     return None
 
 
-MOD: tuple[Rule, ...] = (mod_one, dropped, in_range, mod_common_factor)
+FLOORDIV: tuple[Rule, ...] = (
+    Rule(_by_one, lambda x: x // 1, lambda x: x),
+    Rule(_whole_part, lambda k, d, r: (k * d + r) // d, lambda k, d, r: k + r // d),
+    Rule(_within_one, lambda x, d, m: x // d, lambda x, d, m: m, lambda x, d, m: (m * d <= x, x < m * d + d)),
+    Rule(
+        _known_multiple,
+        lambda c, y, r, d, e, q: (c * y + r) // d,
+        lambda c, y, r, d, e, q: c * e * q + r // d,
+        lambda c, y, r, d, e, q: (y == q * (e * d),),
+    ),
+    Rule(
+        _common_factor,
+        lambda y, s, g, e, q: (g * y + s) // (g * e),
+        lambda y, s, g, e, q: (y + q) // e,
+        lambda y, s, g, e, q: (q * g <= s, s < q * g + g),
+    ),
+    Rule(_nested, lambda y, a, r, d: (y // a + r) // d, lambda y, a, r, d: (y + a * r) // (a * d)),
+    Rule(_of_mod, lambda y, d, e: (y % (e * d)) // d, lambda y, d, e: (y // d) % e),
+)
+
+MOD: tuple[Rule, ...] = (
+    Rule(_by_one, lambda x: x % 1, lambda x: 0),
+    Rule(_whole_multiple, lambda k, d, r: (k * d + r) % d, lambda k, d, r: r % d),
+    Rule(
+        _known_multiple,
+        lambda c, y, r, d, e, q: (c * y + r) % d,
+        lambda c, y, r, d, e, q: r % d,
+        lambda c, y, r, d, e, q: (y == q * (e * d),),
+    ),
+    Rule(
+        _inner_mod,
+        lambda c, y, r, d, e: (c * (y % (e * d)) + r) % d,
+        lambda c, y, r, d, e: (c * y + r) % d,
+    ),
+    Rule(_within_one, lambda x, d, m: x % d, lambda x, d, m: x - d * m, lambda x, d, m: (m * d <= x, x < m * d + d)),
+    Rule(
+        _common_factor,
+        lambda y, s, g, e, q: (g * y + s) % (g * e),
+        lambda y, s, g, e, q: g * ((y + q) % e) + (s - g * q),
+        lambda y, s, g, e, q: (q * g <= s, s < q * g + g),
+    ),
+)
 
 
-# x//d*d + x%d = x;  min(a, b) + c = min(a + c, b + c);  c - min(a, b) = max(c - a, c - b):  where it is shorter
+# ------------------------------------------------------------------------------- sums that a term can be taken into
 def recombined(p: Poly, ctx: Context) -> Poly:
-    """p with quotients and remainders of the same number put together, and sums moved into min and max."""
+    """p with quotients and remainders of the same number put together, and sums moved into min and max.
+
+    Wherever that makes it shorter: each rule rewrites a sum with one term of which it knows something.
+    """
     changed = True
     while changed:
         changed = False
-        for m, c in p.items():
-            for y in m:
-                other = None
-                if isinstance(y, Op) and y.op in ("floordiv", "mod"):
-                    other = _rewritten(p, m, c, y, ctx)
-                elif isinstance(y, Op) and y.op in ("min", "max") and len(p) > 1 and len(m) == 1 and abs(c) == 1:
-                    other = _moved_in(P.without(p, m), c, y)
-                if other is not None and cost(other) < cost(p):
-                    p, changed = other, True
-                    break
-            if changed:
+        for m in p:
+            other = next((o for y in m if isinstance(y, Op) for o in _others(p, m, y, ctx) if cost(o) < cost(p)), None)
+            if other is not None:
+                p, changed = other, True
                 break
     return p
 
 
-def _rewritten(p: Poly, m: Monomial, c: int, y: Op, ctx: Context) -> Poly | None:
-    if not _positive_divisor(y) or (len(p) == 1 and y.op == "mod"):
+def _others(p: Poly, m: Monomial, y: Op, ctx: Context) -> Iterator[Poly]:
+    for rule in RECOMBINE.get(y.op, ()):
+        found = rule.find(p, m, y)
+        if found is not None:
+            yield built(rule, found, ctx)
+
+
+def _remainder(p: Poly, m: Monomial, y: Op) -> Values | None:
+    """p = r + c * (x % d)"""
+    if not _positive_divisor(y) or len(p) == 1:
+        return None
+    return P.without(p, m), {P.drop(m, (y,)) or (): p[m]}, *map(P.poly, y.args)
+
+
+def _multiple(p: Poly, m: Monomial, y: Op) -> Values | None:
+    """p = r + k*d * (x // d)"""
+    if not _positive_divisor(y):
         return None
     x, d = map(P.poly, y.args)
-    term: Poly = {m: c}
-    if y.op == "mod":  # x % d = x - d*(x//d)
-        rest: Poly = {P.drop(m, (y,)) or (): c}
-        whole = P.sub(x, P.mul(d, floordiv(x, d, ctx)))
-        return P.add(P.sub(p, term), P.mul(rest, whole))
-    k = P.exact({P.drop(m, (y,)) or (): c}, d)  # d*(x//d) = x - x%d
-    if k is None:
-        return None
-    return P.add(P.sub(p, term), P.mul(k, P.sub(x, mod(x, d, ctx))))
+    k = P.exact({P.drop(m, (y,)) or (): p[m]}, d)
+    return None if k is None else (P.without(p, m), k, x, d)
 
 
-def _moved_in(rest: Poly, c: int, y: Op) -> Poly:
-    """rest + c*y for a min or max y and c = 1 or -1, as one min or max."""
-    op = y.op if c > 0 else {"min": "max", "max": "min"}[y.op]
-    return P.poly(ops.make(op, *(P.to_expr(P.add(rest, P.scale(P.poly(a), c))) for a in y.args)))
+def _plus(p: Poly, m: Monomial, y: Op) -> Values | None:
+    """p = r + y, with an r that is not 0"""
+    return (P.without(p, m), *map(P.poly, y.args)) if len(p) > 1 and len(m) == 1 and p[m] == 1 else None
+
+
+def _minus(p: Poly, m: Monomial, y: Op) -> Values | None:
+    """p = r - y, with an r that is not 0"""
+    return (P.without(p, m), *map(P.poly, y.args)) if len(p) > 1 and len(m) == 1 and p[m] == -1 else None
+
+
+RECOMBINE: dict[str, tuple[Rule, ...]] = {
+    "mod": (Rule(_remainder, lambda r, c, x, d: r + c * (x % d), lambda r, c, x, d: r + c * (x - d * (x // d))),),
+    "floordiv": (Rule(_multiple, lambda r, k, x, d: r + k * d * (x // d), lambda r, k, x, d: r + k * (x - x % d)),),
+    "min": (
+        Rule(_plus, lambda r, x, y: r + x.min(y), lambda r, x, y: (r + x).min(r + y)),
+        Rule(_minus, lambda r, x, y: r - x.min(y), lambda r, x, y: (r - x).max(r - y)),
+    ),
+    "max": (
+        Rule(_plus, lambda r, x, y: r + x.max(y), lambda r, x, y: (r + x).max(r + y)),
+        Rule(_minus, lambda r, x, y: r - x.max(y), lambda r, x, y: (r - x).min(r - y)),
+    ),
+}
 
 
 def cost(p: Poly) -> int:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import Context
 from tensorlang.arith.poly import Poly
+from tensorlang.arith.rules import ELIMINATE, ELIMINATE_MULTIPLE, KNOWN, REDUCED
 from tensorlang.arith.samples import refuted
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.nodes import Expr, Knob, Op, Size, Var
 from tensorlang.ir.walk import free_vars
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Interval = tuple[float, float]  # ints, or -inf, inf
 EVERYTHING: Interval = (-math.inf, math.inf)
@@ -81,9 +86,8 @@ def _search(p: Poly, ctx: Context, used: frozenset[int], budget: list[int]) -> b
 def _substituted(c: Poly, r: Poly, a: Poly, b: Poly) -> Poly:
     """A polynomial that is >= 0 only if c*x + r is, given a*x and b on the helpful side of each other."""
     k = P.exact(c, a)
-    if k is not None:
-        return P.add(P.mul(k, b), r)
-    return P.add(P.add(P.mul(a, r), P.mul(c, b)), P.sub(a, P.constant(1)))
+    rule, factor = (ELIMINATE, c) if k is None else (ELIMINATE_MULTIPLE, k)
+    return P.as_poly(rule.enough(*map(P.Sum, (factor, a, {}, r, b))))
 
 
 def _by_cases(x: Expr, sign: int) -> bool:
@@ -119,7 +123,12 @@ def _reduced(p: Poly, ctx: Context) -> Poly:
         m = tuple(x for x in m if interval_of(x, ctx)[0] >= 0)
         return {P.drop(n, m) or (): c // g for n, c in p.items()} if m or g > 1 else p
     g = math.gcd(*rest.values())
-    return P.add({m: c // g for m, c in rest.items()}, P.constant(p[()] // g)) if g > 1 else p
+    return reduced({m: c // g for m, c in rest.items()}, p[()], g) if g > 1 else p
+
+
+def reduced(q: Poly, c: int, g: int) -> Poly:
+    """What is >= 0 if and only if g*q + c is, by the rule REDUCED."""
+    return P.as_poly(P.Sum(q) + REDUCED(g, 0, c))
 
 
 def _shifted(p: Poly, ctx: Context) -> bool:
@@ -142,19 +151,8 @@ def _shifted(p: Poly, ctx: Context) -> bool:
 def knowledge(x: Expr, sign: int, ctx: Context) -> Iterator[tuple[Poly, Poly, int]]:
     """(a, b, fact) with a > 0 and a*x >= b (for sign 1), or a*x <= b (for sign -1); fact: its number, -1 for none."""
     one = P.constant(1)
-    if isinstance(x, Op) and x.op == "floordiv":
-        a, d = map(P.poly, x.args)
-        if interval(d, ctx)[0] >= 1 or P.value_of(d) is None:  # divisors are positive
-            yield d, P.add(P.sub(a, d), one) if sign > 0 else a, -1
-    elif isinstance(x, Op) and x.op == "mod":
-        a, d = map(P.poly, x.args)
-        if sign < 0 and (interval(d, ctx)[0] >= 1 or P.value_of(d) is None):
-            yield one, P.sub(d, one), -1
-            if interval(a, ctx)[0] >= 0:
-                yield one, a, -1
-    elif isinstance(x, Op) and x.op == ("max" if sign > 0 else "min"):
-        for y in x.args:
-            yield one, P.poly(y), -1
+    if isinstance(x, Op) and x.op in KNOWN:
+        yield from _known(x, sign, ctx)
     elif isinstance(x, Var) and x in ctx.bound:
         end = ctx.bound[x][0 if sign > 0 else 1]
         if end is not None:
@@ -170,6 +168,31 @@ def knowledge(x: Expr, sign: int, ctx: Context) -> Iterator[tuple[Poly, Poly, in
     if isinstance(x, Op) and x.op == "mod":
         a, d = map(P.poly, x.args)
         yield one, P.sub(a, P.mul(d, P.poly(ops.make("floordiv", *x.args)))), -1
+
+
+def _known(x: Op, sign: int, ctx: Context) -> Iterator[tuple[Poly, Poly, int]]:
+    """What KNOWN says."""
+    a, b = (Term(P.poly(y), ctx) for y in x.args)
+    if x.op in ("floordiv", "mod") and P.value_of(b.poly) is not None and not b >= 1:  # divisors are positive
+        return
+    for bound in KNOWN[x.op]:
+        if bound.sign == sign and all(bound.given(a, b)):
+            yield P.as_poly(bound.times(a, b)), P.as_poly(bound.end(a, b)), -1
+
+
+class Term(P.Sum):
+    """A polynomial in a context; it is >= another one if its interval says so."""
+
+    __slots__ = ("ctx",)
+
+    def __init__(self, poly: Poly, ctx: Context):
+        self.poly, self.ctx = poly, ctx
+
+    def like(self, poly: Poly) -> Self:
+        return type(self)(poly, self.ctx)
+
+    def __ge__(self, other: Any) -> bool:
+        return interval((self - other).poly, self.ctx)[0] >= 0
 
 
 def _index_of_facts(ctx: Context) -> tuple[dict, dict]:

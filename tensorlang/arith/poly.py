@@ -7,9 +7,13 @@ none of which is zero. Atoms are index expressions other than + - * and constant
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, ZERO, Const, Expr, Knob, Load, Op, Size, Var, const
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Monomial = tuple[Expr, ...]
 Poly = dict[Monomial, int]
@@ -190,6 +194,32 @@ def common(m: Monomial, n: Monomial) -> Monomial:
             del rest[at]
             out.append(x)
     return tuple(out)
+
+
+class Sum:
+    """A polynomial with the operators + - *, for rules (see rules.py) to compute with; numbers fit in."""
+
+    __slots__ = ("poly",)
+
+    def __init__(self, poly: Poly):
+        self.poly = poly
+
+    def like(self, poly: Poly) -> Self:
+        """Another one of the same kind."""
+        return type(self)(poly)
+
+    def __add__(self, other: Any) -> Self:
+        return self.like(add(self.poly, as_poly(other)))
+
+    def __sub__(self, other: Any) -> Self:
+        return self.like(sub(self.poly, as_poly(other)))
+
+    def __mul__(self, other: Any) -> Self:
+        return self.like(mul(self.poly, as_poly(other)))
+
+
+def as_poly(value: Sum | int) -> Poly:
+    return value.poly if isinstance(value, Sum) else constant(value)
 
 
 def to_expr(a: Poly) -> Expr:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from tensorlang.arith import division
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import EMPTY, NEGATION, Context
-from tensorlang.arith.inequality import interval_of, nonneg
+from tensorlang.arith.inequality import interval_of, nonneg, reduced
 from tensorlang.arith.poly import Poly
+from tensorlang.arith.rules import DIFFERENCES, FORMS
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
+from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var
 
 
 def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
@@ -141,15 +142,8 @@ def _comparison(expr: Op, ctx: Context) -> Expr:
     if not all(P.is_scalar_index(a) for a in expr.args):
         return _rebuilt(expr, ctx)
     a, b = (division.recombined(normal(x, ctx), ctx) for x in expr.args)
-    one = P.constant(1)
-    differences = {
-        "lt": lambda: P.sub(P.sub(b, a), one),
-        "le": lambda: P.sub(b, a),
-        "gt": lambda: P.sub(P.sub(a, b), one),
-        "ge": lambda: P.sub(a, b),
-    }
-    if expr.op in differences:
-        out = at_least_zero(division.recombined(differences[expr.op](), ctx), ctx)
+    if expr.op in DIFFERENCES:
+        out = at_least_zero(division.recombined(difference(expr.op, a, b), ctx), ctx)
     else:
         out = _equal(division.recombined(P.sub(a, b), ctx), ctx)
         if expr.op == "ne":
@@ -159,6 +153,11 @@ def _comparison(expr: Op, ctx: Context) -> Expr:
     if isinstance(out, Op) and ops.make(NEGATION[out.op], *out.args) in ctx.truths:
         return FALSE
     return out
+
+
+def difference(op: str, a: Poly, b: Poly) -> Poly:
+    """What is >= 0 if and only if `a op b`, for lt, le, gt and ge."""
+    return P.as_poly(DIFFERENCES[op](P.Sum(a), P.Sum(b)))
 
 
 def _sides(expr: Expr) -> tuple[Expr, ...]:
@@ -174,16 +173,12 @@ def at_least_zero(p: Poly, ctx: Context) -> Expr:
         return FALSE
     rest = {m: c for m, c in p.items() if m}
     g = math.gcd(*rest.values())
-    rest, c = {m: k // g for m, k in rest.items()}, p.get((), 0) // g
-    left = {m: -k for m, k in rest.items() if k < 0}
-    right = {m: k for m, k in rest.items() if k > 0}
-    if not left:
-        return ops.make("ge", P.to_expr(right), const(-c))
-    if not right or c > 0:
-        return ops.make("lt", P.to_expr(left), P.to_expr(P.add(right, P.constant(c + 1))))
-    if c == 0:
-        return ops.make("le", P.to_expr(left), P.to_expr(right))
-    return ops.make("lt", P.to_expr(P.add(left, P.constant(-c - 1))), P.to_expr(right))
+    p = reduced({m: c // g for m, c in rest.items()}, p.get((), 0), g)
+    c = p.get((), 0)
+    u, v = {m: -k for m, k in p.items() if m and k < 0}, {m: k for m, k in p.items() if m and k > 0}
+    form = next(form for form in FORMS if form.when(not u, not v, c))
+    sides = (side(P.Sum(u), P.Sum(v), P.Sum(P.constant(c))) for side in (form.left, form.right))
+    return ops.make(form.op, *(P.to_expr(side.poly) for side in sides))
 
 
 def _equal(p: Poly, ctx: Context) -> Expr:
@@ -267,10 +262,9 @@ def _implies(a: Expr, b: Expr, ctx: Context) -> bool:
 
 def as_inequality(cond: Expr) -> Poly | None:
     """p with `cond` = (p >= 0), for lt, le, gt and ge of index expressions; else None."""
-    if not (isinstance(cond, Op) and cond.op in ("lt", "le", "gt", "ge") and P.is_scalar_index(cond.args[0])):
+    if not (isinstance(cond, Op) and cond.op in DIFFERENCES and P.is_scalar_index(cond.args[0])):
         return None
-    a, b = map(P.poly, cond.args if cond.op in ("lt", "le") else reversed(cond.args))
-    return P.sub(P.sub(b, a), P.constant(1 if cond.op in ("lt", "gt") else 0))
+    return difference(cond.op, *map(P.poly, cond.args))
 
 
 def negation(cond: Expr) -> Expr:

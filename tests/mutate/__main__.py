@@ -1,0 +1,121 @@
+"""`python -m tests.mutate --seed S --count N`: put N small faults into the code, one by one, and see which are found.
+
+Each is given ten minutes: the tests that run the mutated function, all others, the fuzzer. Results are appended to
+benchmarks/results/mutation.jsonl, and mutants that are there already are not tried again. The first run takes longer:
+it learns which tests run which functions, and keeps that in build/mutate (--fresh: learn it anew).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from benchmarks.machine import commit
+from tests.mutate import runner
+from tests.mutate.baseline import Baseline
+from tests.mutate.equivalent import EQUIVALENT
+from tests.mutate.mutants import ROOT, Mutant, draw
+
+RESULTS = ROOT / "benchmarks" / "results" / "mutation.jsonl"
+BASELINE = ROOT / "build" / "mutate" / "baseline.json"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at the same time")
+    parser.add_argument("--fresh", action="store_true", help="learn anew which tests run what")
+    parser.add_argument("--list", action="store_true", help="print the mutants and try none")
+    parser.add_argument("--report", action="store_true", help="print the score of what was tried, and try none")
+    parser.add_argument("--again", action="store_true", help="try those that survived once more")
+    options = parser.parse_args()
+    mutants = draw(options.seed, options.count)
+    if options.list:
+        print(*mutants, sep="\n")
+        return 0
+    done = recorded(options.seed)
+    if options.report:
+        return report(mutants, done)
+    runner.warm_up()
+    with tempfile.TemporaryDirectory() as folder:
+        copies: Queue[runner.Copy] = Queue()
+        for n in range(options.jobs):
+            copies.put(runner.Copy(Path(folder) / str(n)))
+        if options.fresh or not BASELINE.exists():
+            print("learning which tests run what ...", flush=True)
+            first = copies.get()
+            runner.record_baseline(first, BASELINE)
+            copies.put(first)
+        baseline = Baseline.load(BASELINE)
+        print(f"{len(baseline.tests)} tests, without any fault failing: {', '.join(baseline.failing()) or 'none'}")
+        left = [m for m in mutants if key(m) not in done or (options.again and not done[key(m)]["killed"])]
+
+        def one(mutant: Mutant) -> None:
+            copy = copies.get()
+            outcome = runner.try_mutant(mutant, copy, baseline)
+            copies.put(copy)
+            entry = record(options.seed, mutant, outcome)
+            done[key(mutant)] = entry
+            print(f"{outcome.seconds:6.1f} s  {outcome.by or 'SURVIVED':60}  {mutant}", flush=True)
+
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(one, left))
+    return report(mutants, done)
+
+
+def key(mutant: Mutant) -> str:
+    return json.dumps(mutant.identity)
+
+
+def recorded(seed: int) -> dict[str, dict[str, Any]]:
+    """What was found before, by mutant; the last record of each counts."""
+    if not RESULTS.exists():
+        return {}
+    entries = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    return {json.dumps(e["mutant"]): e for e in entries if e["seed"] == seed}
+
+
+def record(seed: int, mutant: Mutant, outcome: runner.Outcome) -> dict[str, Any]:
+    entry = {
+        "benchmark": "mutation",
+        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seed": seed,
+        "mutant": mutant.identity,
+        "line": mutant.fault.line,
+        "killed": outcome.killed,
+        "by": outcome.by,
+        "seconds": outcome.seconds,
+        "commit": commit(),
+    }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+    return entry
+
+
+def report(mutants: list[Mutant], done: dict[str, dict[str, Any]]) -> int:
+    """Print the survivors and the score: killed of those tried that are not equivalent."""
+    tried = [m for m in mutants if key(m) in done]
+    alive = [m for m in tried if not done[key(m)]["killed"]]
+    equivalent = [m for m in alive if m.identity in EQUIVALENT]
+    for mutant in alive:
+        why = EQUIVALENT.get(mutant.identity)
+        print(f"survived{f' (equivalent: {why})' if why else ''}: {mutant}")
+    counted = len(tried) - len(equivalent)
+    killed = len(tried) - len(alive)
+    print(
+        f"{len(tried)} of {len(mutants)} mutants tried, {killed} killed, {len(equivalent)} equivalent: "
+        f"score {killed / counted if counted else 0:.1%}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
