@@ -36,6 +36,9 @@ class Record:
     trace: literal schedule steps, as Trace.to_json; names: what they call the task's parts; seconds: median of one
     run, or None; expected: the seconds that the cost model foresaw; run: 0 for the first measurement, 1 ... for later
     passes over the leaders; flops: floating-point operations of the task.
+
+    >>> r.best.status, r.best.seconds > 0, r.best.gflops > 0
+    ('ok', True, True)
     """
 
     key: str

@@ -29,7 +29,14 @@ Write = Callable[[Schedule, AskKnob], Iterable[Any] | None]
 
 @dataclass(frozen=True)
 class Sketch:
-    """name: for the log; write(s, knob): writes the schedule and may return further conditions over its knobs."""
+    """name: for the log; write(s, knob): writes the schedule and may return further conditions over its knobs.
+
+    >>> def rows(s, knob):
+    ...     outer, inner = s.split("C.i", [None, knob("rows", (1, 2, 4, 8))])
+    ...     s.unroll(inner)
+    >>> autotune.Sketch("rows", rows).name
+    'rows'
+    """
 
     name: str
     write: Write

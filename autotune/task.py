@@ -65,11 +65,23 @@ KEY_LENGTH = 16
 
 
 class WorkloadError(ValueError):
-    """A task's name on the command line that names nothing, or not something that can be tuned."""
+    """A task's name on the command line that names nothing, or not something that can be tuned.
+
+    >>> autotune.Task.of("matmul")
+    Traceback (most recent call last):
+    ...
+    autotune.task.WorkloadError: task: expected a Tensor, a list of output Tensors or a Func, got 'matmul'
+    """
 
 
 class UserCodeError(Exception):
-    """The user's own file raised; the error is the cause."""
+    """The user's own file raised; the error is the cause.
+
+    >>> raise autotune.UserCodeError("mine.py") from ZeroDivisionError("division by zero")
+    Traceback (most recent call last):
+    ...
+    autotune.task.UserCodeError: mine.py
+    """
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,11 @@ class Task:
     """A Func to make fast on a target.
 
     func: loop-level, with known sizes; target: a Target; name: for people.
-    Raises WorkloadError if a size is open. Example: `Task.of(C, "llvm")`.
+    Raises WorkloadError if a size is open.
+
+    >>> task = autotune.Task.of(C, "llvm")
+    >>> task.name, task.flops
+    ('C(A: float32[8, 8], B: float32[8, 8], C: float32[8, 8])', 1024)
     """
 
     def __init__(self, func: tl.Func, target: Target, name: str = ""):

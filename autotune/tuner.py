@@ -38,6 +38,9 @@ PASSES = 3  # measurements that the winner rests on, the first one included
 class Result:
     """What tuning found. best: None if no candidate worked; history: all records of the task, oldest first.
 
+    >>> np.allclose(r.kernel(a, b), a @ b), len(r.schedule.trace.steps) > 0
+    (True, True)
+
     unsaved: the file that holds the records for which the log's disk had no room, if there are any.
     """
 
@@ -87,7 +90,7 @@ def tune(
     keyboard ends the search with what is known; the same call resumes. Equal seed, log and times give equal candidates.
     Raises WorkerError if the task cannot be run at all, WorkloadError if a size is open or a loop never runs.
 
-    >>> r = tune(C, trials=64, log="tuned.jsonl")
+    >>> r = tune(C, trials=2, log="tuned.jsonl")
     >>> r.best.gflops, r.kernel(a, b)
     """
     make_runner = None if runner is None else lambda task, seed, limits: _Borrowed(runner)
@@ -181,7 +184,11 @@ class _Borrowed:
 
 
 def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None = None) -> Kernel:
-    """The fastest kernel that the log knows for the task; without one, that of the analytical model."""
+    """The fastest kernel that the log knows for the task; without one, that of the analytical model.
+
+    >>> autotune.compile(C, log="tuned.jsonl").signature
+    'C(A: float32[8, 8], B: float32[8, 8]) -> C: float32[8, 8]'
+    """
     task = Task.of(computed, target)
     known = best_known(task, Database(log).records(task.key)) if log is not None else None
     return task.build(suggest(task) if known is None else known[1])
@@ -201,7 +208,11 @@ def best_known(task: Task, records: Iterable[Record]) -> tuple[Record, Schedule]
 
 
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
-    """The schedule that the analytical model picks, with no measurement at all."""
+    """The schedule that the analytical model picks, with no measurement at all.
+
+    >>> np.allclose(tl.build(autotune.suggest(C))(a, b), a @ b)
+    True
+    """
     task = Task.of(computed, target)
     if task.is_empty:
         return task.schedule()

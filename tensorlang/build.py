@@ -41,6 +41,10 @@ class Module:
 
     A call needs workspace bytes for all threads together and, for each thread, thread bytes; both are expressions
     over `sizes`; so are flops, the floating-point operations that the program states.
+
+    >>> module = tl.lower(s)
+    >>> module.name, module.flops, module.workspace()()
+    ('C', 1024, 0)
     """
 
     params: tuple[Buffer, ...]
@@ -70,7 +74,14 @@ class Module:
 
 
 def lower(x: Program, target: Target | str = "llvm") -> Module:
-    """Run the passes of the target. Raises BuildError if the program cannot be compiled for it."""
+    """Run the passes of the target. Raises BuildError if the program cannot be compiled for it.
+
+    >>> print(tl.lower(tl.compute((8, 8), lambda i, j: A[i, j] + 1.0, name="E")))
+    func E(A: f32[64]) -> E: f32[64]
+      for E.i in 8:
+        for E.j in 8:
+          E[E.i * 8 + E.j] = A[E.i * 8 + E.j] + 1.0
+    """
     func, machine = as_func(x), targets.of(target)
     _check_closed(func)
     lowered = func
@@ -119,6 +130,9 @@ def interpret(x: Program, *args: Any) -> Any:
 
     Takes the inputs as NumPy arrays and returns the output, or a tuple of them. Raises BuildError for open knobs and
     ArgumentError for arrays that do not fit.
+
+    >>> np.array_equal(tl.interpret(s, a, b), f(a, b))
+    True
     """
     func = as_func(x)
     _check_closed(func)

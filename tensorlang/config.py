@@ -43,7 +43,11 @@ def cache_bytes() -> int:
 
 
 def num_threads() -> int:
-    """How many threads run a parallel loop, the caller included."""
+    """How many threads run a parallel loop, the caller included.
+
+    >>> tl.num_threads() >= 1
+    True
+    """
     return _integer("TENSORLANG_NUM_THREADS", cores(), least=1)
 
 

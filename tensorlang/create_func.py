@@ -41,6 +41,12 @@ def create_func(outputs: Tensors, args: Sequence[Tensor] | None = None, name: st
     Parameters are the placeholders by first use, then the outputs, or `args` in their order, which must hold all of
     them. Tensors and blocks keep their names; a name that is taken gets a number. name: that of the Func, by default
     the name of the first output. Raises ExprError if `args` does not fit, or an output is a placeholder or repeated.
+
+    >>> tl.create_func(tl.compute((8,), lambda i: A[i, i], name="diagonal"))
+    func diagonal(A: f32[8, 8]) -> diagonal: f32[8]
+      for diagonal.i in 8:
+        block diagonal(i = diagonal.i):
+          diagonal[i] = A[i, i]
     """
     results = _results(outputs)
     computes, inputs = _topological(results)

@@ -7,31 +7,64 @@ from __future__ import annotations
 
 
 class TensorlangError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    >>> try:
+    ...     s.parallel("C.k")
+    ... except tl.TensorlangError as error:
+    ...     print(error.code)
+    loop_reduces
+    """
 
     code = "error"
 
 
 class ExprError(TensorlangError, TypeError):
-    """An expression that has no meaning: mixed dtypes, wrong arity, an index out of range."""
+    """An expression that has no meaning: mixed dtypes, wrong arity, an index out of range.
+
+    >>> tl.compute((8,), lambda i: A[i + 1, 0], name="shifted")
+    Traceback (most recent call last):
+    ...
+    tensorlang.errors.ExprError: shifted: A[i + 1, 0] may be out of bounds: ...
+    """
 
     code = "expression"
 
 
 class VerifyError(TensorlangError):
-    """A Func that breaks a rule of the IR. Users meet it only with hand-made Funcs; otherwise it is our bug."""
+    """A Func that breaks a rule of the IR. Users meet it only with hand-made Funcs; otherwise it is our bug.
+
+    >>> func = s.func
+    >>> tl.Schedule(tl.Func(func.name, func.params[1:], func.outputs, func.body))
+    Traceback (most recent call last):
+    ...
+    tensorlang.errors.VerifyError: ...
+    """
 
     code = "verify"
 
 
 class BuildError(TensorlangError):
-    """A Func that cannot be compiled for the target."""
+    """A Func that cannot be compiled for the target.
+
+    >>> outer, inner = s.split("C.i", [None, tl.knob("rows", (1, 2, 4))])
+    >>> tl.build(s)
+    Traceback (most recent call last):
+    ...
+    tensorlang.errors.BuildError: C still has open knobs: rows
+    """
 
     code = "build"
 
 
 class ArgumentError(TensorlangError, ValueError):
-    """A kernel was called with an argument it cannot take; nothing was written."""
+    """A kernel was called with an argument it cannot take; nothing was written.
+
+    >>> f(a, np.ones((8, 9), "float32"))
+    Traceback (most recent call last):
+    ...
+    tensorlang.errors.ArgumentError: C: argument B: expected float32[8, 8], got float32[8, 9]
+    """
 
     code = "argument"
 
@@ -97,6 +130,12 @@ class ScheduleError(TensorlangError):
 
     reason: stable code such as "not_divisible"; primitive and argument: what was asked of what;
     excerpt: the IR with the offending nodes underlined; hint: what would be legal instead.
+
+    >>> try:
+    ...     s.vectorize("C.k")
+    ... except tl.ScheduleError as error:
+    ...     print(error.reason, error.hint, sep=": ")
+    loop_reduces: a loop that drives spatial iterators only: C.i, C.j; or rfactor(C.k) first
     """
 
     def __init__(

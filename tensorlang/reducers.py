@@ -82,24 +82,33 @@ def reducer(
     combine(x, y): the combination of two values (two tuples); it must be associative. identity: its neutral value
     (tuple of values), or a function from the dtypes of the sources to it. commutative: whether the order of the
     elements is free; if not, they are combined in ascending order, the first axis outermost.
-    Raises ExprError, when called, if combine or identity do not fit the dtypes of the sources. Example:
+    Raises ExprError, when called, if combine or identity do not fit the dtypes of the sources.
 
-        argmax = tl.reducer(
-            lambda x, y: (tl.select(x[1] >= y[1], x[0], y[0]), tl.select(x[1] >= y[1], x[1], y[1])),
-            lambda index, value: (-1, tl.min_value(value)),
-        )
-        position, largest = tl.compute((n,), lambda i: argmax((k, A[i, k]), axis=k), name="argmax")
+    >>> argmax = tl.reducer(
+    ...     lambda x, y: (tl.select(x[1] >= y[1], x[0], y[0]), tl.select(x[1] >= y[1], x[1], y[1])),
+    ...     lambda index, value: (-1, tl.min_value(value)),
+    ... )
+    >>> tl.compute((8,), lambda i: argmax((k, A[i, k]), axis=k), name=("position", "largest"))
+    (Tensor(position: int64[8]), Tensor(largest: float32[8]))
     """
     return Reduction(name, combine, identity, commutative)
 
 
 def min_value(dtype: str) -> int | float | bool:
-    """The smallest value of `dtype`: -inf, the smallest integer, False."""
+    """The smallest value of `dtype`: -inf, the smallest integer, False.
+
+    >>> tl.min_value("int8"), tl.min_value("float32")
+    (-128, -inf)
+    """
     return -math.inf if dtypes.is_float(dtype) else int(np.iinfo(dtype).min) if dtype != "bool" else False
 
 
 def max_value(dtype: str) -> int | float | bool:
-    """The largest value of `dtype`: inf, the largest integer, True."""
+    """The largest value of `dtype`: inf, the largest integer, True.
+
+    >>> tl.max_value("int8"), tl.max_value("float32")
+    (127, inf)
+    """
     return math.inf if dtypes.is_float(dtype) else int(np.iinfo(dtype).max) if dtype != "bool" else True
 
 
@@ -112,32 +121,56 @@ _ALL = Reduction("all", lambda x, y: x & y, lambda dtype: True, True)
 
 
 def sum(source: Any, axis: Axes) -> Expr:
-    """The sum of `source` over `axis`, in the dtype of `source`; 0 for an empty axis."""
+    """The sum of `source` over `axis`, in the dtype of `source`; 0 for an empty axis.
+
+    >>> tl.compute((8,), lambda i: tl.sum(A[i, k], axis=k), name="total")
+    Tensor(total: float32[8])
+    """
     return _SUM(_scalar("sum", source, number=True), axis)
 
 
 def prod(source: Any, axis: Axes) -> Expr:
-    """The product of `source` over `axis`, in the dtype of `source`; 1 for an empty axis."""
+    """The product of `source` over `axis`, in the dtype of `source`; 1 for an empty axis.
+
+    >>> tl.compute((8,), lambda i: tl.prod(A[i, k], axis=k), name="product")
+    Tensor(product: float32[8])
+    """
     return _PROD(_scalar("prod", source, number=True), axis)
 
 
 def max(source: Any, axis: Axes) -> Expr:
-    """The largest `source` over `axis`, NaN if there is one; -inf or the smallest integer for an empty axis."""
+    """The largest `source` over `axis`, NaN if there is one; -inf or the smallest integer for an empty axis.
+
+    >>> tl.compute((8,), lambda i: tl.max(A[i, k], axis=k), name="largest")
+    Tensor(largest: float32[8])
+    """
     return _MAX(_scalar("max", source), axis)
 
 
 def min(source: Any, axis: Axes) -> Expr:
-    """The smallest `source` over `axis`, NaN if there is one; inf or the largest integer for an empty axis."""
+    """The smallest `source` over `axis`, NaN if there is one; inf or the largest integer for an empty axis.
+
+    >>> tl.compute((8,), lambda i: tl.min(A[i, k], axis=k), name="smallest")
+    Tensor(smallest: float32[8])
+    """
     return _MIN(_scalar("min", source), axis)
 
 
 def any(source: Any, axis: Axes) -> Expr:
-    """Whether the bool `source` holds anywhere along `axis`; False for an empty axis."""
+    """Whether the bool `source` holds anywhere along `axis`; False for an empty axis.
+
+    >>> tl.compute((8,), lambda i: tl.any(A[i, k] > 1.0, axis=k), name="found")
+    Tensor(found: bool[8])
+    """
     return _ANY(_scalar("any", source, truth=True), axis)
 
 
 def all(source: Any, axis: Axes) -> Expr:
-    """Whether the bool `source` holds everywhere along `axis`; True for an empty axis."""
+    """Whether the bool `source` holds everywhere along `axis`; True for an empty axis.
+
+    >>> tl.compute((8,), lambda i: tl.all(A[i, k] > 1.0, axis=k), name="found")
+    Tensor(found: bool[8])
+    """
     return _ALL(_scalar("all", source, truth=True), axis)
 
 

@@ -85,7 +85,11 @@ class Compute:
 
 
 class Tensor(Buffer):
-    """An n-dimensional array of which `A[i, j]` is an element; `producer` computes it, None for a placeholder."""
+    """An n-dimensional array of which `A[i, j]` is an element; `producer` computes it, None for a placeholder.
+
+    >>> C.shape, C.dtype, C.ndim
+    ((8, 8), 'float32', 2)
+    """
 
     __slots__ = ("producer",)
     producer: Compute | None
@@ -122,7 +126,10 @@ def placeholder(shape: Dim | Sequence[Dim], dtype: str = "float32", name: str = 
     """A tensor that the caller passes in.
 
     shape: ints and expressions over `var`s, () for a scalar. Raises ExprError for an unknown dtype, a bad shape or
-    name. Example: `A = placeholder((1024, var("n")), "float32", name="A")`.
+    name.
+
+    >>> tl.placeholder((1024, tl.var("n")), "float32", name="X")
+    Tensor(X: float32[1024, n])
     """
     return Tensor(check_name(name), _shape(shape), check_dtype(dtype))
 
@@ -138,7 +145,11 @@ def compute(
     shape: as for placeholder; one axis for each dimension, named by `axes` or else after the arguments of `body`.
     `name` may be a sequence of names, one for each tensor of a tuple; else they are called name_0, name_1 ...
     Raises ExprError for accesses that are not provably in bounds, axes that do not belong here, and reductions that
-    are not the whole body. Example: `compute((m, n), lambda i, j: A[i, j] + bias[j], name="C")`.
+    are not the whole body.
+
+    >>> bias = tl.placeholder((8,), name="bias")
+    >>> tl.compute((8, 8), lambda i, j: A[i, j] + bias[j], name="biased")
+    Tensor(biased: float32[8, 8])
     """
     dims = _shape(shape)
     axis_names = _axis_names(body, len(dims)) if axes is None else [check_name(axis) for axis in axes]
@@ -165,17 +176,32 @@ def compute(
 
 
 def reduce_axis(extent: Dim, name: str = "k") -> ReduceAxis:
-    """An axis to reduce over, with values 0 .. extent - 1. Example: `k = reduce_axis(K, name="k")`."""
+    """An axis to reduce over, with values 0 .. extent - 1.
+
+    >>> r = tl.reduce_axis(8, name="r")
+    >>> tl.compute((), lambda: tl.sum(A[r, r], axis=r), name="trace")
+    Tensor(trace: float32[])
+    """
     return ReduceAxis(check_name(name), _dim(extent))
 
 
 def var(name: str) -> Size:
-    """A size that is known only when the kernel is called, read off the shapes of its arguments."""
+    """A size that is known only when the kernel is called, read off the shapes of its arguments.
+
+    >>> n = tl.var("n")
+    >>> x = tl.placeholder((n,), name="x")
+    >>> tl.build(tl.compute((n,), lambda i: x[i] + 1.0, name="y")).signature
+    'y(x: float32[n]) -> y: float32[n]'
+    """
     return Size(check_name(name))
 
 
 def knob(name: str, choices: Sequence[int]) -> Knob:
-    """A tuning parameter >= 1 that stays open in a sketch; it fits wherever an int does."""
+    """A tuning parameter >= 1 that stays open in a sketch; it fits wherever an int does.
+
+    >>> s.split("C.i", [None, tl.knob("rows", (1, 2, 4, 8))])
+    (Loop('C.i.0'), Loop('C.i.1'))
+    """
     if isinstance(choices, int):
         raise ExprError(f"the choices of knob {name} must be a sequence of ints, got {choices}")
     choices = tuple(choices)

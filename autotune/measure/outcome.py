@@ -8,7 +8,11 @@ from typing import Any
 
 
 class Status(str, Enum):
-    """What became of a candidate. Everything but OK is a failure, with its reason in words."""
+    """What became of a candidate. Everything but OK is a failure, with its reason in words.
+
+    >>> autotune.Status("crash").name
+    'CRASH'
+    """
 
     OK = "OK"
     BUILD_ERROR = "BUILD_ERROR"
@@ -39,7 +43,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate may take: seconds for each phase, bytes of memory on top of what an idle worker uses."""
+    """What a candidate may take: seconds for each phase, bytes of memory on top of what an idle worker uses.
+
+    >>> autotune.Limits(run_seconds=2.0).seconds("run")
+    2.0
+    """
 
     start_seconds: float = 120.0
     build_seconds: float = 20.0
@@ -58,4 +66,8 @@ class WrongAnswer(Exception):
 
 
 class WorkerError(Exception):
-    """A worker could not be set up at all, so that no candidate can be measured."""
+    """A worker could not be set up at all, so that no candidate can be measured.
+
+    >>> issubclass(autotune.WorkerError, RuntimeError)       # not for one bad candidate: its record says what it did
+    False
+    """

@@ -12,7 +12,7 @@ from tensorlang.arith.inequality import interval_of, nonneg, reduced
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.rules import DIFFERENCES, FORMS
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var
+from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
 
 
 def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:

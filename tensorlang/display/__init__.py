@@ -2,6 +2,11 @@
 
 Every view is a value with two faces: `str(view)` for a terminal, and HTML of the same content, which a notebook shows
 by itself. Importing this costs nothing beyond tensorlang; nothing here is needed to schedule or build.
+
+>>> print(tl.display.diff("for i in 8:", "parallel i in 8:", "parallel(i)"))
+parallel(i)
+- for i in 8:
++ parallel i in 8:
 """
 
 from tensorlang.display.accesses import Accesses, accesses

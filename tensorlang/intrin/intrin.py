@@ -34,7 +34,8 @@ class Intrinsic:
     for each None in the strides (LLVM IR: `define internal void @name(ptr ..., i64 ...) alwaysinline`, with what it
     declares in lines of their own before); None if there is no code for the target.
 
-    >>> Intrinsic("add4", plain(create_func(C)), code=lambda target: text)
+    >>> Intrinsic("tile8", plain(tl.create_func(C)), requires=lambda target: target.has("tiles"))
+    tile8
     """
 
     name: str

@@ -2,6 +2,9 @@
 
 A dtype is a plain string. Data types are those of `DATA`; `index` is the exact integer of loop variables and
 subscripts, which has no size until lowering picks one.
+
+>>> tl.dtypes.bytes_of("bfloat16"), tl.dtypes.is_float("bfloat16"), tl.dtypes.short("uint8")
+(2, True, 'u8')
 """
 
 import ml_dtypes

@@ -83,7 +83,12 @@ class Node:
 
 # ---------------------------------------------------------------------------------------------- expressions
 class Expr(Operators, Node):
-    """A value: `dtype` of each lane, `lanes` of them. Python operators build expressions (see ops.py)."""
+    """A value: `dtype` of each lane, `lanes` of them. Python operators build expressions (see ops.py).
+
+    >>> value = A[i, j] * 2.0 + 1.0
+    >>> value, value.dtype, value.astype("float64")
+    (A[i, j] * 2.0 + 1.0, 'float32', f64(A[i, j] * 2.0 + 1.0))
+    """
 
     __slots__ = ("dtype", "lanes", "memo")
     dtype: str
@@ -274,7 +279,12 @@ class Iter(Node):
 
 
 class Buffer(Node):
-    """Memory: row-major, compact. `scope` names the memory: global (parameters, heap), local (registers, stack) ..."""
+    """Memory: row-major, compact. `scope` names the memory: global (parameters, heap), local (registers, stack) ...
+
+    >>> copy = s.cache_read("C", "A", "local")
+    >>> s.buffers()["A.local"].scope, s.buffers()["A.local"].shape
+    ('local', (8, 8))
+    """
 
     __slots__ = ("dtype", "name", "scope", "shape")
     fields = ("name", "shape", "dtype", "scope")
@@ -403,6 +413,9 @@ class Func(Node):
     """A function over buffers: `params` in call order; those in `outputs` are written, in full, the rest only read.
 
     The `Size`s in the shapes of `params` are implicit parameters.
+
+    >>> s.func.name, s.func.params, s.func.outputs
+    ('C', (A: f32[8, 8], B: f32[8, 8], C: f32[8, 8]), (C: f32[8, 8],))
     """
 
     __slots__ = ("body", "name", "outputs", "params")

@@ -26,6 +26,9 @@ def cache_read(s: Schedule, block: BlockLike, buffer: Buffer | str, scope: str) 
     (inside the loops that produce the buffer, if `block` is there too, and then what `block` reads there); compute_at
     moves the copy to where it is needed, on the part that is needed there.
 
+    >>> s.cache_read("C", "A", "local")
+    Block('A.local')
+
     requires:
       1. `block` reads `buffer`
       2. `block` does not write `buffer`
@@ -84,6 +87,9 @@ def cache_write(s: Schedule, block: BlockLike, scope: str, tensor: Buffer | str 
     The new buffer is named `<buffer>.<scope>`; `block` keeps its name, the block that copies is `<buffer>.write`.
     The whole buffer is copied, after everything around `block`; reverse_compute_at moves the copy to where a part is
     complete. tensor: which of the buffers that `block` writes, if there are several.
+
+    >>> s.cache_write("C", "local")
+    Block('C.write')
 
     requires:
       1. `block` writes one buffer, or `tensor` is one of those that it writes

@@ -47,6 +47,9 @@ def pad_einsum(s: Schedule, block: BlockLike, padding: Sequence[int | Expr | Non
     the last bit: the first floating-point operand is filled with -0.0, so that sums get -0.0 added, which changes
     nothing.
 
+    >>> s.pad_einsum("C", [None, 3, None])
+    [Block('B.pad'), Block('C.write')]
+
     requires:
       1. `padding` has a factor for each iterator: ints >= 1, index expressions over knobs, or None
       2. the block adds a product of different operands to its element: C[i, j] = C[i, j] + A[i, k] * B[k, j], all

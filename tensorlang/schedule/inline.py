@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 def compute_inline(s: Schedule, block: BlockLike) -> None:
     """Compute `block` where its result is read, instead of storing it.
 
+    >>> E = tl.compute((8, 8), lambda i, j: D[i, j] + 1.0, name="E")
+    >>> u = tl.Schedule(E)
+    >>> u.compute_inline("D")
+    >>> u.blocks()
+    [Block('C'), Block('E')]
+
     requires:
       1. the block stores one element of one buffer, and does not reduce
       2. the buffer is not a parameter, and no other block writes it
@@ -67,6 +73,12 @@ def compute_inline(s: Schedule, block: BlockLike) -> None:
 @primitive
 def reverse_compute_inline(s: Schedule, block: BlockLike) -> None:
     """Compute `block` right where the value that it reads is produced: its producer stores the results instead.
+
+    >>> E = tl.compute((8, 8), lambda i, j: D[i, j] + 1.0, name="E")
+    >>> u = tl.Schedule(E)
+    >>> u.reverse_compute_inline("E")
+    >>> u.blocks()
+    [Block('C'), Block('D')]
 
     requires:
       1. `block` stores one element of one buffer, and does not reduce

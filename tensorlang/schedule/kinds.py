@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 def parallel(s: Schedule, loop: LoopLike) -> None:
     """Run the iterations of a loop on several threads.
 
+    >>> s.parallel("C.i")
+    >>> s.loop("C.i").kind
+    'parallel'
+
     requires (2 to 4 for as long as the loop lives: every later step is held to them):
       1. the loop is serial
       2. it drives spatial iterators only, and different iterations run different instances of every block below
@@ -33,6 +37,10 @@ def parallel(s: Schedule, loop: LoopLike) -> None:
 @primitive
 def vectorize(s: Schedule, loop: LoopLike) -> None:
     """Run the iterations of a loop as the lanes of vectors.
+
+    >>> s.vectorize("C.j")
+    >>> s.loop("C.j").kind
+    'vectorize'
 
     requires (2 to 4 for as long as the loop lives: every later step is held to them):
       1. the loop is serial and its extent is a constant, or depends on knobs only
@@ -51,6 +59,10 @@ def vectorize(s: Schedule, loop: LoopLike) -> None:
 @primitive
 def unroll(s: Schedule, loop: LoopLike) -> None:
     """Write the body of a loop once for each iteration.
+
+    >>> s.unroll("C.k")
+    >>> s.loop("C.k").kind
+    'unroll'
 
     requires:
       1. the loop is serial and its extent is a constant, or depends on knobs only
@@ -108,6 +120,10 @@ def _mark(s: Schedule, loop: LoopLike, kind: str) -> None:
 @primitive
 def annotate(s: Schedule, loop_or_block: LoopLike | BlockLike, key: str, value: bool | int | float | str) -> None:
     """Attach `key: value` to a loop or a block, for a pass or a tool to read; an old value of `key` is replaced.
+
+    >>> s.annotate("C.i", "why", "rows are independent")
+    >>> s.loop("C.i").annotations
+    {'why': 'rows are independent'}
 
     requires:
       1. the name is that of one loop or one block, not of both

@@ -57,6 +57,11 @@ def transform_layout(
     given. With it, a block that computes each element on its own runs over the new dimensions and writes padding too;
     for others, a block `<buffer>.pad` fills the buffer first.
 
+    >>> copy = s.cache_read("C", "B", "packed")
+    >>> s.transform_layout(copy, lambda k, j: (j // 4, k, j % 4))
+    >>> s.buffers()["B.packed"]
+    B.packed: f32[2, 8, 4] in packed
+
     requires:
       1. the buffer is not a parameter
       2. the map takes one index for each dimension, and gives at least one

@@ -34,6 +34,9 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
     full tiles keep the names. It is there even if it is known to be empty, so that a program has one structure for
     all sizes and knobs.
 
+    >>> s.split("C.i", [None, 4])
+    (Loop('C.i.0'), Loop('C.i.1'))
+
     requires:
       1. `factors` are ints >= 1 or index expressions over knobs, at least one, None at most once
       2. without None, the product of the factors covers the extent ("guard"), or is no more than it ("cut")
@@ -167,6 +170,9 @@ def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = T
 def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     """Make one loop of several, outermost first, that iterates in the same order; returns it.
 
+    >>> s.fuse("C.i", "C.j")
+    Loop('C.i_j')
+
     requires:
       1. two or more different loops, each directly inside the one before
       2. the loops are serial and have no annotations
@@ -208,6 +214,10 @@ def reorder(s: Schedule, *loops: LoopLike) -> None:
 
     Changes the order of a reduction if reduction loops change places: with floats, that may change rounding.
 
+    >>> s.reorder("C.k", "C.i", "C.j")
+    >>> [loop.name for loop in s.loops("C")]
+    ['C.k', 'C.i', 'C.j']
+
     requires:
       1. two or more different loops of one chain of perfectly nested loops
       2. no extent depends on a loop that would be further in
@@ -246,7 +256,7 @@ def tile(s: Schedule, loops: Sequence[LoopLike], factors: Sequence[int | Expr]) 
                                            for j.1 in 8:
                                              block B(x = i.0 * 4 + i.1, y = j.0 * 8 + j.1)
 
-    >>> i0, j0, i1, j1 = s.tile([i, j], [4, 8])
+    >>> i0, j0, i1, j1 = s.tile(["C.i", "C.j"], [4, 8])
     """
     checks.one_factor_each(s, loops, factors)
     pairs = [s.split(loop, [None, factor]) for loop, factor in zip(loops, factors, strict=True)]

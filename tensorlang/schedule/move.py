@@ -46,6 +46,10 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     reductions run in full. Their extents do not depend on outer loops; a guard keeps the box inside the domain. The
     buffer is then allocated inside `loop` (lowering makes it as small as the box).
 
+    >>> t.compute_at("C", "D.i")
+    >>> [loop.name for loop in t.loops("C")]
+    ['D.i', 'C.i_1', 'C.j_1', 'C.k_1']
+
     requires:
       1. what the block writes is not a parameter, and no other block writes it
       2. some block reads it, and all blocks that do are inside `loop`
@@ -116,6 +120,10 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
 @primitive
 def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     """Compute `block` inside `loop`, after its producers there, in each iteration on just what they produce.
+
+    >>> t.reverse_compute_at("D", "C.j")
+    >>> [loop.name for loop in t.loops("D")]
+    ['C.i', 'C.j', 'D.i_1', 'D.j_1']
 
     requires:
       1. under `loop`, some block writes what `block` reads; the last one that does is its producer there

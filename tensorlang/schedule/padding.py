@@ -33,6 +33,11 @@ def decompose_padding(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockRef
     inwards; the block itself then runs on the box only, without a condition in its body. Iterators whose loop counts
     them one by one get shorter loops; for others the box becomes part of the predicate.
 
+    >>> x = tl.placeholder((8,), name="x")
+    >>> P = tl.compute((10,), lambda i: tl.if_then_else(i < 8, x[i], 0.0), name="P")
+    >>> tl.Schedule(P).decompose_padding("P", "P.i")
+    Block('P.pad')
+
     requires:
       1. the block stores if_then_else(condition, value, padding); it reduces nothing, padding loads nothing, and
          value does not read what the block writes

@@ -52,6 +52,9 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
     `B.part1` of block `B`. Points are ints or index expressions over sizes and knobs. Parts may be empty; a point
     behind the last iteration parts there.
 
+    >>> s.loop_partition("C.i", [1, 7])
+    (Loop('C.i.part0'), Loop('C.i.part1'), Loop('C.i.part2'))
+
     requires:
       1. `at` holds at least one point
       2. the points ascend: none is less than the one before, or than 0
@@ -88,6 +91,10 @@ def fission(s: Schedule, loop: LoopLike, after: BlockLike) -> tuple[Loop, Loop]:
 
     The first loop keeps its name, the second one is `<loop>.rest`; both are returned. A buffer allocated inside is then
     allocated where both loops are, or in the one that uses it.
+
+    >>> t.compute_at("C", "D.i")
+    >>> t.fission("D.i", "C")
+    (Loop('D.i'), Loop('D.i.rest'))
 
     requires:
       1. `after` is inside the loop, and something of its body follows
@@ -127,6 +134,12 @@ def specialize(
     Returns the blocks of the variant, which keeps all names, and those of the general one: copies `B.general`. Steps
     on the variant know that the condition holds: with `n % 16 == 0`, split(i, [None, 16]) needs no guard there.
 
+    >>> n = tl.var("n")
+    >>> x = tl.placeholder((n,), name="x")
+    >>> u = tl.Schedule(tl.compute((n,), lambda i: x[i] + 1.0, name="y"))
+    >>> u.specialize(n % 8 == 0)
+    ((Block('y'),), (Block('y.general'),))
+
     requires:
       1. `condition` is a bool expression over the sizes of the parameters
       2. it is neither known to hold nor known to fail
@@ -154,6 +167,9 @@ def add_unit_loop(s: Schedule, block_or_loop: LoopLike | BlockLike) -> Loop:
     """Put a loop of one iteration around a block or a loop; returns it.
 
     It is named `<block or loop>.unit`.
+
+    >>> s.add_unit_loop("C")
+    Loop('C.unit')
 
     requires:
       1. the name is that of one loop or one block, not of both

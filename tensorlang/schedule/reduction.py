@@ -28,6 +28,9 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     The loops from `loop` inwards that the init needs are copied, with their kinds. Where reduction loops remain
     outside, the init runs in their first iteration.
 
+    >>> s.decompose_reduction("C", "C.k")
+    Block('C.init')
+
     requires:
       1. the block has an init
       2. `loop` is around the block

@@ -29,6 +29,12 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
     reads is copied before it, what it writes after it (by a block `<buffer>.reindex`, too); elements that the
     subscripts give outside the buffer, which only a guarded access has, are copied as zero.
 
+    >>> x = tl.placeholder((10,), name="x")
+    >>> r = tl.reduce_axis(3, name="r")
+    >>> u = tl.Schedule(tl.compute((8,), lambda i: tl.sum(x[i + r], axis=r), name="y"))
+    >>> u.reindex("y", "x")
+    Block('x.reindex')
+
     requires:
       1. the block reads or writes the buffer
       2. it accesses the buffer with one list of subscripts, which load nothing and depend on no loop inside the block

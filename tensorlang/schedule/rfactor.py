@@ -50,6 +50,10 @@ def rfactor(s: Schedule, loop: LoopLike, factor_axis: int = 0) -> BlockRef:
     results (argmax), there is a buffer for each. Changes the order of the reduction: floats may round differently, and
     a reducer that is not quite commutative as declared (an argmax whose ties go to the left) may choose differently.
 
+    >>> outer, inner = s.split("C.k", [None, 4])
+    >>> s.rfactor(inner)
+    Block('C.rf')
+
     requires:
       1. one block below the loop reduces over it, and has its init
       2. its reducer is commutative, or the loop is the outermost reduction loop

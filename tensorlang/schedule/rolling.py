@@ -40,6 +40,14 @@ def rolling_buffer(s: Schedule, buffer: BufferLike, loop: LoopLike) -> None:
     lowering stores it circularly: along the axis of the window, it is no larger than the window.
     buffer: its name, or the block that writes it.
 
+    >>> x = tl.placeholder((10,), name="x")
+    >>> w = tl.compute((10,), lambda i: x[i] * x[i], name="w")
+    >>> u = tl.Schedule(tl.compute((8,), lambda i: w[i] + w[i + 2], name="y"))
+    >>> u.compute_at("w", "y.i")
+    >>> u.rolling_buffer("w", "y.i")
+    >>> print(str(u).splitlines()[1])
+      alloc w: f32[10]  # store_at = '', fold = 0
+
     requires:
       1. the buffer is not a parameter, and one block writes it and nothing else
       2. all blocks that use the buffer are inside `loop`, which is serial

@@ -27,6 +27,10 @@ RESERVED = ("register", "stack", "workspace", "thread")  # what lowering calls t
 def set_scope(s: Schedule, buffer: BufferLike, scope: str) -> None:
     """Keep a buffer in memory `scope`. buffer: its name, or the block that writes it.
 
+    >>> t.set_scope("C", "local")
+    >>> t.buffers()["C"].scope
+    'local'
+
     requires:
       1. the buffer is not a parameter
       2. `scope` is the name of a memory
@@ -47,6 +51,10 @@ def storage_align(s: Schedule, buffer: BufferLike, axis: int, factor: int, offse
 
     The shape stays; lowering pads the pitch. So rows can start at vector boundaries, or be spread over banks and
     cache sets. buffer: its name, or the block that writes it. A later step for the same axis replaces this one.
+
+    >>> t.storage_align("C", axis=0, factor=16)
+    >>> print(str(t).splitlines()[1])
+      alloc C: f32[8, 8]  # align = ((0, 16, 0),)
 
     requires:
       1. the buffer is not a parameter
@@ -82,6 +90,11 @@ def store_at(s: Schedule, buffer: BufferLike, loop: LoopLike | None = None) -> N
     Further out than where it is computed, it keeps what earlier iterations computed: see rolling_buffer. Later steps
     leave the allocation in `loop` as long as all that use it are in there. Threads that share a buffer must touch
     different parts of it. buffer: its name, or the block that writes it.
+
+    >>> t.compute_at("C", "D.j")
+    >>> t.store_at("C", "D.i")
+    >>> print(str(t).splitlines()[2])
+        alloc C: f32[8, 8]  # store_at = 'D.i'
 
     requires:
       1. the buffer is not a parameter

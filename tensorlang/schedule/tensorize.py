@@ -33,6 +33,11 @@ def blockize(s: Schedule, loop: LoopLike) -> BlockRef:
     now on; one that they drive in full vanishes. The init goes before the loops: into the body if all reduction loops
     do, else it stays the block's init.
 
+    >>> s.tile(["C.i", "C.j"], [4, 4])
+    (Loop('C.i.0'), Loop('C.j.0'), Loop('C.i.1'), Loop('C.j.1'))
+    >>> s.blockize("C.i.1")
+    Block('C')
+
     requires:
       1. below the loop is a chain of perfectly nested loops, with one block inside
       2. these loops are serial or unrolled, and their extents depend on no loop
@@ -55,6 +60,12 @@ def tensorize(s: Schedule, loop_or_block: LoopLike | BlockLike, intrinsic: Intri
     A loop is blockized first. If the body is a sequence (an init, then an update), the part that the intrinsic does is
     replaced. intrinsic: a value, or the name of one that the target lists (tensorlang.intrin.listed) or that the
     Schedule was given.
+
+    >>> s.reorder("C.k", "C.j")
+    >>> init = s.decompose_reduction("C", "C.k")
+    >>> groups, lanes = s.split("C.j", [None, 4])
+    >>> s.tensorize(lanes, "fma_row4")
+    Block('C')
 
     requires:
       1. what blockize requires, for a loop

@@ -21,6 +21,9 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 class Target:
     """The machine that a kernel is compiled for. `Target("llvm")` describes the host; name a fact to set it.
 
+    >>> tl.Target("llvm", cpu="x86-64-v3").vector_bytes
+    32
+
     cpu and features are LLVM's names (`features` as "+avx2,-sse4a"); vector_bytes is the size of a vector register
     and registers how many there are; cores counts usable CPUs; l1, l2 and l3 are bytes of data cache of a core, a
     core, and the chip. Raises BuildError for an unknown kind or cpu, and for facts that no machine has.

@@ -1,0 +1,104 @@
+"""The examples in docstrings run, and print what they say they print; every public name has one.
+
+They share a few names, given anew to each docstring: see `names`. An example without output may print anything.
+"""
+
+import doctest
+import functools
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autotune
+import tensorlang as tl
+from tensorlang import analysis, display
+from tensorlang.display import page, units
+from tensorlang.intrin import intrin
+from tensorlang.ir import evaluate
+from tensorlang.schedule import library
+from tensorlang.te import Axis
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+MODULES = (tl, autotune, display, analysis, library, page, units, intrin, evaluate)
+
+
+class Checker(doctest.OutputChecker):
+    """Nothing is asked of examples that show no output."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return not want or super().check_output(want, got, optionflags)
+
+
+@functools.cache
+def shared() -> dict[str, Any]:
+    """What does not change when it is used."""
+    A, B = (tl.placeholder((8, 8), "float32", name=name) for name in "AB")
+    k = tl.reduce_axis(8, name="k")
+    C = tl.compute((8, 8), lambda i, j: tl.sum(A[i, k] * B[k, j], axis=k), name="C")
+    D = tl.compute((8, 8), lambda i, j: tl.maximum(C[i, j], 0.0), name="D")
+    a, b = (np.random.default_rng(0).integers(-4, 5, (8, 8)).astype("float32") for _ in "ab")
+    modules = {"np": np, "tl": tl, "autotune": autotune}
+    axes = {"i": Axis("i"), "j": Axis("j"), "k": k}
+    return modules | axes | {"A": A, "B": B, "C": C, "D": D, "a": a, "b": b, "f": tl.build(C)}
+
+
+def names() -> dict[str, Any]:
+    """What examples find: a product C of 8 x 8 matrices, D = max(C, 0), schedules s of C and t of D, its kernel f."""
+    return shared() | {"s": tl.Schedule(shared()["C"]), "t": tl.Schedule(shared()["D"])}
+
+
+def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """The public names of a module that its docs are about."""
+    for name in getattr(module, "__all__", None) or vars(module):
+        value = getattr(module, name)
+        own = inspect.getmodule(value) is module or hasattr(module, "__all__")
+        if not name.startswith("_") and own and (callable(value) or isinstance(value, ModuleType)):
+            yield f"{module.__name__}.{name}", value
+
+
+def described() -> dict[str, Any]:
+    """Everything whose docstring is run, by name: what is public, with the methods of classes."""
+    found: dict[str, Any] = {}
+    for module in MODULES:
+        found[module.__name__] = module
+        for name, value in public(module):
+            found[name] = value
+            if inspect.isclass(value):
+                found |= {f"{name}.{n}": v for n, v in vars(value).items() if not n.startswith("_") and callable(v)}
+    return {name: value for name, value in found.items() if ">>>" in (inspect.getdoc(value) or "")}
+
+
+@functools.cache
+def tuned() -> autotune.Result:
+    """The result r of examples that speak of one."""
+    return autotune.tune(shared()["C"], trials=2)
+
+
+@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in described().items()])
+def test_examples(value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = inspect.getdoc(value) or ""
+    scope = {**vars(inspect.getmodule(value)), **names()}
+    if re.search(r">>> .*\br\.", text) and ">>> r =" not in text:
+        scope["r"] = tuned()
+    monkeypatch.chdir(tmp_path)
+    test = doctest.DocTestParser().get_doctest(text, scope, "docstring", None, 0)
+    runner = doctest.DocTestRunner(Checker(), verbose=False, optionflags=OPTIONS)
+    told: list[str] = []
+    runner.run(test, out=told.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(told)
+
+
+@pytest.mark.parametrize("name", [n for module in (tl, autotune) for n, _ in public(module)])
+def test_every_public_name_has_an_example(name: str) -> None:
+    assert name in described()
+
+
+def test_every_primitive_has_an_example() -> None:
+    primitives = {f"tensorlang.Schedule.{n}" for n, v in vars(tl.Schedule).items() if hasattr(v, "signature")}
+    assert primitives - described().keys() == set()
