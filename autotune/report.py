@@ -37,7 +37,7 @@ def page(records: Sequence[Record], title: str, tasks: Sequence[Task] = ()) -> s
     head = (
         f"<h1>Tuning report: {_text(title)}</h1>"
         f'<p class="faint">{_text(_machines(records))}<br>'
-        f"{_text(min(r.when for r in records))} to {_text(max(r.when for r in records))}</p>"
+        f"{_text(_moment(min(r.when for r in records)))} to {_text(_moment(max(r.when for r in records)))}</p>"
     )
     style = files("autotune").joinpath("report.css").read_text(encoding="utf-8")
     return (
@@ -46,6 +46,10 @@ def page(records: Sequence[Record], title: str, tasks: Sequence[Task] = ()) -> s
         f"<title>Tuning report: {_text(title)}</title><style>{style}</style></head>"
         f"<body>{head}{_summary(by_task)}{sections}</body></html>\n"
     )
+
+
+def _moment(when: str) -> str:
+    return when.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _machines(records: Sequence[Record]) -> str:
@@ -130,7 +134,8 @@ def _progress(first: Sequence[Record]) -> str:
         chart.line((0, peak), (len(first) + 1, peak), "limit", f"peak of the machine, {peak:g}")
     note = "" if peak in shown or not peak else f" The machine's peak, {peak:g} GFLOP/s, is off the chart."
     failed = " Crosses are candidates that failed." if len(values) < len(first) else ""
-    return _figure(chart, "Best so far", f"The line is the best so far, each dot a candidate.{failed}{note}")
+    first_only = "Each dot is the first measurement of a candidate; leaders are measured again at the end."
+    return _figure(chart, "Best so far", f"{first_only}{failed}{note}")
 
 
 def _foresight(first: Sequence[Record]) -> str:
