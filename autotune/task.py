@@ -149,8 +149,11 @@ class Task:
 
     @property
     def target_facts(self) -> dict[str, Any]:
-        """The target as a JSON value."""
-        return dataclasses.asdict(self.target)
+        """The target as a JSON value, without the facts that targets of its kind do not have.
+
+        So keys stay what they are when other kinds of targets get facts of their own.
+        """
+        return {name: value for name, value in dataclasses.asdict(self.target).items() if value not in ("", 0)}
 
     @property
     def cache_bytes(self) -> int:

@@ -51,3 +51,10 @@ def test_options_by_name():
         WorkloadError, match="takes \\(batch, height, width, in_channels, out_channels, kernel, stride=1"
     ):
         parse("conv2d:1,8,8")
+
+
+def test_facts_that_a_target_does_not_have_are_not_part_of_its_key():
+    target = tl.Target("llvm", cpu="x86-64-v3", cores=2)
+    facts = Task.of(parse("matmul:8,8,8").func, target).target_facts
+    assert "" not in facts.values() and 0 not in facts.values()
+    assert tl.Target(**facts) == target
