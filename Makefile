@@ -1,5 +1,5 @@
 # make demo   tunes a matmul on this machine, prints the table, writes the log
-# make test   runs all tests
+# make test   runs all tests; those of the report page need Chromium (apt-get install chromium), else they are skipped
 # make test-gpu   runs the tests that need a GPU
 # make lint   ruff and mypy
 # make docs   writes the API reference to build/docs, to be read with any browser
