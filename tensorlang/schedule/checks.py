@@ -11,7 +11,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensorlang.arith.prove import proves
-from tensorlang.ir.nodes import ORDERED, SERIAL, THREAD_AXES, Alloc, Block, Expr, For, Knob, Stmt, Store, const
+from tensorlang.ir.nodes import (
+    ORDERED,
+    SERIAL,
+    SPATIAL,
+    THREAD_AXES,
+    Alloc,
+    Block,
+    Expr,
+    For,
+    Knob,
+    Stmt,
+    Store,
+    const,
+)
 from tensorlang.ir.walk import find, free_vars
 
 if TYPE_CHECKING:
@@ -274,6 +287,26 @@ def runs_at_least_once(s: Schedule, loops: Sequence[For], block: Block) -> None:
             at=[loop, block],
             hint=f"loop {loop.var.name}, or one outside it",
         )
+
+
+def inits_still_run(s: Schedule, nodes: Sequence[For]) -> None:
+    """What runs in an iteration of spatial loops alone still does in one loop of all `nodes`: no reduction is empty.
+
+    Reason: reduction_may_be_empty.
+    """
+    for block in blocks_below(nodes[-1]):
+        reducing = [n for n in nodes if driven(n, block) - {SPATIAL}]
+        if block.init is not None and any(SPATIAL in driven(n, block) for n in nodes):
+            for loop in reducing:
+                s.require(
+                    loop.extent >= 1,
+                    s.context(loop),
+                    "reduction_may_be_empty",
+                    f"one loop with {loop.var.name}, whose extent {loop.extent!r} may be 0, might not run the init of "
+                    f"block {block.name}",
+                    at=[loop, block],
+                    hint="loops that drive spatial iterators, or loops that drive reduction iterators",
+                )
 
 
 def extents_free_of(s: Schedule, loops: Sequence[For], others: Sequence[For]) -> None:

@@ -177,6 +177,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
       1. two or more different loops, each directly inside the one before
       2. the loops are serial and have no annotations
       3. no extent depends on another of the loops, and none is negative
+      4. if they drive spatial and other iterators of a block with an init, the latter loops run at least once
 
     rewrite:
       for i in n:                    for i_j in n * 8:
@@ -190,6 +191,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
         checks.has_no_annotations(s, node)
     checks.extents_free_of(s, nodes, nodes)
     checks.extents_not_negative(s, nodes)
+    checks.inits_still_run(s, nodes)
     ctx = s.context(nodes[0], rewriting=True)
     block = nodes[0].var.name.split(".")[0]
     name = "_".join([nodes[0].var.name, *(relative(n.var.name, block) for n in nodes[1:])])

@@ -64,6 +64,28 @@ FOUND = {
         ('blockize("C.j")', 'reindex("C", "C")'),
         seed=0,
     ),
+    "an empty reduction has an init, also when its loop would be fused with a spatial one": Case(
+        Expression(
+            [
+                'A = tl.placeholder((1,), "float32", name="A")',
+                'k = tl.reduce_axis(1, "k")',
+                'C = tl.compute((1,), lambda i: tl.sum(A[k], axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        ('loop_partition("C.k", [0])', 'fission("C.i", "C")', 'fuse("C.i", "C.k.part0")'),
+        seed=0,
+    ),
+    "a consumer follows a producer that holds loops": Case(
+        Expression(['C = tl.compute((3, 2), lambda i, j: i * 2 + j, name="C")'], ["C"]),
+        (
+            'cache_write("C", "global")',
+            'blockize("C.j")',
+            'split("C.i", [None, 2])',
+            'reverse_compute_at("C.global", "C.i.0")',
+        ),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [

@@ -123,6 +123,8 @@ def test_fuse_of_spatial_and_reduction_loops():
     s.split(fused, [None, 3])
     s.reorder("C.j_k.1", "C.j_k.0")
     check_numbers(before, s)
+    s = Schedule(row_sum(4, tl.var("n")))
+    assert "C.k" in refused(s, "reduction_may_be_empty", lambda: s.fuse("C.i", "C.k")).message
 
 
 def test_fuse_refuses():
