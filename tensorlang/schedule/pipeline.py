@@ -165,16 +165,16 @@ def _positions(s: Schedule, node: For, blocks: Sequence[Sequence[Block]], order:
     return tuple(found)
 
 
-def marks_hold(s: Schedule, proved: dict[For, tuple]) -> dict[For, tuple]:
+def marks_hold(s: Schedule, proved: dict[For, frozenset]) -> dict[For, frozenset]:
     """Every pipelined loop may be, and every double-buffered Alloc is in a loop that uses its versions in turn.
 
     Returns what was proved for which loop, under which loops; `proved` is what an earlier call has returned.
     Reasons: loop_kind, not_in_a_loop, stages_missing, stages_differ, stage_order, loop_carries.
     """
-    grounds: dict[For, tuple] = {}
+    grounds: dict[For, frozenset] = {}
     for loop in find(s.func.body, For):
         if loop.annotations and pipelines.STAGES in dict(loop.annotations):
-            around = tuple((n.var, n.extent) for n in s.path(loop) if isinstance(n, For))
+            around = frozenset((n.var, n.extent) for n in s.path(loop) if isinstance(n, For))
             grounds[loop] = around
             if proved.get(loop) != around:
                 _may_overlap(s, loop)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def blockize(s: Schedule, loop: LoopLike) -> BlockRef:
     """Make one instance of a block of all iterations of a loop; returns the block, which keeps its name.
 
-    The loops from `loop` inwards go into the body of the block. An iterator that they drive in part counts tiles from
-    now on; one that they drive in full vanishes. The init goes before the loops: into the body if all reduction loops
-    do, else it stays the block's init.
+    The loops from `loop` inwards go into the body of the block. An iterator that loops outside drive as well counts
+    tiles from now on; one that none of them drives vanishes. The init goes before the loops: into the body if all
+    reduction loops do, else it stays the block's init.
 
     >>> s.tile(["C.i", "C.j"], [4, 4])
     (Loop('C.i.0'), Loop('C.j.0'), Loop('C.i.1'), Loop('C.j.1'))
@@ -41,7 +41,8 @@ def blockize(s: Schedule, loop: LoopLike) -> BlockRef:
     requires:
       1. below the loop is a chain of perfectly nested loops, with one block inside
       2. these loops are serial or unrolled, and their extents depend on no loop
-      3. they drive the block's iterators by sums of multiples, each in full or in whole tiles, which are not empty
+      3. they drive the block's iterators by sums of multiples; those that loops outside drive as well in whole tiles,
+         which are not empty
       4. no guard of the block concerns them
       5. if the block has an init, they visit no spatial point twice and each of them drives an iterator
 
@@ -144,6 +145,7 @@ def _blockize(s: Schedule, loop: For) -> Block:
     """Put the loops from `loop` inwards into their block; returns the new block."""
     loops, node = _chain(s, loop)
     around = [n for n in s.path(node) if isinstance(n, For)]
+    own, outside = ({n.var for n in around if (n in loops) is inside} for inside in (True, False))
     checks.extents_free_of(s, loops, around)
     _not_guarded(s, node, loops)
     _init_as_before(s, node, loops)
@@ -151,13 +153,14 @@ def _blockize(s: Schedule, loop: For) -> Block:
     bindings: list[Expr] = []
     values: dict[Var, Expr] = {}
     for it, binding in zip(node.iters, node.bindings, strict=True):
-        tile, size, rest = _tile(s, node, it, binding, loops)
-        if size is not None and rest is ZERO and proves(make("eq", size, it.extent), s.context(loop)):
-            values[it.var] = tile
+        if free_vars(binding) & own and not free_vars(binding) & outside:
+            values[it.var] = binding
             continue
+        tile, size, rest = _tile(s, node, it, binding, loops)
         outer = Iter(Var(it.var.name), it.extent, it.kind)
         if size is not None:
             _not_empty(s, [n for n in loops if n.var in free_vars(binding)])
+            _whole_tiles(s, node, it, rest, size)
             outer = Iter(outer.var, simplify(it.extent // size, s.context(loop)), it.kind)
             rest = simplify(rest // size, s.context(loop, rewriting=True))
         values[it.var] = outer.var if size is None else outer.var * size + tile
@@ -241,7 +244,7 @@ def _not_empty(s: Schedule, loops: Sequence[For]) -> None:
 def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For]) -> tuple[Expr, Expr | None, Expr]:
     """(tile, size, rest): binding = rest + tile, where the loops drive tile from 0 to size - 1; size is None if not.
 
-    Reasons: not_affine, not_whole_tiles.
+    Reason: not_affine.
     """
     driving = [n for n in loops if n.var in free_vars(binding)]
     if not driving:
@@ -263,18 +266,21 @@ def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For
         s.require(factor >= 0, ctx, "not_affine", f"{it.var.name} may count down in loop {n.var.name}", at=[n, node])
         tile, last = tile + n.var * factor, last + (n.extent - 1) * factor
     size = simplify(last + ONE, ctx)
-    rest = simplify(rest, ctx)
+    return tile, size, simplify(rest, ctx)
+
+
+def _whole_tiles(s: Schedule, node: Block, it: Iter, rest: Expr, size: Expr) -> None:
+    """Reason: not_whole_tiles."""
     for whole in (make("eq", rest % size, 0), rest + size <= it.extent):
         s.require(
             whole,
-            ctx,
+            s.context(node),
             "not_whole_tiles",
             f"iterator {it.var.name} of block {node.name}, {it.extent!r} in extent, is not known to be cut into whole "
             f"tiles of {size!r}: one begins at {rest!r}",
             at=[node],
             hint="factors that divide the extent",
         )
-    return tile, size, rest
 
 
 def _init(init: Stmt, loops: Sequence[For]) -> Stmt:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorlang as tl
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import SPATIAL, Block, Buffer, Const, For, Node, Var
+from tensorlang.ir.nodes import SPATIAL, ZERO, Block, Buffer, Const, For, Node, Var
 from tensorlang.schedule import dataflow as flow
 
 
@@ -63,6 +63,8 @@ class Draw:
         nodes = list(dict.fromkeys(self.s.loop_node(n) for b in self.s.blocks() for n in self.loops(b.name)))
         if not nodes:
             return "nowhere.i"
+        if self.chance(0.95):  # what never runs shows little
+            nodes = [n for n in nodes if n.extent is not ZERO] or nodes
         return self.pick([n for n in nodes if wanted(n)] or nodes if self.chance(0.9) else nodes).var.name
 
     def innermost(self, block: str) -> str:

@@ -131,10 +131,10 @@ def _rfactor(d: Draw) -> str:
 
 def _loop_partition(d: Draw) -> str:
     loop = d.loop(d.serial)
-    points = sorted(d.pick(range(6)) for _ in range(d.rng.randint(1, 2)))
+    points = sorted(d.pick([0, 1, 1, 2, 2, 3, 4, 5]) for _ in range(d.rng.randint(1, 2)))
     extent = d.extent(loop)
     if extent is not None and d.chance(0.5):
-        points[-1] = max(points[0], extent - d.pick([0, 1, 2]))
+        points[-1] = max(points[0], extent - d.pick([0, 1, 1, 2]))
     return d.step("loop_partition", loop, points if d.chance(0.97) else [])
 
 

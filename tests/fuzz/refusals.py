@@ -15,7 +15,7 @@ from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
 from tensorlang.te_eval import evaluate
-from tests.fuzz.check import INDEPENDENT, equal, guarded, random_inputs, run_backwards
+from tests.fuzz.check import INDEPENDENT, equal, guarded, random_inputs, run_backwards, shape_of
 
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
 # Refusals that claim no harm to numbers: the arguments mean nothing, nothing would be done, or what an earlier step
@@ -35,8 +35,10 @@ LOST = {
     "pipelined",
 }
 NO_CLAIM = MEANINGLESS | IDLE | LOST
-# The same of single primitives: which tensor of several is not said; what storage_align has said of axes would be lost.
-NO_CLAIM_OF = {("cache_write", "several_outputs"), ("transform_layout", "storage_fixed")}
+# The same of single primitives: which tensor of several is meant is not said; what storage_align has said of axes would
+# be lost.
+NAMED = ("cache_write", "double_buffer", "set_scope", "storage_align", "store_at", "transform_layout")
+NO_CLAIM_OF = {*((op, "several_outputs") for op in NAMED), ("transform_layout", "storage_fixed")}
 
 
 def claims(refusal: tl.ScheduleError) -> bool:
@@ -58,11 +60,14 @@ class Unchecked(tl.Schedule):
 def verdict(
     s: tl.Schedule, step: str, names: Mapping[str, Any], outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]
 ) -> str:
-    """What the refused `step` does unchecked: right numbers for all sizes and orders tried, wrong ones, or no program.
+    """What the refused `step` does unchecked: right numbers for all sizes and orders tried, wrong ones, or no program;
+    "" where no numbers are computed at all.
 
     With the given `sizes`, loops whose iterations are independent by declaration are run in both directions, and all at
     once, pipelined ones with their stages overlapping.
     """
+    if any(0 in shape_of(output, sizes) for output in outputs):
+        return ""
     unchecked = Unchecked(s)
     try:
         eval(f"s.{step}", {**names, "s": unchecked})
@@ -70,7 +75,7 @@ def verdict(
         return IMPOSSIBLE
     func = unchecked.func
     backwards = func.with_body(transform(func.body, run_backwards))
-    ways = dict.fromkeys((func, backwards, simultaneous(func), overlapped(func)))
+    ways = dict.fromkeys((func, backwards, simultaneous(func), simultaneous(backwards), overlapped(func)))
     for seed, values in enumerate(other_sizes(sizes)):
         inputs = random_inputs(outputs, values, seed)
         expected = evaluate(outputs, inputs, values)
@@ -98,11 +103,9 @@ def overlapped(func: Func) -> Func:
 
 
 def other_sizes(sizes: Mapping[Any, int]) -> list[Mapping[Any, int]]:
-    """The sizes; then smaller and larger ones, or, where there are none, the same for further inputs."""
-    if not sizes:
-        return [sizes] * 3
-    changes = (lambda n: n + 1, lambda n: n + 9, lambda n: 1)
-    return [sizes, *({v: change(n) for v, n in sizes.items()} for change in changes)]
+    """The sizes, for several inputs; then smaller and larger ones."""
+    changes = (lambda n: n + 1, lambda n: n + 23 // len(sizes), lambda n: 1)
+    return [*[sizes] * 3, *({v: change(n) for v, n in sizes.items()} for change in changes if sizes)]
 
 
 def simultaneous(func: Func) -> Func:

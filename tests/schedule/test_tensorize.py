@@ -160,7 +160,8 @@ def test_blockize_refuses_extents_that_follow_other_loops():
 def test_blockize_refuses_partial_tiles():
     func = Schedule(add(6, 5)).func
     inner = func.body.body
-    for binding in (inner.var + 1, inner.var + 3):  # begins in the midst of a tile, leaves the domain
+    i = func.body.var
+    for binding in (inner.var + i, inner.var + i * 3):  # begins in the midst of a tile, leaves the domain
         block = inner.body.replace(bindings=(inner.body.bindings[0], binding))
         s = Schedule(func.with_body(func.body.replace(body=inner.replace(extent=const(3), body=block))))
         refused(s, "not_whole_tiles", lambda s=s: s.blockize("C.j"))
