@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tensorlang.arith.affine import linear
 from tensorlang.arith.footprint import written_box
-from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import simplify
 from tensorlang.intrin.intrin import Intrinsic

@@ -151,6 +151,15 @@ class Draw:
             given.insert(self.rng.randint(0, len(given)), None)
         return given
 
+    def uneven_factors(self, loop: str) -> list[Any]:
+        """As factors; most of them leave a remainder."""
+        for _ in range(5):
+            factors = self.factors(loop)
+            size = math.prod(f for f in factors if isinstance(f, int) and f > 0)
+            if (self.extent(loop) or 1) % size:
+                break
+        return factors
+
     def extent(self, loop: str) -> int | None:
         extent = self.s.loop_node(loop).extent if self.s.has_loop(loop) else None
         return int(extent.value) if isinstance(extent, Const) else None

@@ -47,8 +47,9 @@ def _annotate(d: Draw) -> str:
 
 def _split(d: Draw) -> str:
     loop = d.loop(d.serial)
-    tail = {"tail": d.pick(["cut", "cut", "cut", "guard", "mask"])} if d.chance(0.3) else {}
-    return d.step("split", loop, d.factors(loop), **tail)
+    if d.chance(0.7):
+        return d.step("split", loop, d.factors(loop))
+    return d.step("split", loop, d.uneven_factors(loop), tail=d.pick(["cut", "cut", "cut", "guard", "mask"]))
 
 
 def _tile(d: Draw) -> str:
@@ -131,10 +132,10 @@ def _rfactor(d: Draw) -> str:
 
 def _loop_partition(d: Draw) -> str:
     loop = d.loop(d.serial)
-    points = sorted(d.pick([0, 1, 1, 2, 2, 3, 4, 5]) for _ in range(d.rng.randint(1, 2)))
-    extent = d.extent(loop)
-    if extent is not None and d.chance(0.5):
-        points[-1] = max(points[0], extent - d.pick([0, 1, 1, 2]))
+    extent = d.extent(loop) or 9
+    points = sorted({d.pick(range(1, max(extent, 2))) for _ in range(d.rng.randint(1, 2))})
+    if d.chance(0.1):  # parts that are empty, or would be less than that
+        points = [d.pick(range(5)), d.pick([0, 1, extent, extent + 1])]
     return d.step("loop_partition", loop, points if d.chance(0.97) else [])
 
 
@@ -284,7 +285,7 @@ def _tensorize_copy(d: Draw) -> Iterator[str]:
     loop = d.innermost(block)
     extent = d.extent(loop)
     if extent not in LANES or d.chance(0.2):
-        extent = d.pick(LANES)
+        extent = d.pick([n for n in LANES if (extent or 1) % n] or LANES)
         yield d.step("split", loop, [None, extent], tail="cut")
         loop = d.innermost(block)
     yield d.step("tensorize", loop, f"{kind}{extent}_{dtype}")

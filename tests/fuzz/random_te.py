@@ -8,6 +8,7 @@ dtype, whatever their order, and rounding never happens but where it is asked fo
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,14 +179,13 @@ class _Writer(Values):
             body, dtype = self.reduction(dtype, inner, reduced, over)
             return [self.small(name, shape, dtype, f"{head} {body}")]
         self.line(REDUCERS[kind])
-        if kind == "last":
-            return [self.small(name, shape, "int64", f"{head} last({self.element('int64', inner)}, {over})")]
-        if kind == "chain":
-            body = f"chain(({self.element('int64', inner)}, {self.element('int64', inner)}), {over})"
-            return self.results(name, shape, "int64", f"{head} {body}")
         number = "float32" if dtype == "bool" else dtype
-        body = f"{kind}(({reduced[0]}, {self.element(number, inner)}), {over})"
-        return self.results(name, shape, number, f"{head} {body}")
+        number = "int64" if kind in ("last", "chain") else number
+        first, second = (self.over(reduced, lambda: self.element(number, inner)) for _ in range(2))
+        if kind == "last":
+            return [self.small(name, shape, number, f"{head} last({first}, {over})")]
+        first = first if kind == "chain" else reduced[0]
+        return self.results(name, shape, number, f"{head} {kind}(({first}, {second}), {over})")
 
     def results(self, name: str, shape: tuple[Dim, ...], dtype: str, body: str) -> list[str]:
         """The two results of a reduction; others may use the second one, of that dtype."""
@@ -221,8 +221,8 @@ class _Writer(Values):
         """A sum of products of plain elements, such as a matrix product."""
         dtype, *factors = self.pick(PRODUCTS)
         bases = self.rng.sample("mnp", self.rng.randrange(2, 4))
-        axes: Axes = {a: Dim(b, 1, self.pick([0, 0, 1])) for a, b in zip(["i", "j", f"{name}_k"], bases, strict=False)}
-        *spatial, k = axes
+        spatial, k = list("ij"[: len(bases) - 1]), f"{name}_k"
+        axes: Axes = {a: Dim(b, 1, self.pick([0, 0, 1])) for a, b in zip([*spatial, k], bases, strict=True)}
         if self.points(axes.values()) > 2 * POINTS:
             axes[k] = Dim("", 1, 4)
         self.line(f'{k} = tl.reduce_axis({axes[k]}, "k")')
@@ -291,13 +291,23 @@ class _Writer(Values):
         return self.tensor(f"{name}_small", shape, dtype, body)
 
     def reduction(self, dtype: str, axes: Axes, reduced: list[str], over: str) -> tuple[str, str]:
+        element = self.over(reduced, lambda: self.element(dtype, axes))
         if dtype == "bool":
-            return f"tl.{self.pick(['any', 'all', 'max'])}({self.element(dtype, axes)}, {over})", dtype
+            return f"tl.{self.pick(['any', 'all', 'max'])}({element}, {over})", dtype
         count = self.points(axes[r] for r in reduced)
         exact = 16 * count <= NARROW.get(dtype, 1 << 20)
         if not exact or self.chance(0.3):
             kinds = ["max", "min", *(["prod"] if tl.dtypes.is_integer(dtype) else [])]
-            return f"tl.{self.pick(kinds)}({self.element(dtype, axes)}, {over})", dtype
+            return f"tl.{self.pick(kinds)}({element}, {over})", dtype
         if self.chance(0.6):
-            return f"tl.sum({self.load(dtype, axes)} * {self.load(dtype, axes)}, {over})", dtype
-        return f"tl.sum({self.element(dtype, axes)}, {over})", dtype
+            product = self.over(reduced, lambda: f"{self.load(dtype, axes)} * {self.load(dtype, axes)}")
+            return f"tl.sum({product}, {over})", dtype
+        return f"tl.sum({element}, {over})", dtype
+
+    def over(self, reduced: list[str], write: Callable[[], str]) -> str:
+        """What `write` writes, mostly of a kind that depends on all the axes `reduced`."""
+        for _ in range(6):
+            text = write()
+            if all(axis in text for axis in reduced):
+                break
+        return text
