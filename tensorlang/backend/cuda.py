@@ -21,6 +21,7 @@ from tensorlang.passes.flatten import flatten
 from tensorlang.passes.legalize_half import legalize_half
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
+from tensorlang.passes.pipeline import pipeline
 from tensorlang.passes.scopes import scopes
 from tensorlang.passes.tidy import tidy
 from tensorlang.passes.tighten import tighten
@@ -31,6 +32,7 @@ from tensorlang.target.target import Target
 PASSES = [
     cross_thread,  # reads blocks
     lower_init,
+    pipeline,
     lower_blocks,
     scopes,
     compact,  # shared memory as small as what all threads of an iteration use; it needs their loops

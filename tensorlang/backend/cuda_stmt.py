@@ -15,7 +15,7 @@ from tensorlang.backend.cuda_expr import LANE, Values
 from tensorlang.backend.cuda_text import Names, type_of
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
-from tensorlang.ir.launch import BARRIER, LOCAL, SHARED, Launch
+from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, BARRIER, LOCAL, SHARED, Launch
 from tensorlang.ir.nodes import (
     NOTHING,
     UNROLL,
@@ -175,10 +175,20 @@ class KernelWriter:
             self.values.of[stmt.buffer] = name = self.names.take(stmt.buffer.name)
             self.line(f"{type_of(stmt.buffer.dtype)} {name}[{_count(stmt.buffer)}];")
             self.stmt(stmt.body)
-        elif isinstance(stmt, Do) and stmt.what == BARRIER:
-            self.line("__syncthreads();")
+        elif isinstance(stmt, Do) and stmt.what in (BARRIER, ASYNC_COPY, ASYNC_COMMIT, ASYNC_WAIT):
+            self.effect(stmt)
         else:
             raise BuildError(f"{stmt!r} cannot be compiled for this target")
+
+    def effect(self, stmt: Do) -> None:
+        if stmt.what == BARRIER:
+            self.line("__syncthreads();")
+        elif stmt.what == ASYNC_COMMIT:
+            self.line("async_commit();")
+        elif stmt.what == ASYNC_WAIT:
+            self.line(f"async_wait<{self.values.text(stmt.args[0])}>();")
+        elif isinstance(stmt.body, Store) and not self.async_copy(stmt.body):
+            self.store(stmt.body)  # at once, which is one of the times at which it may be done
 
     def loop(self, loop: For) -> None:
         name = self.names.take(_short(loop.var.name))
@@ -261,6 +271,20 @@ class KernelWriter:
             self.line(f"{verb}_vector<{width}>({self.address(*to, n)}, {self.address(*source, n)});")
         return True
 
+    def async_copy(self, stmt: Store) -> bool:
+        """Begin a copy to shared memory of 4, 8 or 16 bytes at a time, if it is one; says whether it is."""
+        value, index = stmt.value, stmt.indices[0]
+        if stmt.mask is not None or not isinstance(value, Load) or value.mask is not None:
+            return False
+        places = ((stmt.buffer, index), (value.buffer, value.indices[0]))
+        width = math.gcd(*(self.width(*place, index.lanes) for place in places)) if index.lanes > 1 else 1
+        if width * dtypes.bytes_of(stmt.buffer.dtype) not in (4, 8, 16) or (index.lanes > 1 and width == 1):
+            return False
+        for n in range(0, index.lanes, width):
+            to, source = self.address(stmt.buffer, index, n), self.address(value.buffer, value.indices[0], n)
+            self.line(f"async_copy<{width}>({to}, {source});")
+        return True
+
     @contextmanager
     def lanes(self, lanes: int, exprs: list[Expr]) -> Iterator[None]:
         """A loop over the lanes, in which what `exprs` have in common is computed first."""
@@ -297,8 +321,7 @@ class KernelWriter:
         return width
 
     def address(self, buffer: Buffer, index: Expr, offset: int) -> str:
-        assert isinstance(index, Ramp)
-        base = self.values.text(index.base + offset)
+        base = self.values.text((index.base if isinstance(index, Ramp) else index) + offset)
         return f"{self.values.of[buffer]} + {base}" if base != "0" else self.values.of[buffer]
 
 

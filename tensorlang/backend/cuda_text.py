@@ -180,6 +180,20 @@ __device__ __forceinline__ void store_vector(T* to, const T* from) {
   for (int v = 0; v < n; ++v) both.each[v] = from[v];
   *reinterpret_cast<typename Word<n * sizeof(T)>::type*>(to) = both.word;
 }""",
+    "async_copy": """template <int n, typename T>  // of 4, 8 or 16 bytes, to shared memory
+__device__ __forceinline__ void async_copy(T* to, const T* from) {
+  const unsigned shared = (unsigned)__cvta_generic_to_shared(to);
+  if (n * sizeof(T) == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(shared), "l"(from) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" :: "r"(shared), "l"(from), "n"(n * sizeof(T)) : "memory");
+}""",
+    "async_commit": """__device__ __forceinline__ void async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}""",
+    "async_wait": """template <int n> __device__ __forceinline__ void async_wait() {
+  asm volatile("cp.async.wait_group %0;" :: "n"(n) : "memory");
+}""",
     "copy_vector": """template <int n, typename T>  // in one access each
 __device__ __forceinline__ void copy_vector(T* to, const T* from) {
   typedef typename Word<n * sizeof(T)>::type Access;

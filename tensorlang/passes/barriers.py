@@ -8,25 +8,25 @@
 
 Statements are walked in order with the accesses since the last barrier at hand; a barrier goes before a statement
 that reads what another thread may have written since, or writes what another thread may have read or written. The
-body of a loop is walked twice, the second time with what its end leaves to the next iteration. A barrier that a loop
-needs because of what is before it stands before the loop. All threads must reach a barrier, so none goes below a
-condition that may differ between threads.
+body of a loop is walked with what its end leaves to the next iteration. A barrier that a loop needs because of what is
+before it stands before the loop. All threads must reach a barrier, so none goes below a condition that may differ
+between threads. An asynchronous copy stores where it begins, and again where its thread has waited for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tensorlang.arith.affine import injective
 from tensorlang.arith.context import EMPTY, Context
 from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.prove import proves
-from tensorlang.arith.regions import Regions, accesses
+from tensorlang.arith.regions import Region, Regions, accesses, apart
 from tensorlang.arith.simplify import negation
 from tensorlang.errors import BuildError
 from tensorlang.ir import walk
-from tensorlang.ir.launch import BARRIER
+from tensorlang.ir.launch import ASYNC_COPY, ASYNC_WAIT, BARRIER
 from tensorlang.ir.nodes import (
     SHARED,
     THREADS,
@@ -69,7 +69,7 @@ def _in_launches(stmt: Stmt, threads: tuple[For, ...], ctx: Context) -> Stmt:
     return map_stmts(stmt, lambda n: _in_launches(n, threads, ctx))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Access:
     """A statement that has been run since the last barrier, in some iteration of `loops`, which have ended."""
 
@@ -95,6 +95,7 @@ class _Walk:
         stored = {n.buffer for n in walk.find(body, Store)}
         loaded = {n.buffer for n in walk.find(body, Load)}
         self.common = {b for b in stored if b.scope != LOCAL and (b.scope == SHARED or b in loaded)}
+        self.copies = tuple(_copies(body, ()))
         self.known: dict[tuple[Stmt, tuple[For, ...], Context], tuple[Regions, Regions]] = {}
 
     def run(self) -> Stmt:
@@ -111,6 +112,8 @@ class _Walk:
             return seq(*parts), open_
         if isinstance(stmt, Do) and stmt.what == BARRIER:
             return stmt, ()
+        if isinstance(stmt, Do) and stmt.what == ASYNC_WAIT:
+            return stmt, tuple(dict.fromkeys((*open_, *self.copies)))
         if isinstance(stmt, Alloc):
             body, open_ = self.stmt(stmt.body, ctx, open_)
             return stmt.replace(body=body), open_
@@ -157,8 +160,11 @@ class _Walk:
 
     def loop(self, loop: For, ctx: Context, open_: Accesses) -> tuple[Stmt, Accesses]:
         inside = ctx.bind(loop.var, loop.extent)
-        body, left = self.stmt(loop.body, inside, ())
-        body, left = self.stmt(body, inside, _ended(left, loop))
+        earlier: Accesses = ()  # what earlier iterations leave open, found by walking the body again and again
+        body, left = self.stmt(loop.body, inside, earlier)
+        while not set(_ended(left, loop)) <= set(earlier):
+            earlier = tuple(dict.fromkeys((*earlier, *_ended(left, loop))))
+            body, left = self.stmt(loop.body, inside, earlier)
         whole: Stmt = loop.replace(body=body)
         waits = any(isinstance(s, Do) and s.what == BARRIER for s in _parts(body))
         if not _waits_first(body) and self.conflict(open_, _Access(loop), ctx):
@@ -182,11 +188,17 @@ class _Walk:
             if not any(buffer in a and buffer in b for a, b in pairs) or self.one_each(one, two, buffer, ctx):
                 continue
             for a, b in pairs:
-                if buffer in a and buffer in b:
-                    both = hull(a[buffer], b[buffer], ctx)
-                    if not disjoint(both, self.threads, ctx):
-                        return True
+                if buffer in a and buffer in b and not self.apart(a[buffer], b[buffer], ctx):
+                    return True
         return False
+
+    def apart(self, a: Region, b: Region, ctx: Context) -> bool:
+        """Whether different threads touch different elements, one in region `a` and the other in `b`."""
+        others = {loop.var: Var(loop.var.name) for loop in self.threads}
+        both = ctx
+        for loop in self.threads:
+            both = both.bind(others[loop.var], loop.extent)
+        return apart(a, b.at(others), both) or disjoint(hull(a, b, ctx), self.threads, ctx)
 
     def regions(self, access: _Access, ctx: Context) -> tuple[Regions, Regions]:
         key = (access.stmt, access.loops, ctx)
@@ -207,6 +219,17 @@ class _Walk:
         return injective(indices, bound, ctx)
 
 
+def _copies(stmt: Stmt, loops: tuple[For, ...]) -> Iterator[_Access]:
+    """The asynchronous copies in `stmt`: a wait may end them, of whatever iteration they are."""
+    if isinstance(stmt, Do) and stmt.what == ASYNC_COPY:
+        yield _Access(stmt, loops)
+        return
+    inside = (*loops, stmt) if isinstance(stmt, For) else loops
+    for part in walk.children(stmt):
+        if isinstance(part, Stmt):
+            yield from _copies(part, inside)
+
+
 def _uses(stmt: Stmt, buffer: Buffer) -> list[Load | Store]:
     return [n for n in walk.visit(stmt) if isinstance(n, Load | Store) and n.buffer is buffer]
 
@@ -223,5 +246,10 @@ def _parts(body: Node) -> Sequence[Node]:
 
 
 def _waits_first(body: Stmt) -> bool:
-    first = _parts(body)[:1]
-    return bool(first) and isinstance(first[0], Do) and first[0].what == BARRIER
+    """Whether a barrier comes before all that touches memory."""
+    for part in _parts(body):
+        if not isinstance(part, Do) or part.body is not None:
+            return False
+        if part.what == BARRIER:
+            return True
+    return False

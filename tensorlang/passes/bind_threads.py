@@ -32,6 +32,7 @@ from tensorlang.ir.nodes import (
     Alloc,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
@@ -142,8 +143,9 @@ class _Kernel:
         if isinstance(stmt, Alloc):
             self.allocated[stmt.buffer] = (stmt, len(threads))
             return self.stmt(stmt.body, threads)
-        if isinstance(stmt, Store):
-            conds = self.doers(stmt, threads)
+        store = stmt.body if isinstance(stmt, Do) and isinstance(stmt.what, str) else stmt  # an effect on one element
+        if isinstance(store, Store):
+            conds = self.doers(store, threads)
             return If(ops.all_of(conds), stmt) if conds else stmt
         if isinstance(stmt, Seq):
             return seq(*(self.stmt(s, threads) for s in stmt.stmts))

@@ -46,6 +46,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
     seq,
+    unit_of,
 )
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import children, find, substitute, transform
@@ -55,26 +56,26 @@ from tensorlang.passes.tools import map_stmts, uses
 from tensorlang.target.target import Target
 
 Segment = tuple[Expr, Expr, tuple[int, ...]]  # first time, number of times, the stages that are busy
-Piece = tuple[Stmt, int, frozenset[int]]  # what is done for iteration time - n while one of the stages is busy, and n
+Piece = tuple[Stmt, int, frozenset[int] | None]  # what is done for iteration time - n, n, while which stages are busy
 
 
 def pipeline(func: Func, target: Target) -> Func:
     """No loop is marked any more. Needs lower_init before it and lower_blocks after it."""
-    return func.with_body(_pipelined(func.body, (), EMPTY))
+    return func.with_body(_pipelined(func.body, target, (), EMPTY))
 
 
-def _pipelined(stmt: Stmt, outer: tuple[For, ...], ctx: Context) -> Stmt:
+def _pipelined(stmt: Stmt, target: Target, outer: tuple[For, ...], ctx: Context) -> Stmt:
     """`stmt`, inside the loops `outer`, where `ctx` holds."""
     if isinstance(stmt, Block):
         return stmt
     if isinstance(stmt, If):
-        then = _pipelined(stmt.then, outer, ctx.assume(stmt.cond))
-        orelse = None if stmt.orelse is None else _pipelined(stmt.orelse, outer, ctx.assume(negation(stmt.cond)))
+        sides = (stmt.then, ctx.assume(stmt.cond)), (stmt.orelse, ctx.assume(negation(stmt.cond)))
+        then, orelse = (None if part is None else _pipelined(part, target, outer, known) for part, known in sides)
         return stmt if then is stmt.then and orelse is stmt.orelse else If(stmt.cond, then, orelse)
     if not isinstance(stmt, For):
-        return map_stmts(stmt, lambda n: _pipelined(n, outer, ctx))
+        return map_stmts(stmt, lambda n: _pipelined(n, target, outer, ctx))
     found = _plan(stmt, ctx)
-    rewrite = _Rewrite(stmt, outer, ctx)
+    rewrite = _Rewrite(stmt, target, outer, ctx)
     if found is not None:
         return rewrite.pipeline(found)
     inner = map_stmts(stmt, rewrite.within)
@@ -94,13 +95,13 @@ def _plan(loop: For, ctx: Context) -> Plan | None:
 class _Rewrite:
     """Makes a pipeline of one loop, or gives versions to buffers that are allocated in it."""
 
-    def __init__(self, loop: For, outer: tuple[For, ...], ctx: Context):
-        self.loop, self.outer, self.ctx = loop, outer, ctx
+    def __init__(self, loop: For, target: Target, outer: tuple[For, ...], ctx: Context):
+        self.loop, self.target, self.outer, self.ctx = loop, target, outer, ctx
         self.inside = ctx.bind(loop.var, loop.extent)
 
     def within(self, stmt: Stmt) -> Stmt:
         """A statement of the body, with the loops in it rewritten."""
-        return _pipelined(stmt, (*self.outer, self.loop), self.inside)
+        return _pipelined(stmt, self.target, (*self.outer, self.loop), self.inside)
 
     def pipeline(self, found: Plan) -> Stmt:
         """`loop` as the plan says."""
@@ -128,8 +129,10 @@ class _Rewrite:
 
     def pieces(self, found: Plan, parts: Sequence[Stmt]) -> list[Piece]:
         """What is done at one time: the parts and, if some copy asynchronously, what keeps the threads in step."""
-        pieces = [(part, stage, frozenset((stage,))) for part, stage in zip(parts, found.stages, strict=True)]
-        kernel = next((n for n in self.outer if n.kind.startswith(("blockIdx", "threadIdx"))), None)
+        pieces: list[Piece] = [
+            (part, stage, frozenset((stage,))) for part, stage in zip(parts, found.stages, strict=True)
+        ]
+        kernel = next((n for n in self.outer if unit_of(n.kind)), None) if self.target.async_copies else None
         users = copies(found, kernel) if kernel is not None else {}
         if not users:
             return pieces
@@ -137,14 +140,14 @@ class _Rewrite:
             pieces[n] = (_asynchronous(parts[n]), *pieces[n][1:])
         left = min(user - found.stages[n] - 1 for n, stages in users.items() for user in stages)
         wait = Do(ASYNC_WAIT, (const(left),)), 0, frozenset(user for stages in users.values() for user in stages)
-        commit = Do(ASYNC_COMMIT, ()), 0, frozenset(found.stages)
+        commit = Do(ASYNC_COMMIT, ()), 0, None  # at every time, so that groups are times
         last = max(users) + 1
         return [wait, *pieces[:last], commit, *pieces[last:]]
 
     def segment(self, n: int, segment: Segment, pieces: Sequence[Piece], kept: Sequence[Alloc], notes: tuple) -> Stmt:
         """The loop over the n-th stretch of time."""
         start, count, busy = segment
-        steady = set(busy) == frozenset[int]().union(*(when for _, _, when in pieces))
+        steady = set(busy) == frozenset[int]().union(*(when for _, _, when in pieces if when is not None))
         suffix = "" if steady else f".prologue{n}" if 0 in busy else f".epilogue{n}"
         var = Var(self.loop.var.name + suffix)
         ctx = self.ctx.bind(var, count)
@@ -152,7 +155,7 @@ class _Rewrite:
             *(
                 substitute(part, {self.loop.var: simplify(var + start - stage, ctx)})
                 for part, stage, when in pieces
-                if not when.isdisjoint(busy)
+                if when is None or not when.isdisjoint(busy)
             )
         )
         for alloc in reversed(kept):

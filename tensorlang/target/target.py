@@ -101,6 +101,11 @@ class Target:
         return self.threads_per_block > 0
 
     @property
+    def async_copies(self) -> bool:
+        """Whether copies from global to shared memory run by themselves (cp.async): from compute capability 8.0."""
+        return self.simt and int("".join(filter(str.isdigit, self.arch))) >= 80
+
+    @property
     def threads_along(self) -> dict[str, int]:
         """The most threads of a block along x, y and z."""
         return gpus.THREADS_ALONG if self.simt else {}

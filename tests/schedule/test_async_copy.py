@@ -13,6 +13,8 @@ from tensorlang.schedule.schedule import Schedule
 from tensorlang.target.target import Target
 from tests.schedule.programs import chain, matmul, refused
 
+H100 = Target("cuda", arch="sm_90a")
+
 
 def staged(m=6, n=8, k=14, last=1, order=None) -> Schedule:
     """A matrix product, a row at a time, whose operands are copied along k to shared memory."""
@@ -26,14 +28,14 @@ def staged(m=6, n=8, k=14, last=1, order=None) -> Schedule:
     return s
 
 
-def in_kernel(s: Schedule) -> Func:
+def in_kernel(s: Schedule, target: Target = H100) -> Func:
     """The program after `pipeline`, its loops C.i those of a grid."""
 
     def bound(node):
         return node.replace(kind="blockIdx.x") if isinstance(node, For) and node.var.name == "C.i" else node
 
     func = s.func.with_body(transform(s.func.body, bound))
-    return pipeline(lower_init(func, Target("llvm")), Target("llvm"))
+    return pipeline(lower_init(func, target), target)
 
 
 def effects(func: Func) -> list[str]:
@@ -63,11 +65,15 @@ def test_as_many_groups_are_left_as_iterations_lie_between(last):
 
 
 def test_copies_are_ordinary_outside_of_kernels_and_of_pipelines():
-    assert not effects(pipeline(lower_init(staged().func, Target("llvm")), Target("llvm")))
+    assert not effects(pipeline(lower_init(staged().func, H100), H100))
     s = Schedule(matmul(6, 8, 14))
     s.compute_at(s.cache_read("C", "A", "shared"), "C.i")
     s.async_copy("A.shared")
     assert not effects(in_kernel(s))
+
+
+def test_copies_are_ordinary_where_the_target_has_no_others():
+    assert effects(in_kernel(staged())) and not effects(in_kernel(staged(), Target("cuda", arch="sm_75")))
 
 
 def test_copies_used_in_their_own_stage_are_ordinary():
@@ -78,7 +84,7 @@ def test_copies_used_in_their_own_stage_are_ordinary():
     s.split("C.i", [3, 4])
     s.software_pipeline("C.i.1", {"A.shared": 0, "P": 0, "C": 1})
     kernel = s.func.with_body(s.func.body.replace(kind="blockIdx.x"))
-    assert not effects(pipeline(lower_init(kernel, Target("llvm")), Target("llvm")))
+    assert not effects(pipeline(lower_init(kernel, H100), H100))
 
 
 def test_every_store_of_a_marked_part_is_asynchronous():

@@ -1,0 +1,112 @@
+"""Pipelined loops of kernels: copies ahead of the arithmetic, asynchronous or not, in threads and as machine code."""
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from tensorlang.errors import RaceError, UninitializedError
+from tensorlang.ir import interp_launch, walk
+from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, BARRIER
+from tensorlang.ir.nodes import NOTHING, Do, Func
+from tests.gpu.programs import H100, PROGRAMS, barriers_of, in_threads, inputs, lowered, matmul
+
+
+def pipelined(s: tl.Schedule, ahead: int, asynchronous: bool) -> tl.Schedule:
+    """`s`, a product with tiles in shared memory, with the copies of `ahead` steps before their use."""
+    (block,) = (b.name for b in s.blocks() if b.is_reduction)
+    copies = [b.name for b in s.blocks() if b.writes[0].scope == "shared"]
+    for copy in copies if asynchronous else ():
+        s.async_copy(copy)
+    step = next(loop for loop in s.loops(copies[0]) if loop.kind == "serial")
+    s.software_pipeline(step, {**dict.fromkeys(copies, 0), block: ahead})
+    return s
+
+
+def product(s: tl.Schedule) -> np.ndarray:
+    a, b = inputs(s)
+    return a @ b
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["", "asynchronous"])
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [(32, 16, 64), (20, 17, 43), (16, 16, 8)], ids=str)
+def test_threads_compute_products(sizes, ahead, asynchronous):
+    s = pipelined(matmul(*sizes), ahead, asynchronous)
+    (got,) = in_threads(s, inputs(s))
+    np.testing.assert_array_equal(got, product(s))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["", "asynchronous"])
+def test_one_barrier_a_step(asynchronous):
+    """It parts the copies from the last use of their memory, and the use from the copies; the epilogue has its own."""
+    func = lowered(pipelined(matmul(32, 16, 64), 2, asynchronous))
+    assert barriers_of(func) == 2
+
+
+def test_text_and_machine_code(golden):
+    s = pipelined(matmul(32, 16, 64), 2, True)
+    kernel = tl.build(s, H100)
+    source = kernel.source()
+    assert "async_copy<4>(" in source and "async_wait<1>();" in source and "async_commit();" in source
+    golden("gpu/pipelined", f"{lowered(s)}\n\n{source[source.index('extern') :]}")
+    for usage in kernel.usage.values():
+        assert (usage.stack, usage.spills) == (0, 0)
+
+
+def test_narrow_elements_are_copied_at_once():
+    """cp.async takes 4 bytes at least: halves without neighbours are stored when the copy begins."""
+    s = pipelined(matmul(20, 17, 43, dtype="float16"), 1, True)
+    source = tl.build(s, H100).source()
+    assert "async_copy<" not in source and "async_wait<0>();" in source
+
+
+# ------------------------------------------------------------------------------- faults in lowered programs
+def effects(func: Func) -> list[Do]:
+    return [n for n in walk.find(func.body, Do) if n.what in (BARRIER, ASYNC_WAIT, ASYNC_COMMIT)]
+
+
+def races(func: Func, arrays: list[np.ndarray], results: list[np.ndarray]) -> bool:
+    """Whether threads of `func` race, or read what nothing has written."""
+    try:
+        interp_launch.run(func, [a.reshape(-1) for a in (*arrays, *results)])
+    except (RaceError, UninitializedError):
+        return True
+    return False
+
+
+SYNCHRONISED = {
+    **{name: make for name, make in PROGRAMS.items() if name in ("matmul", "softmax", "transpose", "row sum")},
+    "pipelined": lambda: pipelined(matmul(32, 16, 64), 2, False),
+    "pipelined, asynchronous": lambda: pipelined(matmul(32, 16, 64), 2, True),
+    "pipelined, asynchronous, with tails": lambda: pipelined(matmul(20, 17, 43), 3, True),
+}
+
+
+@pytest.mark.parametrize("name", SYNCHRONISED)
+def test_no_barrier_wait_or_commit_is_there_in_vain(name):
+    """Without any one of them the interpreter finds a race: none is missing, and none is more than needed."""
+    s = SYNCHRONISED[name]()
+    func, arrays = lowered(s), inputs(s)
+    results = [np.zeros([int(d.value) for d in p.shape], np.float32) for p in s.func.outputs]
+    assert not races(func, arrays, results)
+    places = [n for n, do in enumerate(_all(func)) if do.what in (BARRIER, ASYNC_WAIT, ASYNC_COMMIT)]
+    assert places
+    for place in places:
+        without = _without(func, place)
+        assert races(without, arrays, results), f"without {_all(func)[place]!r}, number {place}:\n{func!r}"
+
+
+def _all(func: Func) -> list[Do]:
+    return [n for n in walk.find(func.body, Do) if n.what != ASYNC_COPY]
+
+
+def _without(func: Func, place: int) -> Func:
+    """`func` without one of its effects, which may be one node in several places."""
+    count = iter(range(len(_all(func))))
+
+    def go(node):
+        if isinstance(node, Do) and node.what != ASYNC_COPY:
+            return NOTHING if next(count) == place else node
+        return walk.map_children(node, lambda n: go(n) if isinstance(n, walk.Stmt) else n)
+
+    return func.with_body(go(func.body))
