@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tensorlang.arith.prove import proves
 from tensorlang.ir.nodes import (
     ORDERED,
+    PARALLEL,
     SERIAL,
     SPATIAL,
     THREAD_AXES,
+    UNROLL,
+    VECTORIZE,
     Alloc,
     Block,
     Expr,
@@ -60,10 +63,21 @@ def is_serial(s: Schedule, loop: For) -> None:
     if loop.kind != SERIAL:
         s.refuse(
             "loop_kind",
-            f"loop {loop.var.name} is already {loop.kind}, which the new loops could not keep",
+            f"loop {loop.var.name} is already {how_it_runs(loop)}, which the new loops could not keep",
             at=[loop],
-            hint=f"do this step before {loop.kind}({loop.var.name})",
+            hint=f"do this step before {step_of_kind(loop)}",
         )
+
+
+def how_it_runs(loop: For) -> str:
+    """The kind of a loop in words."""
+    return {PARALLEL: "parallel", VECTORIZE: "vectorized", UNROLL: "unrolled"}.get(loop.kind, f"bound to {loop.kind}")
+
+
+def step_of_kind(loop: For) -> str:
+    """The step that gave a loop its kind."""
+    name = loop.var.name
+    return f"{loop.kind}({name})" if loop.kind in (PARALLEL, VECTORIZE, UNROLL) else f'bind({name}, "{loop.kind}")'
 
 
 def has_no_annotations(s: Schedule, loop: For) -> None:

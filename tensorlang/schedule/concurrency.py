@@ -94,6 +94,7 @@ def not_nested(s: Schedule, loop: For) -> None:
                 f"loop {loop.var.name} cannot run {HOW[loop.kind]} inside loop {outer.var.name}, which runs "
                 f"{HOW[outer.kind]}",
                 at=[outer, loop],
+                hint=f"one of the two, or both as one loop: fuse them before, or reorder {loop.var.name} outwards",
             )
 
 
@@ -121,6 +122,7 @@ def independent(s: Schedule, loop: For) -> None:
                 f"loop {loop.var.name} cannot run {HOW[loop.kind]}: it is not proved that its iterations run different "
                 f"instances of block {block.name}",
                 at=[loop, block],
+                hint=f"a loop of {block.name} that drives its spatial iterators: {_spatial_loops(s, block) or 'none'}",
             )
     for buffer, region in shared_regions(loop.body, s.context(loop, inside=True)).items():
         if not disjoint(region, [loop], s.context(loop)):

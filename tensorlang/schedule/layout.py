@@ -123,7 +123,8 @@ def _checked_map(s: Schedule, buffer: Buffer, index_map: Any) -> IndexMap:
     inner = _bound(ctx, pairs)
     layout = IndexMap(index_map.vars, [simplify(e, inner) for e in index_map.exprs])
     if not injective(layout.exprs, pairs, ctx):
-        s.refuse("not_injective", f"{layout!r} is not known to give each element of {buffer.name} a place of its own")
+        message = f"{layout!r} is not known to give each element of {buffer.name} a place of its own"
+        s.refuse("not_injective", message, hint="a map that loses nothing: i // 4 and i % 4 together, or i itself")
     return layout
 
 

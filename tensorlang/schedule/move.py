@@ -27,7 +27,7 @@ from tensorlang.ir.nodes import (
 )
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
-from tensorlang.schedule.checks import Hint
+from tensorlang.schedule.checks import Hint, how_it_runs, step_of_kind
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
@@ -146,7 +146,10 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     """
     node, target = s.block_node(block), s.loop_node(loop)
     if any(flow.writers(s.func.body, b, beside=node) != [node] for b in flow.stored(node)):
-        s.refuse("several_writers", f"another block writes what {node.name} writes", at=[node])
+        others = [w for b in flow.stored(node) for w in flow.writers(s.func.body, b, beside=node) if w is not node]
+        message = f"block {others[0].name} writes what block {node.name} writes, too"
+        remedy = "this step before the one that made several blocks of one"
+        s.refuse("several_writers", message, at=[node, *others], hint=remedy)
     is_remakeable(s, node)
     for writer in (node, *(w for b in flow.loaded(node) for w in flow.writers(s.func.body, b))):
         overwrites_nothing(s, writer)
@@ -201,7 +204,7 @@ def _is_sole_writer(s: Schedule, node: Block) -> None:
             names = ", ".join(w.name for w in others)
             s.refuse(
                 "several_writers",
-                f"{buffer.name} is written by {names} too",
+                f"buffer {buffer.name} is written by block {names} too",
                 at=[node, *others],
                 hint="do this step before decompose_reduction",
             )
@@ -246,9 +249,9 @@ def is_remakeable(s: Schedule, node: Block) -> None:
         if loop.kind != SERIAL:
             s.refuse(
                 "loop_kind",
-                f"loop {loop.var.name} of {node.name} is already {loop.kind}, which its new loops could not keep",
+                f"loop {loop.var.name} of {node.name} is already {how_it_runs(loop)}, which its new loops would lose",
                 at=[loop],
-                hint=f"do this step before {loop.kind}({loop.var.name})",
+                hint=f"do this step before {step_of_kind(loop)}",
             )
         if loop.annotations:
             s.refuse(

@@ -213,7 +213,9 @@ def _ascending(s: Schedule, node: For, points: Sequence[Expr]) -> list[Expr]:
             "points_not_ascending",
             f"it is not known that {low!r} <= {high!r}: points of loop {node.var.name} ascend from 0",
             at=[node],
-            hint=f"specialize({simplify(low <= high)!r}) first, if that depends on sizes" if _open(low, high) else "",
+            hint=f"specialize({simplify(low <= high)!r}) first, if that depends on sizes"
+            if _open(low, high)
+            else f"points from 0 to {node.extent!r}",
         )
     return [p if proves(p <= node.extent, ctx) else simplify(ops.make("min", p, node.extent), ctx) for p in points]
 

@@ -14,6 +14,7 @@ from tensorlang.ir.launch import SHARED
 from tensorlang.ir.nodes import SERIAL, UNROLL, Alloc, Block, For
 from tensorlang.ir.walk import find
 from tensorlang.schedule import dataflow as flow
+from tensorlang.schedule.checks import how_it_runs
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.primitive import primitive
 from tensorlang.schedule.storage import BufferLike, own_alloc
@@ -80,6 +81,7 @@ def double_buffer(s: Schedule, buffer: BufferLike) -> None:
         block C: ... = P[...]                    block C: ... = P[k % 2, ...]
     """
     alloc = own_alloc(s, buffer)
+    _in_a_serial_loop(s, alloc, "compute_at of the block that writes it, or store_at, puts it into a serial loop")
     others = tuple(pair for pair in alloc.annotations if pair[0] != pipelines.DOUBLE)
     s.replace(alloc, alloc.replace(annotations=(*others, (pipelines.DOUBLE, True))))
 
@@ -180,14 +182,14 @@ def marks_hold(s: Schedule, proved: dict[For, frozenset]) -> dict[For, frozenset
                 _may_overlap(s, loop)
     for alloc in find(s.func.body, Alloc):
         if alloc.annotations and dict(alloc.annotations).get(pipelines.DOUBLE):
-            _in_a_serial_loop(s, alloc)
+            _in_a_serial_loop(s, alloc, "this step before double_buffer")
     return grounds
 
 
 def _may_overlap(s: Schedule, loop: For) -> None:
     """Reasons: loop_kind, stages_missing, stages_differ, stage_order, loop_carries."""
     if loop.kind not in (SERIAL, UNROLL):
-        message = f"loop {loop.var.name} is pipelined: its iterations run one after the other, not {loop.kind}"
+        message = f"loop {loop.var.name} is {how_it_runs(loop)}: the iterations of a pipelined loop run in order"
         s.refuse("loop_kind", message, at=[loop], hint="a loop around it")
     try:
         pipelines.plan(loop, s.context(loop))
@@ -195,14 +197,12 @@ def _may_overlap(s: Schedule, loop: For) -> None:
         s.refuse(conflict.reason, conflict.message, at=[loop, *conflict.blocks], hint=conflict.hint)
 
 
-def _in_a_serial_loop(s: Schedule, alloc: Alloc) -> None:
+def _in_a_serial_loop(s: Schedule, alloc: Alloc, hint: str) -> None:
     """Reason: not_in_a_loop."""
     around = [n for n in s.path(alloc) if isinstance(n, For)]
     if not around or around[-1].kind not in (SERIAL, UNROLL):
-        what = f"in loop {around[-1].var.name}, which is {around[-1].kind}" if around else "outside all loops"
-        s.refuse(
-            "not_in_a_loop",
-            f"{alloc.buffer.name} is double-buffered, and would be allocated {what}",
-            at=[alloc],
-            hint="compute_at, of the block that writes it, or store_at puts it into a serial loop",
+        what = f"in loop {around[-1].var.name}, which is {how_it_runs(around[-1])}" if around else "outside all loops"
+        message = (
+            f"a double buffer needs a loop whose iterations use it in turn, {alloc.buffer.name} is allocated {what}"
         )
+        s.refuse("not_in_a_loop", message, at=[alloc], hint=hint)

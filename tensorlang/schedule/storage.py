@@ -120,7 +120,7 @@ def store_at(s: Schedule, buffer: BufferLike, loop: LoopLike | None = None) -> N
         around = flow.loops_above(s.func.body, flow.common(s.func.body, users))
         s.refuse(
             "uses_outside_loop",
-            f"{outside[0].name} uses {stored.name} outside loop {place.var.name}",
+            f"block {outside[0].name} uses buffer {stored.name} outside loop {place.var.name}",
             at=[place, outside[0]],
             hint=", ".join(n.var.name for n in around) or "None, which allocates it once",
         )

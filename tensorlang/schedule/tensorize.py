@@ -12,7 +12,7 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.intrin.listed import listed
 from tensorlang.intrin.match import Match, Mismatch, match
-from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Alloc, Block, Buffer, Do, Expr, For, Iter, Seq, Stmt, Var, seq
+from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Alloc, Block, Buffer, Do, Expr, For, Iter, Seq, Size, Stmt, Var, seq
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence
@@ -237,7 +237,9 @@ def _not_empty(s: Schedule, loops: Sequence[For]) -> None:
     """Reason: tile_may_be_empty."""
     for n in loops:
         message = f"the extent of loop {n.var.name}, {n.extent!r}, may be 0"
-        s.require(n.extent >= 1, s.context(n), "tile_may_be_empty", message, at=[n])
+        sized = any(isinstance(v, Size) for v in free_vars(n.extent))
+        hint = f"specialize({n.extent >= 1!r}) first" if sized else ""
+        s.require(n.extent >= 1, s.context(n), "tile_may_be_empty", message, at=[n], hint=hint)
 
 
 def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For]) -> tuple[Expr, Expr | None, Expr]:
@@ -256,6 +258,7 @@ def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For
             "not_affine",
             f"iterator {it.var.name} of block {node.name} is not a sum of multiples of the loops inside: {binding!r}",
             at=[node],
+            hint="blockize before the step that fused these loops",
         )
     coefficients, rest = form
     tile: Expr = ZERO

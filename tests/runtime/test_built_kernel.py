@@ -105,3 +105,26 @@ def test_lanes_beyond_the_end_load_no_subscripts() -> None:
     interp.run(module.func, [index, values, out] if module.params[0].name == "A" else [values, index, out])
     f = tl.build(s)
     assert (out == values[[2, 0, 1]]).all() and (f(A=index, B=values) == out).all()
+
+
+def test_relations_between_sizes() -> None:
+    """n, 4 * n and n + m: one kernel for all sizes, in vectors on several threads, and no array that does not fit."""
+    n, m = tl.var("n"), tl.var("m")
+    a, b, d = (tl.placeholder(shape, name=name) for shape, name in (((n,), "A"), ((4 * n,), "B"), ((n + m,), "D")))
+    c = tl.compute((n,), lambda i: a[i] + b[4 * i] + b[4 * i + 3] + d[i], name="C")
+    e = tl.compute((m,), lambda i: d[n + i] * 2.0, name="E")
+    s = tl.Schedule([c, e])
+    outer, lanes = s.split("C.i", [None, 8])
+    s.vectorize(lanes)
+    s.parallel(outer)
+    _, lanes, _ = s.split("E.i", [None, 8], tail="cut")
+    s.vectorize(lanes)
+    kernel = tl.build(s)
+    for rows, more in ((0, 0), (1, 0), (5, 3), (16, 17), (33, 1)):
+        arrays = [np.arange(size, dtype="float32") for size in (rows, 4 * rows, rows + more)]
+        first, second = kernel(*arrays)
+        np.testing.assert_array_equal(first, arrays[0] + arrays[1][::4] + arrays[1][3::4] + arrays[2][:rows])
+        np.testing.assert_array_equal(second, arrays[2][rows:] * 2)
+    for sizes, says in (((4, 15, 7), r"B: expected float32\[4 \* n\] with n = 4"), ((5, 20, 3), r"D: .*n \+ m")):
+        with pytest.raises(tl.ArgumentError, match=says):
+            kernel(*(np.zeros(size, "float32") for size in sizes))
