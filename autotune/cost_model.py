@@ -13,14 +13,14 @@ import numpy as np
 
 _PARAMETERS = {
     "objective": "reg:squarederror",
-    "max_depth": 5,
+    "max_depth": 4,
     "eta": 0.1,
     "subsample": 0.8,
     "colsample_bytree": 0.6,
     "tree_method": "hist",
     "nthread": 2,
 }
-_TREES = 150
+_TREES = 100
 _ENOUGH = 8  # measured candidates before the correction is worth anything
 
 

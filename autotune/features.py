@@ -1,12 +1,13 @@
 """Features of candidates: numbers that say why a schedule is fast or slow, whatever its sketch.
 
 One symbolic program gives extents and footprints as expressions over knobs; here they are evaluated on arrays of
-knob vectors, a few thousand at a time so that all intermediate arrays stay in the cache.
+knob vectors, some thousands at a time so that intermediate arrays stay in the cache, on all cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from autotune.analytical import Seconds
 from autotune.counts import Count, Counts, count, data_bytes, expressions, product
 from autotune.task import Expr, Func, Knob, Nest, Task, nests, numpy_function
 
-CHUNK = 4096
+CHUNK = 8192
 
 NAMES = (
     *("accumulators", "vectors", "register_excess", "step_vectors", "step_loads", "loads_per_vector"),
@@ -40,7 +41,8 @@ class Features:
         table = np.empty((len(values), len(NAMES)), np.float32)
         estimates = np.empty(len(values), np.float32)
         columns = np.ascontiguousarray(values.T, np.float32)
-        for start in range(0, len(values), CHUNK):
+
+        def fill(start: int) -> None:
             chunk = slice(start, min(start + CHUNK, len(values)))
             counted = self._counts(columns[:, chunk])
             seconds = [analytical.seconds(each, self._target) for each in counted]
@@ -49,6 +51,15 @@ class Features:
                 by_column[at] = column
             table[chunk] = by_column.T
             estimates[chunk] = sum(each.total for each in seconds)
+
+        starts = range(0, len(values), CHUNK)
+        threads = min(len(starts), self._target.cores)
+        if threads > 1:  # NumPy lets go of the interpreter while it computes
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill, starts))
+        else:
+            for start in starts:
+                fill(start)
         return table, estimates
 
     def counts(self, values: np.ndarray) -> list[tuple[Counts, Nest]]:

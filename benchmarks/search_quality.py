@@ -80,7 +80,7 @@ def _draw(spaces: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     from autotune.search import sample
 
     name = list(spaces)[rng.integers(len(spaces))]
-    return {"sketch": name, "knobs": spaces[name].named(sample(spaces[name], 1, rng)[0])}
+    return {"sketch": name, "knobs": spaces[name].named(sample(spaces[name], 16, rng)[0])}
 
 
 def _seconds(task: Any, space: Any, reference: Any, knobs: dict[str, int], best: float) -> float | None:
