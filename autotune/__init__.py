@@ -1,8 +1,8 @@
 """autotune: finds fast schedules for tensorlang programs by measuring. `import autotune`.
 
->>> r = autotune.tune(C, target="llvm", trials=200, log="tuned.jsonl")   # r.best, r.kernel, r.history
->>> f = autotune.compile(C, target="llvm", log="tuned.jsonl")            # the best known kernel
->>> s = autotune.suggest(C, target="llvm")                               # a schedule without any trial
+    r = autotune.tune(C, target="llvm", trials=200, log="tuned.jsonl")   # r.best, r.kernel, r.history
+    f = autotune.compile(C, target="llvm", log="tuned.jsonl")            # the best known kernel
+    s = autotune.suggest(C, target="llvm")                               # a schedule without any trial
 
 Names are imported when they are first used: a worker process, which imports this package too, starts at once.
 """

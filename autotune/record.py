@@ -38,7 +38,7 @@ class Record:
     passes over the leaders; flops: floating-point operations of the task.
 
     >>> r.best.status, r.best.seconds > 0, r.best.gflops > 0
-    ('ok', True, True)
+    ('OK', True, True)
     """
 
     key: str

@@ -120,7 +120,13 @@ class DivergenceError(ExecutionError):
 
 
 class DeviceError(TensorlangError, RuntimeError):
-    """A kernel cannot run here: there is no GPU, it is another one than the kernel was compiled for, or it failed."""
+    """A kernel cannot run here: there is no GPU, it is another one than the kernel was compiled for, or it failed.
+
+    >>> raise tl.DeviceError("the kernel read outside of the memory of its arguments")
+    Traceback (most recent call last):
+    ...
+    tensorlang.errors.DeviceError: the kernel read outside of the memory of its arguments
+    """
 
     code = "device"
 

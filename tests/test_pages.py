@@ -6,6 +6,7 @@ that text; "..." in it stands for anything. docs/ERRORS.md has a test of its own
 
 import doctest
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,15 @@ def test_programs_run(
             assert doctest.OutputChecker().check_output(block["text"], printed, OPTIONS), printed
 
 
+def test_commands_are_understood() -> None:
+    commands = [m["arguments"] for page in PAGES for m in COMMAND.finditer(page.read_text(encoding="utf-8"))]
+    assert commands
+    for command in commands:
+        cli.parser().parse_args(shlex.split(command, comments=True))
+
+
 def test_the_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
     program = next(b for b in BLOCK.finditer(PAGES[0].read_text(encoding="utf-8")) if "f.time" in b["program"])
-    assert program["program"].count("\n") <= 16
+    assert program["program"].count("\n") <= 16  # ten, the imports and the arrays
     exec(compile(program["program"], str(PAGES[0]), "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "True"

@@ -10,8 +10,8 @@ from typing import Any
 class Status(str, Enum):
     """What became of a candidate. Everything but OK is a failure, with its reason in words.
 
-    >>> autotune.Status("crash").name
-    'CRASH'
+    >>> [status.value for status in autotune.Status][:2]
+    ['OK', 'BUILD_ERROR']
     """
 
     OK = "OK"
@@ -68,6 +68,8 @@ class WrongAnswer(Exception):
 class WorkerError(Exception):
     """A worker could not be set up at all, so that no candidate can be measured.
 
-    >>> issubclass(autotune.WorkerError, RuntimeError)       # not for one bad candidate: its record says what it did
-    False
+    >>> raise autotune.WorkerError("the worker did not start within 120 s")
+    Traceback (most recent call last):
+    ...
+    autotune.measure.outcome.WorkerError: the worker did not start within 120 s
     """

@@ -78,9 +78,11 @@ def fragment(body: str) -> str:
 
 
 def document(view: object, title: str = "", theme: str = "light dark") -> str:
-    """A whole page that shows a view: `Path("nest.html").write_text(document(nest(s)))`.
+    """A whole page of HTML that shows a view. theme: "light", "dark", or both for what the reader's system says.
 
-    theme: "light", "dark", or both for what the reader's system says.
+    >>> page = tl.display.document(tl.display.nest(s), title="C")
+    >>> "for" in page and "C.local" not in page
+    True
     """
     return (
         f'<!doctype html><html style="color-scheme: {theme}"><head><meta charset="utf-8"><title>{escape(title)}</title>'

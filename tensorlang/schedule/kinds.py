@@ -88,6 +88,10 @@ def bind(s: Schedule, loop: LoopLike, axis: str) -> None:
     outer loop would make do all of the inner one, do it together, once. compute_at makes room for this: what it puts
     into memory of scope shared is all that the threads of the block need, not what a single one does.
 
+    >>> s.bind("C.i", "threadIdx.x")
+    >>> s.loop("C.i").kind
+    'threadIdx.x'
+
     requires (2 to 8 for as long as the loop lives: every later step is held to them):
       1. the loop is serial; threadIdx and vthread: its extent is a constant, or depends on knobs only
       2. its iterations are independent, as for parallel; or, for threadIdx, below it a block with a commutative

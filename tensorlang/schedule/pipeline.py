@@ -35,6 +35,11 @@ def software_pipeline(
     that of the program. Lowering makes a prologue, the steady loop and an epilogue, and as many versions of each
     buffer allocated in the loop as iterations use it at the same time. Loops inside may be pipelined too.
 
+    >>> t.compute_at("C", "D.i")
+    >>> t.software_pipeline("D.i", stages={"C": 0, "D": 1})
+    >>> print(str(t).splitlines()[1])
+      for D.i in 8:  # ...
+
     requires (2 to 5 for as long as the loop lives: every later step is held to them):
       1. `stages` holds whole numbers from 0, at least two different ones, 0 among them, and `order`, if given, a block
          of each statement of the body
@@ -69,6 +74,11 @@ def double_buffer(s: Schedule, buffer: BufferLike) -> None:
     """Keep two versions of a buffer, which the iterations of the loop that it is allocated in use in turn.
 
     So one iteration may fill its version while others still read theirs. buffer: its name, or the block that writes it.
+
+    >>> t.compute_at("C", "D.i")
+    >>> t.double_buffer("C")
+    >>> print(str(t).splitlines()[2])
+        alloc C: f32[8, 8]  # double_buffer = True
 
     requires (2 for as long as the loop lives: every later step is held to it):
       1. the buffer is not a parameter
