@@ -55,9 +55,6 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
     >>> s.loop_partition("C.i", [1, 7])
     (Loop('C.i.part0'), Loop('C.i.part1'), Loop('C.i.part2'))
 
-    >>> s.loop_partition("C.i", [1, 7])
-    (Loop('C.i.part0'), Loop('C.i.part1'), Loop('C.i.part2'))
-
     requires:
       1. `at` holds at least one point
       2. the points ascend: none is less than the one before, or than 0

@@ -67,12 +67,6 @@ def tensorize(s: Schedule, loop_or_block: LoopLike | BlockLike, intrinsic: Intri
     >>> s.tensorize(lanes, "fma_row4")
     Block('C')
 
-    >>> s.reorder("C.k", "C.j")
-    >>> init = s.decompose_reduction("C", "C.k")
-    >>> groups, lanes = s.split("C.j", [None, 4])
-    >>> s.tensorize(lanes, "fma_row4")
-    Block('C')
-
     requires:
       1. what blockize requires, for a loop
       2. `intrinsic` is an Intrinsic or the name of a known one, and the schedule's target has it
