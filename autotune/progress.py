@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -152,6 +153,18 @@ def clock(state: Snapshot) -> str:
     left = state.seconds_left
     spent = f"{state.seconds:.0f} s"
     return f"{spent}, {left:.0f} s left" if left is not None and state.done < state.trials else spent
+
+
+def bars(values: Sequence[float], width: int = 60) -> str:
+    """Values from 0 on as bars of one line; of more than `width` values, the last of each of `width` groups.
+
+    >>> bars([1.0, 2.0, 4.0, 8.0])
+    '▁▂▄█'
+    """
+    count = min(width, len(values))
+    picked = [values[(n + 1) * len(values) // count - 1] for n in range(count)]
+    top = max(picked, default=0.0)
+    return "".join("▁▂▃▄▅▆▇█"[max(0, math.ceil(8 * v / top) - 1)] for v in picked)
 
 
 def seconds(value: float) -> str:

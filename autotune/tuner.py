@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ class Result:
     >>> np.allclose(r.kernel(a, b), a @ b), len(r.schedule.trace.steps) > 0
     (True, True)
 
+    Prints as its best time and the way there; a notebook shows the report on it.
+
     unsaved: the file that holds the records for which the log's disk had no room, if there are any.
     """
 
@@ -65,6 +69,30 @@ class Result:
     def kernel(self) -> Kernel:
         """The kernel of the best schedule."""
         return self.task.build(self.schedule)
+
+    def __str__(self) -> str:
+        """The best time, and how it was approached: the least seconds up to each trial, as bars of a line."""
+        first = [r for r in self.history if r.run == 0]
+        failed = sum(not r.ok for r in first)
+        head = f"{self.task.name}: {len(first)} trials, {failed} failed"
+        if self.best is None or not self.best.seconds:
+            return f"{head}, nothing found"
+        times = [r.seconds if r.ok and r.seconds else math.inf for r in first]
+        least = [t for t in accumulate(times, min) if t < math.inf]
+        speed = f", {self.best.gflops:.1f} GFLOP/s" if self.best.flops else ""
+        best_time = progress.seconds(self.best.seconds)
+        return (
+            f"{head}, best {best_time} a call{speed}\nspeed of the best so far: {progress.bars([1 / t for t in least])}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The report on the task, as a notebook shows it, in a frame of its own style."""
+        if not self.history:
+            return f"<pre>{escape(str(self))}</pre>"
+        from autotune.report import page  # which looks at tasks and records as this module does
+
+        report = escape(page(self.history, self.task.name, [self.task]))
+        return f'<iframe srcdoc="{report}" style="width: 100%; height: 44em; border: 0"></iframe>'
 
 
 def tune(

@@ -17,6 +17,7 @@ import pytest
 
 import autotune
 import tensorlang as tl
+from autotune import progress
 from tensorlang import analysis, display
 from tensorlang.display import page, units
 from tensorlang.intrin import intrin
@@ -25,7 +26,7 @@ from tensorlang.schedule import library
 from tensorlang.te import Axis
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-MODULES = (tl, autotune, display, analysis, library, page, units, intrin, evaluate)
+MODULES = (tl, autotune, display, analysis, library, page, units, intrin, evaluate, progress)
 
 
 class Checker(doctest.OutputChecker):

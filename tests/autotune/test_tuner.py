@@ -57,6 +57,15 @@ def tune(log, runner, trials=20, **more):
     return autotune.tune(task, trials=trials, log=log, runner=runner, sketches=sketches, **more)
 
 
+def test_a_result_shows_itself(tmp_path):
+    result = tune(tmp_path / "log.jsonl", FakeRunner())
+    head, curve = str(result).splitlines()
+    assert "20 trials" in head and "failed" in head and curve.endswith("\u2588")
+    assert result._repr_html_().startswith("<iframe srcdoc=") and "GFLOP/s" in result._repr_html_()
+    nothing = autotune.Result(result.task, None, [])
+    assert "nothing found" in str(nothing) and "nothing found" in nothing._repr_html_()
+
+
 def test_the_loop_measures_remembers_and_counts_failures(tmp_path):
     log, runner = tmp_path / "log.jsonl", FakeRunner()
     result = tune(log, runner)
