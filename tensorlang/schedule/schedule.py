@@ -82,7 +82,7 @@ class Schedule:
         self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
         self._made: list[str] = []
         self._proved: dict[Var, frozenset] = {}  # what proofs that loops are independent rest on
-        self._overlap: dict[For, tuple] = {}  # the same for pipelined loops
+        self._overlap: dict[For, frozenset] = {}  # the same for pipelined loops
         self._planned: Iterator[str] | None = None
         for key in self._nodes.named:
             self._consumed[key] = ""
