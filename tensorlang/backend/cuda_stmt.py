@@ -39,6 +39,7 @@ from tensorlang.target.target import Target
 
 STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel may declare; more is asked for at the launch
 ALIGNMENT = 16
+RESIDENT = "resident"  # annotation of a loop over blocks: how many a multiprocessor is to hold at a time
 _SUFFIXES = ("init", "all", "rest", "vector", "tail")  # that passes append to the name of a loop they copy
 _AXES = {"threadIdx": "t", "blockIdx": "b"}
 
@@ -92,8 +93,10 @@ class KernelWriter:
         threads = {loop.kind[-1]: int(loop.extent.value) for loop in launch.threads if isinstance(loop.extent, Const)}
         grid = {loop.kind[-1]: loop.extent for loop in launch.blocks}
         block = tuple(threads.get(axis, 1) for axis in "xyz")
+        resident = max((dict(loop.annotations).get(RESIDENT, 0) for loop in launch.blocks), default=0)
+        bounds = [math.prod(block), *([resident] if resident else [])]
         head = (
-            f'extern "C" __global__ void __launch_bounds__({math.prod(block)})\n'
+            f'extern "C" __global__ void __launch_bounds__({", ".join(map(str, bounds))})\n'
             f"{self.name}({', '.join(self.parameters(buffers, sizes))}) {{"
         )
         return KernelText(

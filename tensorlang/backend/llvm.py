@@ -28,12 +28,14 @@ from tensorlang.passes.pipeline import pipeline
 from tensorlang.passes.promote import promote
 from tensorlang.passes.tidy import tidy
 from tensorlang.passes.tighten import tighten
+from tensorlang.passes.unbind import unbind
 from tensorlang.passes.unroll import unroll
 from tensorlang.passes.vectorize import vectorize
 from tensorlang.runtime import cache, threads
 from tensorlang.target.target import Target
 
 PASSES = [
+    unbind,
     lower_init,
     pipeline,
     lower_blocks,

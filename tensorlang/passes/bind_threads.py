@@ -15,13 +15,14 @@ threads are unrolled. Barriers come later.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 
 from tensorlang.arith.context import EMPTY
-from tensorlang.arith.footprint import bind_all, holds
-from tensorlang.arith.regions import accesses
+from tensorlang.arith.footprint import bind_all
+from tensorlang.arith.own_parts import reads_own
 from tensorlang.errors import BuildError
-from tensorlang.ir import ops, walk
+from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import (
     GRID,
     SHARED,
@@ -49,6 +50,7 @@ from tensorlang.ir.nodes import (
 from tensorlang.passes.scopes import GLOBAL, LOCAL
 from tensorlang.target.target import Target
 
+_LARGE = 1024  # bytes
 _ORDER = "zyx"  # of the loops of a launch nest, outermost first
 
 
@@ -86,7 +88,7 @@ class _Kernel:
 
     root: Stmt
     target: Target
-    grid: dict[str, Expr] = field(default_factory=dict)
+    grid: dict[str, For] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
     vars: dict[str, Var] = field(default_factory=dict)
     allocated: dict[Buffer, tuple[Alloc, int]] = field(default_factory=dict)  # with the number of loops around it
@@ -104,7 +106,7 @@ class _Kernel:
                 f"{self.target.threads_per_block} of {self.target.arch}"
             )
         self.threads = {a: n for a, n in self.threads.items() if n > 1} or {"threadIdx.x": 1}
-        body = self.stmt(self.root, ())
+        body = self.reused(self.stmt(self.root, ()))
         for cond in conds:
             body = If(cond, body)
         return self.nest(body)
@@ -112,7 +114,7 @@ class _Kernel:
     def nest(self, body: Stmt) -> Stmt:
         """The loops and allocations around `body`."""
         loops = [For(self.var(a), const(self.threads[a]), a, body) for a in self.axes(THREADS) if a in self.threads]
-        blocks = [For(self.var(a), self.grid[a], a, body) for a in self.axes(GRID) if a in self.grid]
+        blocks = [self.grid[a].replace(var=self.var(a)) for a in self.axes(GRID) if a in self.grid]
         self.check_private(body, [*blocks, *loops])
         for alloc, _ in reversed(self.allocated.values()):
             body = alloc.replace(body=body) if alloc.buffer.scope == LOCAL else body
@@ -123,6 +125,23 @@ class _Kernel:
         for loop in reversed(blocks):
             body = loop.replace(body=body)
         return body
+
+    def reused(self, body: Stmt) -> Stmt:
+        """`body` with large buffers in shared memory that are not needed at the same time in one place."""
+        places: list[list[Alloc]] = []
+        for alloc, _ in self.allocated.values():
+            if alloc.buffer.scope != SHARED or not _is_large(alloc.buffer):
+                continue
+            fitting = (p for p in places if _alike(p[0], alloc) and not any(_inside(alloc, other) for other in p))
+            place = next(fitting, None)
+            if place is None:
+                places.append([alloc])
+            else:
+                place.append(alloc)
+        merged = {other.buffer: first.buffer for first, *others in places for other in others}
+        for buffer in merged:
+            del self.allocated[buffer]
+        return walk.substitute(body, {}, merged) if merged else body
 
     def axes(self, unit: str) -> list[str]:
         return [f"{unit}.{axis}" for axis in _ORDER]
@@ -157,7 +176,7 @@ class _Kernel:
             raise BuildError(
                 f"the extent of loop {stmt.var.name}, {stmt.extent!r}, depends on another loop of its grid"
             )
-        self.grid[stmt.kind] = stmt.extent
+        self.grid[stmt.kind] = stmt
         body = walk.substitute(stmt.body, {stmt.var: self.var(stmt.kind)})
         return self.stmt(body, ())
 
@@ -182,16 +201,33 @@ class _Kernel:
         """What a thread reads of its own memory, it has written. Raises BuildError."""
         ctx = bind_all(EMPTY, loops)
         own = {loop.var for loop in loops if unit_of(loop.kind) == THREADS}
-        reads, writes = accesses(body, ctx)
         for buffer in self.allocated:
-            if buffer.scope != LOCAL or buffer not in reads or buffer not in writes:
+            if buffer.scope != LOCAL:
                 continue
-            made = writes[buffer]
-            if not all(holds(made, reads[buffer], ctx)) and any(walk.free_vars(m) & own for m in made.mins):
+            places = [n.indices for n in walk.find(body, Store) if n.buffer is buffer]
+            if any(walk.free_vars(i) & own for p in places for i in p) and not reads_own(body, buffer, ctx):
                 raise BuildError(
                     f"{buffer.name} is in local memory, which each thread has for itself, but a thread may read what "
                     f"another one has written: set_scope({buffer.name!r}, 'shared')"
                 )
+
+
+def _is_large(buffer: Buffer) -> bool:
+    """Whether it is worth a barrier to use its memory again."""
+    size = dtypes.bytes_of(buffer.dtype)
+    for extent in buffer.shape:
+        size *= int(extent.value) if isinstance(extent, Const) else 1
+    return size >= _LARGE
+
+
+def _alike(a: Alloc, b: Alloc) -> bool:
+    same = a.buffer.dtype == b.buffer.dtype and a.annotations == b.annotations
+    shapes = a.buffer.shape, b.buffer.shape
+    return same and len(shapes[0]) == len(shapes[1]) and all(map(operator.is_, *shapes))
+
+
+def _inside(inner: Alloc, outer: Alloc) -> bool:
+    return any(n is inner for n in walk.find(outer.body, Alloc))
 
 
 def _constant(loop: For) -> int:

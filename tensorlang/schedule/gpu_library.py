@@ -148,45 +148,83 @@ def matmul(
     each: tuple[int, int] = (8, 8),
     lanes: tuple[int, int] = (4, 8),
     group: int = 8,
+    stages: int = 2,
+    resident: int = 0,
 ) -> None:
     """C[i, j] = sum over k of A[i, k] * B[k, j] in tiles of rows, columns and depth `tile` for a block of threads.
 
-    A thread has `each` rows and columns in registers; a warp is a grid of `lanes` threads. Tiles of A are transposed
-    in shared memory, so that both operands come in vectors. Blocks of threads go down `group` tiles before they go
-    right, so that those that run together read the same rows and columns.
+    A thread has `each` rows and columns in registers, four neighbours at a time; a warp is a grid of `lanes` threads,
+    which read neighbouring vectors. Tiles of A are transposed in shared memory, so that both operands come in vectors.
+    Blocks of threads go down `group` tiles before they go right, so that those that run together read the same rows
+    and columns. stages: 0 loads a tile when it is needed; 1 loads the next one into registers meanwhile; 2 has two
+    tiles in shared memory besides, and one barrier for each. resident: how many blocks a multiprocessor is to hold.
 
     Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
     """
     rows_, columns, depth = tile
     write = s.cache_write(block, "local")
     i, j, k = s.loops(block)
-    i0, iw, il, i1 = s.split(i, [None, rows_ // (each[0] * lanes[0]), lanes[0], each[0]])
-    j0, jw, jl, j1 = s.split(j, [None, columns // (each[1] * lanes[1]), lanes[1], each[1]])
+    i0, *i_parts = _interleaved(s, i, rows_, lanes[0], each[0])
+    j0, *j_parts = _interleaved(s, j, columns, lanes[1], each[1])
     k0, k1 = s.split(k, [None, depth])
     above, down = s.split(i0, [None, group])
-    s.reorder(above, j0, down, iw, jw, il, jl, k0, k1, i1, j1)
-    thread = s.fuse(iw, jw, il, jl)
-    s.bind(s.fuse(above, j0, down), "blockIdx.x")
+    (iw, i_far, il, i_near), (jw, j_far, jl, j_near) = i_parts, j_parts
+    s.reorder(above, j0, down, iw, jw, il, jl, k0, k1, i_far, j_far, i_near, j_near)
+    s.reverse_compute_at(write, down)
+    grid, thread = s.fuse(above, j0, down), s.fuse(iw, jw, il, jl)
+    s.bind(grid, "blockIdx.x")
     s.bind(thread, "threadIdx.x")
-    s.reverse_compute_at(write, thread)
-    *_, rows_of, lanes_of = s.loops(write)
-    s.unroll(rows_of)
-    s.vectorize(lanes_of)
-    count = rows_ // each[0] * columns // each[1]
+    if resident:
+        s.annotate(grid, "resident", resident)
+    _store_interleaved(s, write, tile, each, lanes)
     a, b = (buffer.name for buffer in s.block(block).reads if not buffer.name.endswith(".local"))
     for operand in (a, b):
-        copy = s.cache_read(block, operand, "shared")
-        s.compute_at(copy, k0)
-        again, shared_out, vector = s.split(s.fuse(*s.loops(copy)[-2:]), [None, count, 4])
-        s.unroll(again)
-        s.bind(shared_out, "threadIdx.x")
-        s.vectorize(vector)
+        _fetch(s, block, operand, k0, rows_ // each[0] * columns // each[1], stages > 0)
     s.transform_layout(f"{a}.shared", lambda x, y: (y, x))
     s.storage_align(f"{a}.shared", 0, 32, 4)
-    for operand in (a, b):
+    for operand, loop in ((a, i_far), (b, j_far)):
         copy = s.cache_read(block, f"{operand}.shared", "local")
-        s.compute_at(copy, k1)
-        along = next(loop for loop in s.loops(copy)[-2:] if loop.known_extent != 1)
-        s.vectorize(along)
-    for loop in (k1, i1, j1):
+        s.compute_at(copy, loop)
+        s.vectorize(next(n for n in s.loops(copy)[-2:] if n.known_extent != 1))
+    for loop in (k1, i_far, j_far, i_near, j_near):
         s.unroll(loop)
+    if stages:
+        early, late = (f"{a}.local", f"{b}.local"), (f"{a}.shared", f"{b}.shared")
+        times = {**dict.fromkeys(early, 0), **dict.fromkeys(late, 1), s.block(block).name: stages}
+        s.software_pipeline(k0, times, [*late, *early, block])
+
+
+def _interleaved(s: Schedule, loop: Loop, size: int, lanes: int, each: int) -> tuple[Loop, ...]:
+    """Tiles of `size`: (tile, warp, far, lane, near). A thread has every fourth run of 4 neighbours, not `each` in a
+    row, so that the lanes of a warp read neighbouring vectors."""
+    near = min(4, each)
+    return s.split(loop, [None, size // (each * lanes), each // near, lanes, near])
+
+
+def _store_interleaved(
+    s: Schedule, write: BlockLike, tile: tuple[int, int, int], each: tuple[int, int], lanes: tuple[int, int]
+) -> None:
+    """The results of a tile, each stored by the thread that has it."""
+    rows_, columns = s.loops(write)[-2:]
+    _, iw, i_far, il, i_near = _interleaved(s, rows_, tile[0], lanes[0], each[0])
+    _, jw, j_far, jl, j_near = _interleaved(s, columns, tile[1], lanes[1], each[1])
+    s.reorder(iw, jw, il, jl, i_far, i_near, j_far, j_near)
+    s.bind(s.fuse(iw, jw, il, jl), "threadIdx.x")
+    for loop in (i_far, i_near, j_far):
+        s.unroll(loop)
+    s.vectorize(j_near)
+
+
+def _fetch(s: Schedule, block: BlockLike, operand: str, loop: Loop, threads: int, ahead: bool) -> None:
+    """A tile of `operand` for each iteration of `loop`, into shared memory by all threads, by way of registers."""
+    copy = s.cache_read(block, operand, "shared")
+    s.compute_at(copy, loop)
+    copies = [copy]
+    if ahead:
+        copies.append(s.cache_read(copy, operand, "local"))
+        s.compute_at(copies[1], loop)
+    for each in copies:
+        again, thread, vector = s.split(s.fuse(*s.loops(each)[-2:]), [None, threads, 4])
+        s.unroll(again)
+        s.bind(thread, "threadIdx.x")
+        s.vectorize(vector)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tensorlang.arith.context import Context
+from tensorlang.arith.own_parts import reads_own
 from tensorlang.errors import ScheduleError
 from tensorlang.ir.nodes import (
     GRID,
@@ -13,6 +15,7 @@ from tensorlang.ir.nodes import (
     SPATIAL,
     THREADS,
     VIRTUAL,
+    ZERO,
     Alloc,
     Block,
     Buffer,
@@ -21,10 +24,12 @@ from tensorlang.ir.nodes import (
     Node,
     Seq,
     Stmt,
+    Var,
+    seq,
     unit_of,
 )
 from tensorlang.ir.ops import make
-from tensorlang.ir.walk import find, free_vars, parts
+from tensorlang.ir.walk import find, free_vars, map_children, parts, substitute
 from tensorlang.schedule import checks, rfactor
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.dependence import separates, visits_once
@@ -114,21 +119,63 @@ def _fits(s: Schedule, kernel: For) -> None:
 def _cooperates(s: Schedule, loop: For, outer: Sequence[For]) -> None:
     """The blocks below `loop` do the same for all threads of `outer`, which has the same axis. Reason: threads_differ.
 
-    So they write into memory that these threads share, and read nothing that one of them has for itself.
+    So they read nothing that one of these has for itself, and write into memory that they share, or that each of them
+    keeps a part of.
     """
-    private = {a.buffer for a in find(outer[0], Alloc) if a.buffer.scope != SHARED}
+    private = {a.buffer: a for a in find(outer[0], Alloc) if a.buffer.scope != SHARED}
     for block in flow.blocks(loop):
         where = f"below loop {loop.var.name}, which shares out work among threads, block {block.name}"
         for buffer in flow.stored(block):
             alloc = next(find(outer[-1], Alloc, lambda a, b=buffer: a.buffer is b), None)  # type: ignore[misc]
-            if buffer.scope != SHARED or alloc is None:
+            if alloc is None or (buffer.scope != SHARED and not _parted(s, alloc)):
                 _differ(s, f"{where} writes {buffer.name}, which is not shared memory of {outer[-1].var.name}", [loop])
             foreign = [n for n in threads_of(s.path(alloc) if alloc else ()) if _depends(block, n)]
             if foreign:
                 _differ(s, f"{where} depends on the thread, through loop {foreign[0].var.name}", [loop, block])
-        own = [b for b in flow.loaded(block) if b in private]
+        own = [b for b in flow.loaded(block) if b in private and not _parted(s, private[b])]
         if own:
             _differ(s, f"{where} reads {own[0].name}, which each thread has for itself", [loop, block])
+
+
+def _parted(s: Schedule, alloc: Alloc) -> bool:
+    """Whether the buffer, which threads have for themselves, is one that all of them fill alike, or each its part of
+    it that it also reads: what registers are between a load for all threads and the store into shared memory."""
+    path = s.path(alloc)
+    around = threads_of(path)
+    if any(_depends(w, n) for w in flow.writers(alloc.body, alloc.buffer) for n in around):
+        return False
+    users = flow.users(alloc.body, alloc.buffer)
+    nests = tuple(dict.fromkeys(flow.child_towards(alloc, alloc, block) for block in users))
+    key = ("parted", alloc.buffer, nests, tuple((n.var, n.extent) for n in path if isinstance(n, For)))
+    if key not in nests[0].memo:
+        nests[0].memo[key] = _read_in_parts(seq(*nests), alloc.buffer, s.context(alloc))
+    return nests[0].memo[key]
+
+
+def _read_in_parts(stmt: Stmt, buffer: Buffer, ctx: Context) -> bool:
+    """Whether each thread that runs `stmt` reads of `buffer` only what it has written there itself."""
+    extents: dict[str, Expr] = {}
+    as_one: dict[str, Var] = {}
+
+    def unified(stmt: Stmt) -> Stmt:
+        """`stmt` as one thread runs it."""
+        if isinstance(stmt, For) and unit_of(stmt.kind) == THREADS:
+            if extents.setdefault(stmt.kind, stmt.extent) is not stmt.extent:
+                extents[stmt.kind] = ZERO
+            var = as_one.setdefault(stmt.kind, Var(stmt.kind))
+            return substitute(unified(stmt.body), {stmt.var: var})
+        return stmt if isinstance(stmt, Block) else map_children(stmt, lambda n: unified(n) if _is(n) else n)
+
+    one = unified(stmt)
+    if any(e is ZERO for e in extents.values()):
+        return False
+    for axis, extent in extents.items():
+        ctx = ctx.bind(as_one[axis], extent)
+    return reads_own(one, buffer, ctx)
+
+
+def _is(node: Node) -> bool:
+    return isinstance(node, Stmt)
 
 
 def _depends(block: Block, loop: For) -> bool:
@@ -137,14 +184,14 @@ def _depends(block: Block, loop: For) -> bool:
 
 def _is_one_for_all(s: Schedule, alloc: Alloc, around: Sequence[For]) -> None:
     """Threads agree on the contents of shared memory. Reason: threads_differ."""
-    private = {a.buffer for n in around[:1] for a in find(n, Alloc) if a.buffer.scope != SHARED}
+    private = {a.buffer: a for n in around[:1] for a in find(n, Alloc) if a.buffer.scope != SHARED}
     for loop in around:
         for block in flow.writers(alloc.body, alloc.buffer):
             depends = _depends(block, loop)
             if depends and not separates(s, loop, block):
                 message = f"threads along loop {loop.var.name} may write the same elements of {alloc.buffer.name}"
                 _differ(s, f"{message}, which is in shared memory", [alloc, block])
-            own = [b.name for b in flow.loaded(block) if b in private]
+            own = [b.name for b in flow.loaded(block) if b in private and not (depends or _parted(s, private[b]))]
             if not depends and own:
                 message = f"threads along loop {loop.var.name} write {alloc.buffer.name}, which is in shared memory"
                 _differ(s, f"{message}, alike, of {own[0]}, which each thread has for itself", [alloc, block])

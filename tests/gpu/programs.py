@@ -12,6 +12,7 @@ from tensorlang.backend import cuda
 from tensorlang.ir import dtypes, interp_launch, walk
 from tensorlang.ir.nodes import Func
 from tensorlang.ir.verify import verify
+from tensorlang.schedule import gpu_library
 from tensorlang.topi import elementwise, linalg, normalization, reduction
 
 H100 = tl.Target("cuda", arch="sm_90a")
@@ -81,6 +82,46 @@ def matmul(m: Any = 20, n: Any = 17, k: Any = 11, tile: int = 2, depth: int = 8,
         s.unroll(f0)
     for loop in (i2, j2, k1):
         s.unroll(loop)
+    return s
+
+
+def library_matmul(stages: int, **sizes: int) -> tl.Schedule:
+    """The product of the library, whose tiles are interleaved, and loaded ahead where there are stages."""
+    s = tl.Schedule(linalg.matmul(32, 64, 80), target=H100)
+    gpu_library.matmul(s, "C", (32, 64, 16), group=1, stages=stages, **sizes)
+    return s
+
+
+def library_rows(kind: str, m: int, n: int, dtype: str = "float32", beside: int = 1) -> tl.Schedule:
+    """A norm or softmax by the library."""
+    s = tl.Schedule(getattr(normalization, kind)(m, n, dtype=dtype), target=H100)
+    gpu_library.rows(s, kind, 32, 4, beside)
+    return s
+
+
+def library_sums(m: int = 20, n: int = 256) -> tl.Schedule:
+    """Sums of rows, by the library."""
+    s = tl.Schedule(reduction.sum(m, n), target=H100)
+    gpu_library.row_sums(s, "sum", 32, 4, 2)
+    return s
+
+
+def library_column_sums(m: int = 40, n: int = 256) -> tl.Schedule:
+    """Sums of columns, by the library."""
+    s = tl.Schedule(reduction.sum(m, n, dim=0), target=H100)
+    gpu_library.column_sums(s, "sum", 4, 32, 4, 5)
+    return s
+
+
+def library_transpose(m: int = 32, n: int = 64) -> tl.Schedule:
+    s = tl.Schedule(elementwise.transpose(m, n), target=H100)
+    gpu_library.transpose(s, "transpose", 32, 64)
+    return s
+
+
+def library_add(m: int = 6, n: int = 100) -> tl.Schedule:
+    s = tl.Schedule(elementwise.add(m, n), target=H100)
+    gpu_library.elementwise(s, "add", 32, 4, 2)
     return s
 
 
@@ -200,6 +241,16 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "softmax, bfloat16": lambda: softmax(2, 256, 32, 8, "bfloat16"),
     "transpose": transpose,
     "transpose with tails": lambda: transpose(35, 50),
+    "library: matmul": lambda: library_matmul(0),
+    "library: matmul with one stage": lambda: library_matmul(1, resident=4),
+    "library: matmul with two stages": lambda: library_matmul(2),
+    "library: softmax": lambda: library_rows("softmax", 4, 256, beside=2),
+    "library: layer norm": lambda: library_rows("layer_norm", 3, 200),
+    "library: rms norm, bfloat16": lambda: library_rows("rms_norm", 2, 256, "bfloat16"),
+    "library: row sums": library_sums,
+    "library: column sums": library_column_sums,
+    "library: transpose": library_transpose,
+    "library: elementwise": library_add,
 }
 
 

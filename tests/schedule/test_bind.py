@@ -1,7 +1,5 @@
 """bind: loops on the blocks and threads of a GPU."""
 
-import numpy as np
-
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
 from tests.schedule.programs import (
@@ -152,16 +150,34 @@ def test_cooperation_is_for_what_threads_have_in_common():
     assert "depends on the thread, through loop C.i.1" in error.message
 
 
-def test_what_is_shared_stays_the_same_for_all_threads():
-    """A block cannot write to shared memory, for all threads alike, what it reads from memory of its own thread."""
-    a = tl.placeholder((8,), name="A")
-    q = tl.compute((8,), lambda i: a[i] * 3.0, name="Q")
-    p = tl.compute((1,), lambda z: q[z] + 1.0, name="P")
-    s = Schedule(tl.compute((8,), lambda i: q[i] + p[0], name="C"))
+def test_what_is_shared_is_the_same_for_all_threads():
+    """Two threads that need the same element, each by itself, cannot both write it."""
+    a = tl.placeholder((4,), name="A")
+    p = tl.compute((4,), lambda i: a[i] * 3.0, name="P")
+    s = Schedule(tl.compute((8,), lambda i: p[i // 2], name="C"))
+    before = s.func
     s.compute_at("P", "C.i")
     s.bind("C.i", "threadIdx.x")
+    error = refused(s, "threads_differ", lambda: s.set_scope("P", "shared"))
+    assert "may write the same elements of P" in error.message
+    s = Schedule(before)
     s.set_scope("P", "shared")
-    x = np.random.default_rng(0).integers(-4, 5, 8).astype("f")
-    np.testing.assert_array_equal(tl.interpret(s, x), x * 3 + (x[0] * 3 + 1))
-    error = refused(s, "threads_differ", lambda: s.compute_at("Q", "C.i"))
-    assert "which each thread has for itself" in error.message
+    s.bind("C.i", "threadIdx.x")
+    s.compute_at("P", "C.i")  # all of it, for all threads
+    assert s.loops("P")[-1].known_extent == 4
+    check_numbers(before, s)
+
+
+def test_registers_between_a_load_and_shared_memory():
+    """Threads fill a buffer of their own together, if each reads its own part again."""
+    s = tiled(H100)
+    before = Schedule(matmul(20, 24, 14)).func
+    shared = s.cache_read("C", "B", "shared")
+    s.compute_at(shared, "C.k.0")
+    held = s.cache_read(shared, "B", "local")
+    s.compute_at(held, "C.k.0")
+    s.bind(s.loops(shared)[-1], "threadIdx.x")
+    error = refused(s, "threads_differ", lambda: s.bind(s.loops(held)[-2], "threadIdx.x"))
+    assert "writes B.local, which is not shared memory" in error.message
+    s.bind(s.loops(held)[-1], "threadIdx.x")
+    check_numbers(before, s)

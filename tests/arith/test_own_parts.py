@@ -1,0 +1,60 @@
+"""What a thread reads it has written: with gaps, in other orders, in parts of a box."""
+
+import pytest
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.own_parts import reads_own
+from tensorlang.ir.nodes import SERIAL, Buffer, Const, Expr, For, Load, Stmt, Store, Var, const, seq
+
+B = Buffer("B", (const(64), const(64)), "float32")
+OUT = Buffer("O", (const(1),), "float32")
+T = Var("t")
+ZERO = Const(0.0, "float32")
+
+
+def nest(extents: dict[str, int], access) -> Stmt:
+    loops = [Var(name) for name in extents]
+    body = access(*loops)
+    for var, extent in reversed(list(zip(loops, extents.values(), strict=True))):
+        body = For(var, const(extent), SERIAL, body)
+    return body
+
+
+def store(*indices: Expr) -> Stmt:
+    return Store(B, indices, ZERO)
+
+
+def load(*indices: Expr) -> Stmt:
+    return Store(OUT, (const(0),), Load(B, indices))
+
+
+GAPS = {"a": 2, "v": 4}
+
+
+@pytest.mark.parametrize(
+    ("writes", "reads", "own"),
+    [
+        # every other run of 4, which neighbours have the rest of
+        (
+            nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T)),
+            nest(GAPS, lambda a, v: load(a * 32 + T * 4 + v, T)),
+            True,
+        ),
+        (nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T)), nest({"w": 36}, lambda w: load(T * 4 + w, T)), False),
+        (
+            nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T)),
+            nest({"v": 4, "a": 2}, lambda v, a: load(a * 32 + T * 4 + v, T)),
+            True,
+        ),
+        # a box, all of it and a part; one that is not all written
+        (nest({"f": 32}, lambda f: store(f // 8, f % 8)), nest({"i": 4, "j": 8}, lambda i, j: load(i, j)), True),
+        (nest({"f": 32}, lambda f: store(f // 8, f % 8)), load(T, T), True),
+        (nest({"f": 16}, lambda f: store(f // 4, f % 4 * 2)), load(T, T), False),
+        # of another thread
+        (store(T, T), load(3 - T, T), False),
+        (nest({"i": 4}, lambda i: store(i, T)), load(T, 3 - T), False),
+        (store(T, T), load(T, T), True),
+    ],
+)
+def test_reads_own(writes: Stmt, reads: Stmt, own: bool) -> None:
+    assert reads_own(seq(writes, reads), B, Context().bind(T, 4)) is own
