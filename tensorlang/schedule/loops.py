@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -200,7 +201,10 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     for node in reversed(nodes):
         values[node.var] = var // size if node is nodes[0] else var // size % node.extent
         size = simplify(size * node.extent, ctx)
-    body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(size)))
+    known = size
+    if const_bounds(size)[1] <= 0:  # of a loop that runs nothing, anything could be proved
+        known = math.prod((open_extent(n.extent) for n in nodes), start=ONE)
+    body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(simplify(known, ctx))))
     s.replace(nodes[0], For(var, size, SERIAL, body))
     return Loop(s, var.name)
 

@@ -36,6 +36,10 @@ class Draw:
         """Was the step that was drawn last accepted?"""
         return self.s.trace is not self._before
 
+    def made_block(self) -> str:
+        """The block that the last accepted step has made."""
+        return next(name for name in self.s.trace.steps[-1].out if self.s.has_block(name))
+
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 

@@ -209,8 +209,13 @@ def _software_pipeline(d: Draw) -> Iterator[str]:
     yield d.step("software_pipeline", name, stages if d.chance(0.97) else [0, 1], **named)
 
 
-def _async_copy(d: Draw) -> str:
-    return d.step("async_copy", d.block(lambda b: any(x.scope == "shared" for x in flow.stored(b))))
+def _async_copy(d: Draw) -> Iterator[str]:
+    if d.chance(0.6):
+        yield _cache_read(d, "shared")
+        if d.done():
+            yield d.step("async_copy", d.made_block())
+        return
+    yield d.step("async_copy", d.block(lambda b: any(x.scope == "shared" for x in flow.stored(b))))
 
 
 def _double_buffer(d: Draw) -> Iterator[str]:
@@ -277,7 +282,7 @@ def _tensorize_copy(d: Draw) -> Iterator[str]:
         yield (_cache_read if d.chance(0.7) else _cache_write)(d, COPIES[kind].get("B"))
         if not d.done():
             return
-        block = next(name for name in d.s.trace.steps[-1].out if d.s.has_block(name))
+        block = d.made_block()
     else:
         block = d.block(lambda b: isinstance(b.body, Store) and isinstance(b.body.value, Load))
     written = flow.stored(d.s.block_node(block)) if d.s.has_block(block) else []

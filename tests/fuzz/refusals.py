@@ -34,11 +34,13 @@ LOST = {
     "extent_not_fixed",
     "pipelined",
 }
-NO_CLAIM = MEANINGLESS | IDLE | LOST
+LAUNCH = {"axis_taken", "not_a_grid", "too_many_threads", "threads_differ"}  # no launch of a kernel has such loops
+NO_CLAIM = MEANINGLESS | IDLE | LOST | LAUNCH
 # The same of single primitives: which tensor of several is meant is not said; what storage_align has said of axes would
 # be lost.
 NAMED = ("cache_write", "double_buffer", "set_scope", "storage_align", "store_at", "transform_layout")
 NO_CLAIM_OF = {*((op, "several_outputs") for op in NAMED), ("transform_layout", "storage_fixed")}
+NO_CLAIM_OF |= {("async_copy", "not_a_copy"), ("async_copy", "scope")}  # no instruction of the hardware does that
 
 
 def claims(refusal: tl.ScheduleError) -> bool:

@@ -76,6 +76,18 @@ FOUND = {
         ('loop_partition("C.k", [0])', 'fission("C.i", "C")', 'fuse("C.i", "C.k.part0")'),
         seed=0,
     ),
+    "a fused loop that runs nothing has no init either": Case(
+        Expression(
+            [
+                'A = tl.placeholder((2,), "float32", name="A")',
+                'k = tl.reduce_axis(2, "k")',
+                'C = tl.compute((0,), lambda i: tl.sum(A[k], axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        ('fuse("C.i", "C.k")',),
+        seed=0,
+    ),
     "a consumer follows a producer that holds loops": Case(
         Expression(['C = tl.compute((3, 2), lambda i, j: i * 2 + j, name="C")'], ["C"]),
         (
