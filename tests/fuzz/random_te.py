@@ -181,7 +181,7 @@ class _Writer(Values):
         self.line(REDUCERS[kind])
         number = "float32" if dtype == "bool" else dtype
         number = "int64" if kind in ("last", "chain") else number
-        first, second = (self.over(reduced, lambda: self.element(number, inner)) for _ in range(2))
+        first, second = (self.over(reduced, number, lambda: self.element(number, inner)) for _ in range(2))
         if kind == "last":
             return [self.small(name, shape, number, f"{head} last({first}, {over})")]
         first = first if kind == "chain" else reduced[0]
@@ -291,7 +291,7 @@ class _Writer(Values):
         return self.tensor(f"{name}_small", shape, dtype, body)
 
     def reduction(self, dtype: str, axes: Axes, reduced: list[str], over: str) -> tuple[str, str]:
-        element = self.over(reduced, lambda: self.element(dtype, axes))
+        element = self.over(reduced, dtype, lambda: self.element(dtype, axes))
         if dtype == "bool":
             return f"tl.{self.pick(['any', 'all', 'max'])}({element}, {over})", dtype
         count = self.points(axes[r] for r in reduced)
@@ -300,14 +300,19 @@ class _Writer(Values):
             kinds = ["max", "min", *(["prod"] if tl.dtypes.is_integer(dtype) else [])]
             return f"tl.{self.pick(kinds)}({element}, {over})", dtype
         if self.chance(0.6):
-            product = self.over(reduced, lambda: f"{self.load(dtype, axes)} * {self.load(dtype, axes)}")
+            product = self.over(reduced, dtype, lambda: f"{self.load(dtype, axes)} * {self.load(dtype, axes)}")
             return f"tl.sum({product}, {over})", dtype
         return f"tl.sum({element}, {over})", dtype
 
-    def over(self, reduced: list[str], write: Callable[[], str]) -> str:
-        """What `write` writes, mostly of a kind that depends on all the axes `reduced`."""
-        for _ in range(6):
-            text = write()
-            if all(axis in text for axis in reduced):
-                break
+    def over(self, reduced: list[str], dtype: str, write: Callable[[], str]) -> str:
+        """What `write` writes, made to depend on all the axes `reduced`, mostly."""
+        text = write()
+        for axis in reduced:
+            if axis in text or self.chance(0.1):
+                continue
+            text = (
+                f"({text} ^ ({axis} < 1))"
+                if dtype == "bool"
+                else clamped(f"({text} + {axis}.astype({dtype!r}))", dtype)
+            )
         return text
