@@ -48,6 +48,7 @@ class _Cut(NamedTuple):
     digit: Expr  # the loop variable, or an expression of it such as f % 8
     whole: Expr
     single: bool
+    rooms: frozenset[Expr]  # what is left for a tile, of which alone that is known
 
 
 def partition(func: Func, target: Target) -> Func:
@@ -71,7 +72,7 @@ def _partitioned(stmt: Stmt) -> Stmt:
 
 def _split(loop: For, cut: _Cut) -> Stmt:
     """Two loops, one after the other."""
-    main = loop.replace(extent=simplify(ops.make("min", cut.whole, loop.extent)), body=_whole(loop.body, loop.var))
+    main = loop.replace(extent=simplify(ops.make("min", cut.whole, loop.extent)), body=_whole(loop.body, cut.rooms))
     if cut.single:
         there = ops.make("and", cut.whole >= ZERO, cut.whole < loop.extent)
         return seq(main, If(there, walk.substitute(loop.body, {loop.var: cut.whole})))
@@ -83,7 +84,7 @@ def _split(loop: For, cut: _Cut) -> Stmt:
 
 def _branch(loop: For, cut: _Cut) -> Stmt:
     """The two parts as branches of the loop's body; further cuts of the same loop go into both."""
-    main = _again(loop.replace(body=_whole(loop.body, cut.digit)))
+    main = _again(loop.replace(body=_whole(loop.body, cut.rooms)))
     if cut.single:
         at_last = walk.transform(loop.body, lambda n: cut.whole if n is cut.digit else n)
         tail: Stmt = If(ops.make("eq", cut.digit, cut.whole), _again(loop.replace(body=at_last)))
@@ -98,12 +99,12 @@ def _again(loop: For) -> Stmt:
     return loop.body if cut is None else _branch(loop, cut)
 
 
-def _whole(body: Stmt, digit: Expr) -> Stmt:
-    """`body` with the extents that depend on `digit` at their constant maximum."""
+def _whole(body: Stmt, rooms: frozenset[Expr]) -> Stmt:
+    """`body` without those bounds of extents that are in `rooms`."""
 
     def fold(node: Node) -> Node:
         if isinstance(node, For) and node.kind in (UNROLL, VECTORIZE) and (partial := _partial(node)) is not None:
-            kept = [p for p in partial[1] if not _mentions(p, digit)]
+            kept = [p for p in partial[1] if p not in rooms]
             extent: Expr = const(partial[0])
             for part in kept:
                 extent = ops.make("min", extent, part)
@@ -121,20 +122,20 @@ def _partial(loop: For) -> tuple[int, list[Expr]] | None:
     return (min(sizes), others) if sizes and others else None
 
 
-def _mentions(expr: Expr, part: Expr) -> bool:
-    return any(n is part for n in walk.visit(expr))
-
-
 def _find_cut(loop: For) -> _Cut | None:
     """Where the tiles below `loop` stop being whole, if its variable decides that."""
-    found: dict[Expr, list[tuple[Expr, bool]]] = {}
-    required = needs(loop.body)
-    _collect(loop.body, loop.var, (), found, required)
-    for digit, bounds in found.items():
+    found: dict[Expr, list[_Cut]] = {}
+    unknown: set[Expr] = set()
+    _collect(loop.body, loop.var, (), found, unknown, needs(loop.body))
+    for digit, cuts in found.items():
+        rooms = frozenset[Expr]().union(*(cut.rooms for cut in cuts)) - unknown
+        bounds = list(dict.fromkeys((cut.whole, cut.single) for cut in cuts if cut.rooms <= rooms))
+        if not bounds:
+            continue
         whole = bounds[0][0]
         for other, _ in bounds[1:]:
             whole = ops.make("min", whole, other)
-        return _Cut(digit, simplify(whole), len(bounds) == 1 and bounds[0][1])
+        return _Cut(digit, simplify(whole), len(bounds) == 1 and bounds[0][1], rooms)
     return None
 
 
@@ -142,30 +143,28 @@ def _collect(
     stmt: Stmt,
     var: Var,
     inner: tuple[For, ...],
-    found: dict[Expr, list[tuple[Expr, bool]]],
+    found: dict[Expr, list[_Cut]],
+    unknown: set[Expr],
     required: tuple[Expr, ...],
 ) -> None:
-    """For each digit of `var`, the distinct (number of whole tiles, at most one partial tile) below."""
+    """For each digit of `var`, where to cut for each room below; `unknown` rooms are those that no cut is known for."""
     if isinstance(stmt, For):
         partial = _partial(stmt) if stmt.kind in (UNROLL, VECTORIZE) else None
         for room in partial[1] if partial else ():
             if var in walk.free_vars(room):
-                bound = _whole_tiles(room, partial[0] if partial else 0, var, inner, required)
-                if bound is not None:
-                    digit, whole, single = bound
-                    known = found.setdefault(digit, [])
-                    if not any(whole is w for w, _ in known):
-                        known.append((whole, single))
+                cut = _whole_tiles(room, partial[0] if partial else 0, var, inner, required)
+                if cut is None:
+                    unknown.add(room)
+                else:
+                    found.setdefault(cut.digit, []).append(cut)
         inner = (*inner, stmt)
     for child in walk.children(stmt):
         if isinstance(child, Stmt):
-            _collect(child, var, inner, found, required)
+            _collect(child, var, inner, found, unknown, required)
 
 
-def _whole_tiles(
-    room: Expr, size: int, var: Var, inner: tuple[For, ...], required: tuple[Expr, ...]
-) -> tuple[Expr, Expr, bool] | None:
-    """(digit, m, single): `room` >= `size` for all values of the inner variables iff digit < m."""
+def _whole_tiles(room: Expr, size: int, var: Var, inner: tuple[For, ...], required: tuple[Expr, ...]) -> _Cut | None:
+    """Where `room` >= `size` for all values of the inner variables."""
     digit = _digit(room, var)
     if digit is None:
         return None
@@ -190,7 +189,7 @@ def _whole_tiles(
     width = -int(step.value)
     whole = simplify((largest - (spread + size - width)) // width)
     nothing_after = any(simplify(largest + step * digit - need) is ZERO for need in required)
-    return digit, whole, nothing_after and size + spread <= width
+    return _Cut(digit, whole, nothing_after and size + spread <= width, frozenset((room,)))
 
 
 def _digit(expr: Expr, var: Var) -> Expr | None:

@@ -88,6 +88,24 @@ FOUND = {
         ('fuse("C.i", "C.k")',),
         seed=0,
     ),
+    "tiles are whole in that bound alone for which the loop was cut": Case(
+        Expression(
+            [
+                'n = tl.var("n")',
+                'A = tl.placeholder((4, n), "float32", name="A")',
+                'C = tl.compute((4, n), lambda i, j: A[i, j] + 1.0, name="C")',
+            ],
+            ["C"],
+            {"n": 1},
+        ),
+        (
+            'fuse("C.i", "C.j")',
+            'split("C.i_j", [None, 5])',
+            'tile(["C.i_j.0", "C.i_j.1"], [2, 2])',
+            'vectorize("C.i_j.1.1")',
+        ),
+        seed=0,
+    ),
     "a consumer follows a producer that holds loops": Case(
         Expression(['C = tl.compute((3, 2), lambda i, j: i * 2 + j, name="C")'], ["C"]),
         (
