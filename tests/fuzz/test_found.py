@@ -92,8 +92,8 @@ FOUND = {
         Expression(
             [
                 'n = tl.var("n")',
-                'A = tl.placeholder((4, n), "float32", name="A")',
-                'C = tl.compute((4, n), lambda i, j: A[i, j] + 1.0, name="C")',
+                'A = tl.placeholder((6, n), "float32", name="A")',
+                'C = tl.compute((6, n), lambda i, j: A[i, j] + 1.0, name="C")',
             ],
             ["C"],
             {"n": 1},
