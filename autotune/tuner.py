@@ -180,21 +180,18 @@ def tune_all(
 
 
 def _take_turns(sessions: Sequence[Session], make_runner: MakeRunner, limits: Limits) -> None:
-    """A batch of each session in turn, until all are done."""
-    with contextlib.ExitStack() as stack:
-        turns: deque[tuple[Session, Runner, contextlib.ExitStack]] = deque()
-        for session in sessions:
-            if session.left:
-                own = stack.enter_context(contextlib.ExitStack())
-                runner = own.enter_context(contextlib.closing(make_runner(session.task, session.seed, limits)))
-                turns.append((session, runner, own))
-        while turns:
-            session, runner, own = turns.popleft()
-            if session.step(runner):
-                turns.append((session, runner, own))
-            else:
+    """A batch of each session in turn, until all are done. Who measures has the machines to itself meanwhile."""
+    turns = deque(session for session in sessions if session.left)
+    while turns:
+        session = turns.popleft()
+        with contextlib.closing(make_runner(session.task, session.seed, limits)) as runner:
+            more = session.step(runner)
+            while more and not turns:  # nobody waits
+                more = session.step(runner)
+            if not more:
                 session.confirm(runner)
-                own.close()
+        if more:
+            turns.append(session)
 
 
 def _local_runner(task: Task, seed: int, limits: Limits) -> Runner:

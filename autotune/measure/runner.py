@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from autotune.measure.outcome import LIMITS, Limits, Outcome
+from autotune.measure.outcome import LIMITS, Limits, Outcome, WorkerError
 from autotune.measure.process import State, WorkerProcess, wait
 from autotune.task import num_threads
 
@@ -94,8 +94,16 @@ class LocalRunner:
                         worker.submit(jobs[at[worker]])
                 self._share(jobs, at)
                 wait(self._workers)
-                for worker in self._workers:
-                    outcome = worker.poll()
+                for worker in list(self._workers):
+                    try:
+                        outcome = worker.poll()
+                    except WorkerError:
+                        if worker is self._workers[0]:
+                            raise
+                        self._workers.remove(worker)  # there is no room for it; the first one does its work
+                        waiting.appendleft(at.pop(worker))
+                        worker.close()
+                        continue
                     if outcome is not None:
                         yield at.pop(worker), outcome
         finally:  # also when the consumer wants no more: nobody waits for what is in the middle of a job

@@ -12,6 +12,8 @@ from autotune.measure.outcome import WrongAnswer
 def entry(setup):
     if setup.get("broken"):
         raise ValueError("no such task")
+    if "only one" in setup:
+        Path(setup["only one"]).touch(exist_ok=False)
     served = 0
 
     def run(job, built):
@@ -57,23 +59,28 @@ def act(what):
             stream.write("x")
     if word == "sleep":
         time.sleep(float(rest[0]))
-    if word == "count":
-        times, file = rest[0].split(" in ")
-        for n in range(int(times.removeprefix("to "))):
-            Path(file).write_text("x" * n)
-            time.sleep(0.05)
+    if word == "write":  # until the one who watches has seen enough
+        file = Path(rest[0].removeprefix("to "))
+        while not file.with_suffix(".seen").exists():
+            with file.open("a") as stream:
+                stream.write("x")
+            time.sleep(0.02)
     if word == "say":
         Path(rest[0]).touch()
     if word == "wait":
         while not Path(rest[0].removeprefix("for ")).exists():
             time.sleep(0.01)
     if word == "watch":
-        return watch(Path(rest[0]))
+        file, seconds = rest[0].split(" for ")
+        return watch(Path(file), float(seconds))
     return None
 
 
-def watch(file):
-    """How much the file grows within half a second."""
-    size = file.stat().st_size
-    time.sleep(0.5)
-    return file.stat().st_size - size
+def watch(file, seconds):
+    """How much the file grows, within so many seconds at the latest."""
+    size, end = file.stat().st_size, time.monotonic() + seconds
+    while file.stat().st_size == size and time.monotonic() < end:
+        time.sleep(0.01)
+    grown = file.stat().st_size - size
+    file.with_suffix(".seen").touch()
+    return grown

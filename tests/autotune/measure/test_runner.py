@@ -29,15 +29,22 @@ def test_every_job_ends_whatever_the_others_do(cores):
 def test_builders_pause_while_a_candidate_runs_unless_a_core_is_spare(tmp_path):
     """One writes to a file while it builds, the other watches the file while it runs."""
     grown = {}
-    for name, cores in {"shared": Cores((FIRST, LAST), ()), "spare": Cores((FIRST,), (LAST,))}.items():
+    plans = {"shared": (Cores((FIRST, LAST), ()), 0.5), "spare": (Cores((FIRST,), (LAST,)), 15)}
+    for name, (cores, seconds) in plans.items():
         file = tmp_path / name
-        jobs = [{"build": f"wait for {file}", "run": f"watch {file}"}, {"build": f"count to 40 in {file}"}]
-        with LocalRunner({}, Limits(build_seconds=20, run_seconds=20), FAKES, cores) as runner:
+        jobs = [{"build": f"wait for {file}", "run": f"watch {file} for {seconds}"}, {"build": f"write to {file}"}]
+        with LocalRunner({}, Limits(build_seconds=60, run_seconds=60), FAKES, cores) as runner:
             ends = dict(runner.measure(jobs))
         assert [ends[n].status for n in range(2)] == [Status.OK, Status.OK]
         grown[name] = ends[0].seconds
     assert grown["shared"] == 0
     assert grown["spare"] > 0
+
+
+def test_the_first_worker_does_the_work_of_one_that_cannot_be_set_up(tmp_path):
+    with LocalRunner({"only one": str(tmp_path / "mark")}, LIMITS, FAKES, Cores((FIRST, LAST), ())) as runner:
+        ends = dict(runner.measure([{"build": "sleep 0.2"}] * 6))
+    assert [ends[n].status for n in range(6)] == [Status.OK] * 6
 
 
 def test_only_a_paused_builder_is_not_late():
