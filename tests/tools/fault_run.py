@@ -28,6 +28,7 @@ from autotune.measure.candidate import Reference
 from autotune.measure.outcome import Limits, Status
 from autotune.measure.runner import LocalRunner
 from autotune.measure.worker import Built, Run
+from autotune.progress import Lines, Progress
 from autotune.search import everything
 from autotune.space import Sketch
 from autotune.task import Kernel, Task, parse
@@ -141,7 +142,7 @@ def space(candidates: int) -> Sketch:
     return Sketch("tiles", write)
 
 
-def run(candidates: int, faults: int, seed: int = 0, free: bool = True) -> dict[str, Any]:
+def run(candidates: int, faults: int, seed: int = 0, free: bool = True, show: Progress | None = None) -> dict[str, Any]:
     """Tune among faults; free: also without them, else the winner follows from the recorded times."""
     task = parse("matmul:12,12,12")
     sketch = space(candidates)
@@ -149,7 +150,7 @@ def run(candidates: int, faults: int, seed: int = 0, free: bool = True) -> dict[
     traces = [opened.trace(opened.named(values)) for values in everything(opened).tolist()]
     expected = digest(min(traces, key=recorded))
     if free:
-        found = _tune(task, sketch, len(traces), {})
+        found = _tune(task, sketch, len(traces), {}, show)
         assert found.best is not None and digest(found.best.trace) == expected
         assert not found.failures
     rng = random.Random(seed)
@@ -157,7 +158,7 @@ def run(candidates: int, faults: int, seed: int = 0, free: bool = True) -> dict[
     kinds = list(ENDS)
     plan = {victim: kinds[n % len(kinds)] for n, victim in enumerate(victims)}
     begin = time.monotonic()
-    result = _tune(task, sketch, len(traces), plan)
+    result = _tune(task, sketch, len(traces), plan, show)
     wrong = []
     for record in result.history:
         fault = plan.get(digest(record.trace))
@@ -176,13 +177,14 @@ def run(candidates: int, faults: int, seed: int = 0, free: bool = True) -> dict[
     }
 
 
-def _tune(task: Task, sketch: Sketch, trials: int, plan: dict[str, str]) -> Result:
+def _tune(task: Task, sketch: Sketch, trials: int, plan: dict[str, str], show: Progress | None) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "faults.json"
         file.write_text(json.dumps(plan))
         setup = {"task": task.to_json(), "seed": 0, "faults": str(file)}
         with LocalRunner(setup, LIMITS, entry=f"{entry.__module__}:entry".replace("__main__", __spec__.name)) as runner:
-            return tune(task, trials=trials, log=Path(folder) / "log.jsonl", sketches=[sketch], runner=runner)
+            log = Path(folder) / "log.jsonl"
+            return tune(task, trials=trials, log=log, sketches=[sketch], runner=runner, show=show)
 
 
 def left_behind() -> list[str]:
@@ -203,8 +205,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument(
+        "--no-free", action="store_true", help="no run without faults: its winner follows from the times"
+    )
     options = parser.parse_args()
-    report = run(options.candidates, options.faults)
+    report = run(options.candidates, options.faults, free=not options.no_free, show=Lines())
     print(json.dumps(report, indent=1))
     good = not report["wrongly_classified"] and not report["processes_left"] and report["winner_is_the_fault_free_one"]
     return 0 if good else 1
