@@ -66,7 +66,9 @@ def act(what):
                 stream.write("x")
             time.sleep(0.02)
     if word == "say":
-        Path(rest[0]).touch()
+        file, _, more = rest[0].partition(" and ")
+        Path(file).touch()
+        act(more)
     if word == "wait":
         while not Path(rest[0].removeprefix("for ")).exists():
             time.sleep(0.01)

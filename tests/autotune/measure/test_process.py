@@ -62,19 +62,26 @@ def test_what_a_candidate_started_dies_with_it(worker):
     assert "61.5" not in _command_lines()
 
 
-def test_a_worker_dies_with_its_parent():
+def test_workers_die_with_their_parent(tmp_path):
+    """Idle, in the middle of native code while building, and paused there."""
     program = (
-        "import os, signal\n"
+        "import os, pathlib, signal, time\n"
         "from autotune.measure.process import WorkerProcess; from autotune.measure.outcome import Limits\n"
-        f"w = WorkerProcess({ENTRY!r}, {{}}, Limits()); w.start(); print(w._process.pid, flush=True)\n"
+        f"workers = [WorkerProcess({ENTRY!r}, {{}}, Limits()) for _ in range(3)]\n"
+        "for w in workers: w.start()\n"
+        f"for n in (1, 2): workers[n].submit({{'build': f'say {tmp_path}/{{n}} and hang in native code'}})\n"
+        f"while not all(pathlib.Path('{tmp_path}', str(n)).exists() for n in (1, 2)): time.sleep(0.01)\n"
+        "workers[2].pause()\n"
+        "print(*(w._process.pid for w in workers), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
-    pid = int(done.stdout)
-    deadline = time.monotonic() + 5
-    while _alive(pid) and time.monotonic() < deadline:
+    pids = list(map(int, done.stdout.split()))
+    assert len(pids) == 3
+    deadline = time.monotonic() + 20
+    while any(map(_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not _alive(pid)
+    assert not any(map(_alive, pids))
 
 
 def _alive(pid):
