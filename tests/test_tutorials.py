@@ -11,7 +11,7 @@ import tensorlang as tl
 from tests.tools import notebooks
 
 ROOT = Path(__file__).parent.parent
-IN_GPU_NOTEBOOKS = {"bind", "double_buffer", "software_pipeline"}
+IN_GPU_NOTEBOOKS = {"async_copy", "bind", "double_buffer", "software_pipeline"}
 
 
 @pytest.mark.parametrize("source", notebooks.sources(), ids=lambda path: path.stem)

@@ -53,21 +53,19 @@ class Accesses:
     @cached_property
     def cache_lines(self) -> list[int]:
         """For each step, how many lines of 64 bytes it touches, if the buffer starts with one."""
-        return [len(np.unique(self.bytes[here] // LINE_BYTES)) for here in self._each_step()]
+        touched = np.unique(np.stack([self.steps, self.bytes // LINE_BYTES]), axis=1)
+        return np.bincount(touched[0]).tolist()
 
     @cached_property
     def conflicts(self) -> list[int]:
         """For each step, how many different words a warp wants of the busiest bank of shared memory: 1 is free of
         conflicts. Lanes that want the same word share it."""
-        worst: list[int] = []
-        for here in self._each_step():
-            words, warps = self.bytes[here] // BANK_BYTES, self.lanes[here] // WARP
-            wanted = np.unique(np.stack([warps, words % BANKS, words]), axis=1)
-            worst.append(int(np.unique(wanted[:2], axis=1, return_counts=True)[1].max()))
-        return worst
-
-    def _each_step(self) -> Iterator[np.ndarray]:
-        return (self.steps == step for step in range(int(self.steps.max(initial=-1)) + 1))
+        words = self.bytes // BANK_BYTES
+        wanted = np.unique(np.stack([self.steps, self.lanes // WARP, words % BANKS, words]), axis=1)
+        banks, counts = np.unique(wanted[:3], axis=1, return_counts=True)
+        worst = np.zeros(self.steps.max(initial=-1) + 1, int)
+        np.maximum.at(worst, banks[0], counts)
+        return worst.tolist()
 
     # ------------------------------------------------------------------------------------------ as a matrix
     @cached_property

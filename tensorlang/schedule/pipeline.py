@@ -104,6 +104,11 @@ def async_copy(s: Schedule, block: BlockLike) -> None:
     right before they are used; all who use them must be in later stages of that loop, in which the memory is allocated.
     Anywhere else, the block copies like any other.
 
+    >>> copy = s.cache_read("C", "A", "shared")
+    >>> s.async_copy(copy)
+    >>> copy.annotations
+    {...}
+
     requires:
       1. the body of the block is one store, of what it loads from a buffer in global memory that is not written in the
          outermost loop around the block, or of a constant where a condition says so
