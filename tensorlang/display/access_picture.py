@@ -1,4 +1,4 @@
-"""How accesses are drawn: each element a cell, coloured and numbered by the step that first touches it."""
+"""How accesses are drawn: each element a cell with the step that first touches it, or the thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tensorlang.display.accesses import Accesses
 
 MAX_ROWS, MAX_COLUMNS = 32, 64  # cells
-_LARGE, _SMALL, _NUMBERED = 24, 12, 32  # pixels of a cell; most columns for which large ones, with numbers, fit
+_LARGE, _SMALL, _NUMBERED = 26, 12, 32  # pixels of a cell; most columns for which large ones, with numbers, fit
 _LEFT, _TOP = 48, 22  # pixels for the labels of rows and columns
 _RAMP = ((38, 70, 140), (46, 139, 140), (246, 203, 98))  # from early to late; white and black text on it
 _DARK_UNTIL = 0.6
@@ -26,13 +26,14 @@ def window(a: Accesses) -> tuple[slice, slice]:
 
 
 def text(a: Accesses) -> str:
-    """The number of the first step in each cell, "." where nothing is touched."""
+    """A number in each cell, that of the first step or of its thread; "." where nothing is touched."""
     rows, columns = window(a)
-    shown = a.first[rows, columns]
+    shown = (a.lane if a.threads else a.first)[rows, columns]
     width = max(2, len(str(shown.max())))
     cells = (" ".join(f"{v:{width}}" if v >= 0 else f"{'.':>{width}}" for v in row) for row in shown.tolist())
     labels = [f"{n:5} | {line}" for n, line in enumerate(cells, rows.start)]
-    return "\n".join([f"first step to touch each element, from row {rows.start}, column {columns.start}:", *labels])
+    what = "thread" if a.threads else "step"
+    return "\n".join([f"first {what} to touch each element, from row {rows.start}, column {columns.start}:", *labels])
 
 
 def svg(a: Accesses) -> str:
@@ -62,12 +63,13 @@ def _cell(a: Accesses, row: int, column: int, x: int, y: int, size: int) -> str:
         return f'{box} fill="var(--tl-shade)"/>{bar}'
     at = step / max(1, int(a.first.max()))
     told = f"<title>{escape(a.told(row, column))}</title>"
+    box += ' stroke="var(--tl-memory)" stroke-width="2"' if a.in_conflict[row, column] else ""
     number = ""
     if size == _LARGE:
         ink = "#fff" if at < _DARK_UNTIL else "#111"
-        number = (
-            f'<text x="{x + size / 2:g}" y="{y + size / 2 + 4:g}" text-anchor="middle" style="fill:{ink}">{step}</text>'
-        )
+        shown = a.lane[row, column] if a.threads else step
+        middle = f'x="{x + size / 2:g}" y="{y + size / 2 + 4:g}" text-anchor="middle"'
+        number = f'<text {middle} style="fill:{ink}">{shown}</text>'
     return f'<g>{told}{box} fill="{_colour(at)}"/>{number}</g>{bar}'
 
 

@@ -60,12 +60,18 @@ class Accesses:
     def conflicts(self) -> list[int]:
         """For each step, how many different words a warp wants of the busiest bank of shared memory: 1 is free of
         conflicts. Lanes that want the same word share it."""
-        words = self.bytes // BANK_BYTES
-        wanted = np.unique(np.stack([self.steps, self.lanes // WARP, words % BANKS, words]), axis=1)
-        banks, counts = np.unique(wanted[:3], axis=1, return_counts=True)
         worst = np.zeros(self.steps.max(initial=-1) + 1, int)
-        np.maximum.at(worst, banks[0], counts)
+        np.maximum.at(worst, self.steps, self._words_of_bank)
         return worst.tolist()
+
+    @cached_property
+    def _words_of_bank(self) -> np.ndarray:
+        """For each access, how many different words its warp wants of its bank in its step."""
+        words = self.bytes // BANK_BYTES
+        places = np.stack([self.steps, self.lanes // WARP, words % BANKS])
+        place = np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
+        distinct = np.unique(np.stack([place, words]), axis=1)
+        return np.bincount(distinct[0])[place]
 
     # ------------------------------------------------------------------------------------------ as a matrix
     @cached_property
@@ -89,14 +95,20 @@ class Accesses:
         return flat
 
     @cached_property
-    def _lane(self) -> np.ndarray:
+    def lane(self) -> np.ndarray:
+        """The lane or thread of that access, as such a matrix."""
         return self._spread(self.lanes)
+
+    @cached_property
+    def in_conflict(self) -> np.ndarray:
+        """Whether that access waits for another one of its warp to the same bank, as such a matrix of bools."""
+        return self._spread(self._words_of_bank) > (1 if self.scope == "shared" else np.inf)
 
     def told(self, row: int, column: int) -> str:
         """One touched element of the matrix in words."""
         place = row * self.first.shape[1] + column
         index = ", ".join(str(int(n)) for n in np.unravel_index(place, self.shape or (1,)))
-        who = f"{'thread' if self.threads else 'lane'} {self._lane[row, column]}"
+        who = f"{'thread' if self.threads else 'lane'} {self.lane[row, column]}"
         times = int(np.count_nonzero(self._flat == place))
         return f"{self.buffer}[{index}]: step {self.first[row, column]}, {who}, touched {times} times"
 
@@ -128,7 +140,13 @@ class Accesses:
 
     def _repr_html_(self) -> str:
         unit = "row of banks" if self.scope == "shared" else "cache line"
-        legend = f"numbers and colours: the step that first touches an element; a bar: a {unit} begins"
+        numbers = (
+            "numbers: the thread that first touches an element, colours: in which step"
+            if self.threads
+            else ("numbers and colours: the step that first touches an element")
+        )
+        red = "; red: another thread of the warp wants the same bank" if self.in_conflict.any() else ""
+        legend = f"{numbers}; a bar: a {unit} begins{red}"
         picture = access_picture.svg(self) if len(self.steps) else ""
         return page.fragment(f'{picture}<div class="foot">{page.escape(self.summary)}<br>{legend}</div>')
 

@@ -69,6 +69,7 @@ def test_bank_conflicts(column_first, pitch, ways):
     assert a.threads and a.conflicts == [ways] * 4
     assert a.lanes.tolist() == list(range(256)) * 4
     assert ("no bank conflicts" if ways == 1 else f"up to {ways}-way") in a.summary
+    assert a.in_conflict[a.first >= 0].all() == (ways > 1) == ("another thread of the warp" in a._repr_html_())
 
 
 def test_html_has_a_cell_for_each_element():

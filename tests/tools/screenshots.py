@@ -40,12 +40,29 @@ def views() -> dict[str, tuple[object, int, int]]:
     fast = tl.Schedule(matmul(512, 512, 512))
     library.matmul(fast, "C", tl.Target("llvm").vector_bytes // 4)
     a = np.ones((512, 512), "float32")
+    transposed, tile = transpose()
     return {
         "nest": (display.nest(s), 1130, 335),
         "diff": (s.diff(before), 760, 390),
-        "accesses": (display.accesses(small, "C", "B", inside=small.split("C.k", [None, 8])[0]), 560, 325),
+        "accesses": (display.accesses(small, "C", "B", inside=small.split("C.k", [None, 8])[0]), 560, 340),
+        "banks": (display.accesses(transposed, "T", "A.shared", inside=tile), 520, 960),
         "roofline": (tl.build(fast).roofline(a, a), 620, 390),
     }
+
+
+def transpose() -> tuple[tl.Schedule, object]:
+    """A transpose on a GPU whose warps read columns of shared memory; and the loop over its tiles."""
+    a = tl.placeholder((64, 64), name="A")
+    s = tl.Schedule(tl.compute((64, 64), lambda i, j: a[j, i], name="T"))
+    i0, j0, i1, j1 = s.tile(["T.i", "T.j"], [8, 32])
+    copy = s.cache_read("T", "A", "shared")
+    s.compute_at(copy, j0)
+    s.storage_align(copy, 0, 8, 2)
+    s.bind(i0, "blockIdx.y")
+    s.bind(j0, "blockIdx.x")
+    s.bind(i1, "threadIdx.y")
+    s.bind(j1, "threadIdx.x")
+    return s, j0
 
 
 def main() -> None:
