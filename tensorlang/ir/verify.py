@@ -196,7 +196,7 @@ class _Verifier:
         """Whether `stmt` was found right before, and all that it needs of its surroundings is there."""
         if ("verified", self.rules) not in stmt.memo:
             return False
-        uses = _uses(stmt)
+        uses = stmt.memo.get("uses") or _uses(stmt)
         fits = (
             uses.vars <= scope.vars
             and uses.buffers <= scope.buffers
@@ -259,7 +259,8 @@ class _Verifier:
             inside = stmt.buffer in scope.buffers or stmt.buffer in new
             self.check(not inside, f"{stmt.buffer.name} is allocated inside itself", stmt)
             for extent in stmt.buffer.shape:
-                self.expr(extent, scope, stmt, self.subscripts, 1)
+                if not (isinstance(extent, Const) and extent.dtype == "index"):
+                    self.expr(extent, scope, stmt, self.subscripts, 1)
             new[stmt.buffer] = None
             stmt = stmt.body
         self.stmt(stmt, _Scope(scope.vars, scope.buffers.union(new), scope.writable.union(new)))

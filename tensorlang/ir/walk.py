@@ -236,9 +236,15 @@ def replace_node(root: N, old: Node, fresh: Node) -> N:
         return root
     before, after = old, fresh
     for parent in reversed(path[:-1]):
-        fresh_parent = map_children(parent, lambda child: after if child is before else child)  # noqa: B023
-        before, after = parent, fresh_parent
+        before, after = parent, _with_part(parent, before, after)
     return after  # type: ignore[return-value]
+
+
+def _with_part(parent: Any, before: Node, after: Node) -> Node:
+    """A statement with one of its parts replaced."""
+    if isinstance(parent, For | Alloc):
+        return parent.replace(body=after)
+    return map_children(parent, lambda child: after if child is before else child)
 
 
 def has_load(expr: Expr) -> bool:
@@ -269,8 +275,12 @@ def _free_vars(node: Node) -> frozenset[Var]:
         return frozenset((node,))
     if isinstance(node, Const):
         return _NONE
+    if isinstance(node, Seq):
+        return _NONE.union(*map(free_vars, node.stmts))
+    if isinstance(node, Alloc):
+        return free_vars(node.body).union(*map(free_vars, node.buffer.shape))
     result = _NONE.union(*map(free_vars, children(node)))
-    if isinstance(node, Load | Store | Alloc):
+    if isinstance(node, Load | Store):
         result = result.union(*map(free_vars, node.buffer.shape))
     if isinstance(node, For):
         result = (result - {node.var}) | free_vars(node.extent)

@@ -66,7 +66,12 @@ def copy_before(s: Schedule, node: Block, source: Buffer, target: Buffer, fresh:
     made = flow.writers(root, source)
     late = [w for w in made if not flow.precedes(root, w, node)]
     if late:
-        s.refuse("producer_not_before", f"{late[0].name} writes {source.name} later", at=[late[0], node])
+        s.refuse(
+            "producer_not_before",
+            f"{late[0].name} writes {source.name} later",
+            at=[late[0], node],
+            hint=f"a block that reads {source.name} after {late[0].name}",
+        )
     shared = [flow.common(root, [w, node]) for w in made]
     innermost = max(shared, key=lambda stmt: len(flow.path(root, stmt)), default=None)
     anchor = _outermost(root, node) if innermost is None else flow.child_towards(root, innermost, node)

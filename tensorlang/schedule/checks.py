@@ -48,13 +48,21 @@ def as_factor(s: Schedule, value: Any) -> Expr:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
-            s.refuse("factor_not_positive", f"a factor must be at least 1, got {value}")
+            s.refuse("factor_not_positive", f"a factor must be at least 1, got {value}", hint="1, 2, 3, ...")
         return const(value)
     if not isinstance(value, Expr) or value.dtype != "index":
-        s.refuse("bad_factor", f"a factor is an int or a knob, got {value!r}")
+        s.refuse(
+            "bad_factor",
+            f"a factor is an int or a knob, got {value!r}",
+            hint="an int of at least 1, a knob, or None for the one that is inferred",
+        )
     strangers = [v.name for v in free_vars(value) if not isinstance(v, Knob)]
     if strangers:
-        s.refuse("bad_factor", f"a factor may depend on knobs only, {value!r} depends on {', '.join(strangers)}")
+        s.refuse(
+            "bad_factor",
+            f"a factor may depend on knobs only, {value!r} depends on {', '.join(strangers)}",
+            hint="an int of at least 1, or an expression of knobs",
+        )
     return value
 
 
@@ -95,7 +103,7 @@ def has_no_annotations(s: Schedule, loop: For) -> None:
 def split_factors(s: Schedule, factors: Any) -> list[Expr | None]:
     """The factors of a split. Reasons: bad_factor, factor_not_positive, several_inferred."""
     if not isinstance(factors, list) or not factors:
-        s.refuse("bad_factor", f"factors are a list such as [None, 32], got {factors!r}")
+        s.refuse("bad_factor", f"factors are a list such as [None, 32], got {factors!r}", hint="[None, 32]")
     extents = [None if f is None else as_factor(s, f) for f in factors]
     if sum(e is None for e in extents) > 1:
         s.refuse("several_inferred", "at most one factor can be None", hint="[None, 4, 8]")
@@ -124,10 +132,14 @@ def distinct_loops(s: Schedule, loops: Any, least: int = 2) -> list[For]:
     """The nodes of at least `least` different loops. Reasons: too_few_loops, duplicate_loop."""
     nodes = [s.loop_node(loop) for loop in loops]
     if len(nodes) < least:
-        s.refuse("too_few_loops", f"takes at least {least} loops, got {len(nodes)}")
+        s.refuse(
+            "too_few_loops",
+            f"takes at least {least} loops, got {len(nodes)}",
+            hint="loops that stand one inside another, outermost first",
+        )
     for n, node in enumerate(nodes):
         if any(node is other for other in nodes[:n]):
-            s.refuse("duplicate_loop", f"loop {node.var.name} is given twice")
+            s.refuse("duplicate_loop", f"loop {node.var.name} is given twice", hint="each loop once")
     return nodes
 
 
@@ -219,13 +231,18 @@ def extents_not_negative(s: Schedule, nodes: Sequence[For]) -> None:
             "extent_negative",
             f"the extent of loop {node.var.name}, {node.extent!r}, may be negative",
             at=[node],
+            hint="loops whose extents cannot be negative",
         )
 
 
 def one_factor_each(s: Schedule, loops: Sequence[Any], factors: Sequence[Any]) -> None:
     """As many factors as loops. Reason: factor_count."""
     if len(loops) != len(factors):
-        s.refuse("factor_count", f"takes one factor for each loop, got {len(loops)} loops and {len(factors)} factors")
+        s.refuse(
+            "factor_count",
+            f"takes one factor for each loop, got {len(loops)} loops and {len(factors)} factors",
+            hint="one factor for each loop",
+        )
 
 
 def extent_is_fixed(s: Schedule, loop: For, kind: str) -> None:
@@ -249,7 +266,12 @@ def loop_or_block(s: Schedule, name: Any) -> For | Block:
     """The one loop or block of that name. Reasons: ambiguous_name, and those of an unknown block."""
     is_loop, is_block = s.has_loop(name), s.has_block(name)
     if is_loop and is_block:
-        s.refuse("ambiguous_name", f"{name} is a loop and a block", at=[s.loop_node(name), s.block_node(name)])
+        s.refuse(
+            "ambiguous_name",
+            f"{name} is a loop and a block",
+            at=[s.loop_node(name), s.block_node(name)],
+            hint="a handle: s.loop(name) or s.block(name) of a program in which names differ",
+        )
     if is_block or "." not in name:
         return s.block_node(name)
     return s.loop_node(name)
@@ -258,7 +280,11 @@ def loop_or_block(s: Schedule, name: Any) -> For | Block:
 def plain_annotation(s: Schedule, key: Any, value: Any) -> None:
     """An annotation that can be stored as JSON. Reason: bad_annotation."""
     if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
-        s.refuse("bad_annotation", f"takes a string and a bool, int, float or string, got {key!r}: {value!r}")
+        s.refuse(
+            "bad_annotation",
+            f"takes a string and a bool, int, float or string, got {key!r}: {value!r}",
+            hint='"key", 1',
+        )
 
 
 def has_init(s: Schedule, block: Block) -> Stmt:
@@ -332,4 +358,5 @@ def extents_free_of(s: Schedule, loops: Sequence[For], others: Sequence[For]) ->
                     "extent_depends",
                     f"the extent of loop {loop.var.name}, {loop.extent!r}, depends on loop {other.var.name}",
                     at=[loop, other],
+                    hint=f"{other.var.name} left where it is, outside {loop.var.name}",
                 )

@@ -70,7 +70,12 @@ def pad_einsum(s: Schedule, block: BlockLike, padding: Sequence[int | Expr | Non
     node = s.block_node(block)
     if not isinstance(padding, list) or len(padding) != len(node.iters):
         names = ", ".join(it.var.name for it in node.iters)
-        s.refuse("bad_padding", f"takes {len(node.iters)} factors, for {names}, got {padding!r}", at=[node])
+        s.refuse(
+            "bad_padding",
+            f"takes {len(node.iters)} factors, for {names}, got {padding!r}",
+            at=[node],
+            hint=f"[{', '.join(['None'] * len(node.iters))}], with factors in place of None",
+        )
     factors = [None if p is None else checks.as_factor(s, p) for p in padding]
     store, operands = _contraction(s, node)
     whole = _own_loops(s, node)
@@ -129,7 +134,12 @@ def _contraction(s: Schedule, node: Block) -> tuple[Store, list[Load]]:
         own = any(isinstance(f, Load) and f.buffer is store.buffer for f in factors)
         if factors and len(set(plain)) == len(factors) and whole and same_place and not own:
             if flow.writers(s.func.body, store.buffer) != [node]:
-                s.refuse("several_writers", f"another block writes {store.buffer.name}", at=[node])
+                s.refuse(
+                    "several_writers",
+                    f"another block writes {store.buffer.name}",
+                    at=[node],
+                    hint="this step before cuts, partitions and decompose_reduction",
+                )
             return store, plain
     s.refuse(
         "not_a_contraction",

@@ -48,7 +48,9 @@ def compute_inline(s: Schedule, block: BlockLike) -> None:
     points = _plain_indices(s, node, store)
     consumers = flow.readers(root, target)
     if not consumers:
-        s.refuse("no_consumer", f"no block reads {target.name}", at=[node])
+        s.refuse(
+            "no_consumer", f"no block reads {target.name}", at=[node], hint="a block whose result another block reads"
+        )
     for source in flow.loaded(node):
         alloc = next(find(root, Alloc, lambda a, b=source: a.buffer is b), None)  # type: ignore[misc]
         gone = [c for c in consumers if alloc is not None and not any(n is alloc for n in flow.path(root, c))]
@@ -109,11 +111,21 @@ def reverse_compute_inline(s: Schedule, block: BlockLike) -> None:
     _is_intermediate(s, producer, middle)
     other = [r for r in flow.readers(root, middle) if r is not node]
     if other:
-        s.refuse("several_consumers", f"{other[0].name} reads {middle.name} too", at=[other[0], node])
+        s.refuse(
+            "several_consumers",
+            f"{other[0].name} reads {middle.name} too",
+            at=[other[0], node],
+            hint=f"compute_inline of another block, or reverse_compute_at({node.name}, loop)",
+        )
     values = _inverse(s, node, middle, made)
     sole = [w for w in flow.writers(root, store.buffer) if w is not node]
     if sole:
-        s.refuse("several_writers", f"{sole[0].name} writes {store.buffer.name} too", at=[sole[0], node])
+        s.refuse(
+            "several_writers",
+            f"{sole[0].name} writes {store.buffer.name} too",
+            at=[sole[0], node],
+            hint="a block that alone writes its buffer",
+        )
 
     value = substitute(_with_value(store.value, middle, made.value), values)
     fused = Store(store.buffer, tuple(simplify(substitute(i, values)) for i in store.indices), value)
@@ -132,7 +144,12 @@ def _elementwise(s: Schedule, node: Block) -> Store:
     if node.init is not None or any(it.kind != SPATIAL for it in node.iters):
         s.refuse("reduces", f"{node.name} reduces", at=[node], hint=f"compute_at({node.name}, loop)")
     if not isinstance(node.body, Store):
-        s.refuse("several_stores", f"{node.name} stores more than one element", at=[node])
+        s.refuse(
+            "several_stores",
+            f"{node.name} stores more than one element",
+            at=[node],
+            hint="compute_at or reverse_compute_at, which move whole blocks",
+        )
     return node.body
 
 
@@ -147,7 +164,12 @@ def _is_intermediate(s: Schedule, node: Block, buffer: Buffer) -> None:
         )
     others = [w for w in flow.writers(s.func.body, buffer) if w is not node]
     if others:
-        s.refuse("several_writers", f"{others[0].name} writes {buffer.name} too", at=[node, *others])
+        s.refuse(
+            "several_writers",
+            f"{others[0].name} writes {buffer.name} too",
+            at=[node, *others],
+            hint="this step before cuts, partitions and decompose_reduction",
+        )
 
 
 def _plain_indices(s: Schedule, node: Block, store: Store) -> list[Var]:
@@ -168,7 +190,12 @@ def _only_producer(s: Schedule, node: Block) -> tuple[Block, Buffer]:
     """The one block that writes what `node` reads, and the buffer. Reasons: no_producer, several_producers."""
     made = [(w, b) for b in flow.loaded(node) for w in flow.writers(s.func.body, b)]
     if not made:
-        s.refuse("no_producer", f"no block writes what {node.name} reads", at=[node])
+        s.refuse(
+            "no_producer",
+            f"no block writes what {node.name} reads",
+            at=[node],
+            hint=f"a consumer of what another block makes; {node.name} reads parameters only",
+        )
     if len(made) > 1:
         names = ", ".join(dict.fromkeys(w.name for w, _ in made))
         s.refuse(

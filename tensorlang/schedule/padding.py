@@ -84,9 +84,15 @@ def _padded_store(s: Schedule, node: Block) -> _Padded:
             "not_padded",
             f"{node.name} does not store if_then_else(condition, value, padding), with padding that loads nothing",
             at=[node],
+            hint="if_then_else(condition, value, 0.0) as the whole right side",
         )
     if any(load.buffer in flow.stored(node) for load in find(value, Load)):
-        s.refuse("not_padded", f"{node.name} reads what it writes", at=[node])
+        s.refuse(
+            "not_padded",
+            f"{node.name} reads what it writes",
+            at=[node],
+            hint="a block that stores into a buffer of its own",
+        )
     return _Padded(store, *value.args)  # type: ignore[arg-type]
 
 

@@ -189,16 +189,24 @@ def add_unit_loop(s: Schedule, block_or_loop: LoopLike | BlockLike) -> Loop:
 def _points(s: Schedule, node: For, at: Any) -> list[Expr]:
     """The points as expressions. Reason: bad_point."""
     if not isinstance(at, list) or not at:
-        s.refuse("bad_point", f"points are a list such as [1, n - 1], got {at!r}")
+        s.refuse("bad_point", f"points are a list such as [1, n - 1], got {at!r}", hint="[1, n - 1]")
     known = {*sizes(s.func)}
     points: list[Expr] = []
     for value in at:
         point = const(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(point, Expr) or point.dtype != "index":
-            s.refuse("bad_point", f"a point is an int or an index expression, got {value!r}")
+            s.refuse(
+                "bad_point",
+                f"a point is an int or an index expression, got {value!r}",
+                hint="an int, or an expression of sizes and knobs",
+            )
         strangers = [v.name for v in free_vars(point) if not isinstance(v, Knob) and v not in known]
         if strangers:
-            s.refuse("bad_point", f"a point may depend on sizes and knobs, {point!r} depends on {', '.join(strangers)}")
+            s.refuse(
+                "bad_point",
+                f"a point may depend on sizes and knobs, {point!r} depends on {', '.join(strangers)}",
+                hint="an int, or an expression of sizes and knobs",
+            )
         points.append(point)
     return points
 
@@ -311,7 +319,11 @@ def _open_condition(s: Schedule, condition: Any, target: Stmt) -> Expr:
     cond = prove(condition, s.context(target)) if isinstance(condition, Expr) else (TRUE if condition else FALSE)
     if cond is TRUE or cond is FALSE:
         known = "holds" if cond is TRUE else "fails"
-        s.refuse("condition_decided", f"{condition!r} {known} for all sizes here: there is nothing to tell apart")
+        s.refuse(
+            "condition_decided",
+            f"{condition!r} {known} for all sizes here: there is nothing to tell apart",
+            hint="a condition that depends on a size which is not fixed",
+        )
     return cond
 
 
@@ -319,4 +331,9 @@ def _not_in_vectors(s: Schedule, target: Stmt) -> None:
     """Reason: vector_loop."""
     for outer in s.path(target):
         if isinstance(outer, For) and outer.kind == VECTORIZE:
-            s.refuse("vector_loop", f"loop {outer.var.name} is vectorised: it holds no branches", at=[outer])
+            s.refuse(
+                "vector_loop",
+                f"loop {outer.var.name} is vectorised: it holds no branches",
+                at=[outer],
+                hint=f"specialize before vectorize({outer.var.name}), or a loop outside it",
+            )

@@ -124,7 +124,12 @@ def _reducing_block(s: Schedule, loop: For) -> Block:
         )
     if len(found) > 1:
         names = " and ".join(b.name for b in found)
-        s.refuse("several_blocks", f"blocks {names} reduce over loop {loop.var.name}", at=[loop, *found])
+        s.refuse(
+            "several_blocks",
+            f"blocks {names} reduce over loop {loop.var.name}",
+            at=[loop, *found],
+            hint="fission first, so that each has a loop of its own",
+        )
     return found[0]
 
 
@@ -168,6 +173,7 @@ def update_places(s: Schedule, node: Block, init: Stmt, reducer: Reducer) -> lis
             "not_an_update",
             f"block {node.name} does more than to combine values by {reducer.name} into one element of each result",
             at=[node],
+            hint="a block as compute makes it from a reducer, with its init",
         )
     return places
 
@@ -190,7 +196,7 @@ def _unconditional(s: Schedule, top: For, node: Block) -> None:
     between = [n for n in path[path.index(top) :] if not isinstance(n, For | Seq) and not hasattr(n, "buffer")]
     if between:
         message = f"block {node.name} stands under a condition inside its reduction loop {top.var.name}"
-        s.refuse("conditional", message, at=[top, *between])
+        s.refuse("conditional", message, at=[top, *between], hint="rfactor before the step that made the condition")
 
 
 def used_by_one_block(s: Schedule, top: For, node: Block, results: Sequence[Load]) -> None:
@@ -203,6 +209,7 @@ def used_by_one_block(s: Schedule, top: For, node: Block, results: Sequence[Load
                 f"block {other.name} uses the result of {node.name} inside loop {top.var.name}, over which "
                 f"{node.name} reduces",
                 at=[top, other, node],
+                hint=f"rfactor before {other.name} was moved into {top.var.name}",
             )
 
 
@@ -241,6 +248,7 @@ class _Factored:
                     f"{expr!r} ties loop {self.at.var.name} to {', '.join(strangers)}, which block {self.node.name} "
                     "does not reduce over",
                     at=[self.at, self.node],
+                    hint="factors that divide the extent, so that no guard is needed",
                 )
 
     def block(self, name: str, results: Sequence[Load], partial: Sequence[Buffer], axes: Sequence[int]) -> Block:

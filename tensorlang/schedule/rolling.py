@@ -71,7 +71,12 @@ def rolling_buffer(s: Schedule, buffer: BufferLike, loop: LoopLike) -> None:
     outside = [u for u in flow.users(s.func.body, stored) if u not in flow.blocks(at)]
     if outside:
         message = f"{outside[0].name} uses {stored.name} outside loop {at.var.name}"
-        s.refuse("uses_outside_loop", message, at=[at, outside[0]])
+        s.refuse(
+            "uses_outside_loop",
+            message,
+            at=[at, outside[0]],
+            hint=f"compute_at({outside[0].name}, {at.var.name}) first, or a loop further out",
+        )
     checks.is_serial(s, at)
     window = _window(s, writer, stored, at)
     _guards_hold_before(s, writer, at, window)
@@ -98,7 +103,12 @@ def _sole_writer(s: Schedule, buffer: Buffer) -> Block:
         s.refuse("several_writers", f"several blocks write {buffer.name}", at=writers, hint=hint)
     others = [b.name for b in flow.stored(writers[0]) if b is not buffer]
     if others:
-        s.refuse("several_outputs", f"{writers[0].name} writes {', '.join(others)} too", at=writers)
+        s.refuse(
+            "several_outputs",
+            f"{writers[0].name} writes {', '.join(others)} too",
+            at=writers,
+            hint="a buffer whose block writes nothing else",
+        )
     return writers[0]
 
 
@@ -151,6 +161,7 @@ def _guards_hold_before(s: Schedule, writer: Block, at: For, window: Window) -> 
                 f"{writer.name} runs where {guard!r}, which is not known to have held for the same element in the "
                 f"iteration of {at.var.name} before",
                 at=[writer, at],
+                hint="this step before the one that added the guard, or factors that divide the extent",
             )
 
 

@@ -174,7 +174,7 @@ def _starts_anew(s: Schedule, alloc: Alloc, place: For) -> None:
     crossed = {n.var for n in (*path[path.index(alloc) :], place) if isinstance(n, For)}
     if any(key == flow.FOLD for key, _ in alloc.annotations):
         message = f"the iterations of loop {place.var.name} share {buffer.name}, which rolling_buffer made them do"
-        s.refuse("iterations_share", message, at=[alloc, place])
+        s.refuse("iterations_share", message, at=[alloc, place], hint="this step before rolling_buffer")
     for writer in flow.writers(place, buffer):
         reduced = [b for it, b in zip(writer.iters, writer.bindings, strict=True) if it.kind != SPATIAL]
         updates = any(True for _ in flow.loads(writer.body, buffer))

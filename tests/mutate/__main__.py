@@ -2,7 +2,8 @@
 
 Each is given ten minutes: the tests that run the mutated function, all others, the fuzzer. Results are appended to
 benchmarks/results/mutation.jsonl, and mutants that are there already are not tried again. The first run takes longer:
-it learns which tests run which functions, and keeps that in build/mutate (--fresh: learn it anew).
+it learns which tests run which functions, and keeps that in build/mutate (--fresh: learn it anew; --quick: do without,
+and begin with the tests of the same name and place).
 """
 
 from __future__ import annotations
@@ -11,15 +12,10 @@ import argparse
 import datetime
 import json
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from queue import Queue
 from typing import Any
 
 from benchmarks.machine import commit
 from tests.mutate import runner
-from tests.mutate.baseline import Baseline
 from tests.mutate.equivalent import EQUIVALENT
 from tests.mutate.mutants import ROOT, Mutant, draw
 
@@ -32,7 +28,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1, help="mutants at the same time")
+    parser.add_argument("--tests", nargs="+", default=["tests"], help="which tests to run (default: all)")
+    parser.add_argument("--fuzz", type=float, default=180, help="seconds of fuzzing that a mutant must survive")
+    parser.add_argument("--limit", type=float, default=runner.LIMIT, help="seconds for a mutant in all")
     parser.add_argument("--fresh", action="store_true", help="learn anew which tests run what")
+    parser.add_argument("--quick", action="store_true", help="do not learn which tests run what")
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--report", action="store_true", help="print the score of what was tried, and try none")
     parser.add_argument("--again", action="store_true", help="try those that survived once more")
@@ -44,30 +44,15 @@ def main() -> int:
     done = recorded(options.seed)
     if options.report:
         return report(mutants, done)
-    runner.warm_up()
-    with tempfile.TemporaryDirectory() as folder:
-        copies: Queue[runner.Copy] = Queue()
-        for n in range(options.jobs):
-            copies.put(runner.Copy(Path(folder) / str(n)))
-        if options.fresh or not BASELINE.exists():
-            print("learning which tests run what ...", flush=True)
-            first = copies.get()
-            runner.record_baseline(first, BASELINE)
-            copies.put(first)
-        baseline = Baseline.load(BASELINE)
-        print(f"{len(baseline.tests)} tests, without any fault failing: {', '.join(baseline.failing()) or 'none'}")
-        left = [m for m in mutants if key(m) not in done or (options.again and not done[key(m)]["killed"])]
+    left = [m for m in mutants if key(m) not in done or (options.again and not done[key(m)]["killed"])]
 
-        def one(mutant: Mutant) -> None:
-            copy = copies.get()
-            outcome = runner.try_mutant(mutant, copy, baseline)
-            copies.put(copy)
-            entry = record(options.seed, mutant, outcome)
-            done[key(mutant)] = entry
-            print(f"{outcome.seconds:6.1f} s  {outcome.by or 'SURVIVED':60}  {mutant}", flush=True)
+    def tell(mutant: Mutant, outcome: runner.Outcome) -> None:
+        done[key(mutant)] = record(options.seed, mutant, outcome)
+        print(f"{outcome.seconds:6.1f} s  {outcome.by or 'SURVIVED':60}  {mutant}", flush=True)
 
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(one, left))
+    baseline = None if options.quick else BASELINE
+    plan = runner.Plan(options.tests, options.fuzz, options.jobs, baseline, options.fresh, options.limit)
+    runner.run(left, plan, tell)
     return report(mutants, done)
 
 

@@ -17,18 +17,18 @@ import pytest
 
 
 class Recorder:
-    """A pytest plugin that fills `tests`: node id -> {"seconds", "passed", "runs": ["path:first line", ...]}."""
+    """A pytest plugin that fills `tests`: node id -> {"seconds", "passed", "runs": ["path:function", ...]}."""
 
     def __init__(self, root: Path):
         self.prefix = str(root / "tensorlang")
         self.root = str(root) + "/"
         self.tests: dict[str, dict[str, Any]] = {}
-        self.seen: set[tuple[str, int]] = set()
+        self.seen: set[tuple[str, str]] = set()
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> None:
         code = frame.f_code
         if code.co_filename.startswith(self.prefix):
-            self.seen.add((code.co_filename, code.co_firstlineno))
+            self.seen.add((code.co_filename, code.co_name))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item):
@@ -41,7 +41,7 @@ class Recorder:
         threading.settrace(None)  # type: ignore[arg-type]
         record = self.tests.setdefault(item.nodeid, {"passed": True})
         record["seconds"] = round(time.perf_counter() - begin, 3)
-        record["runs"] = sorted(f"{path.removeprefix(self.root)}:{line}" for path, line in self.seen)
+        record["runs"] = sorted(f"{path.removeprefix(self.root)}:{name}" for path, name in self.seen)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -70,6 +70,6 @@ class Baseline:
         return self.tests.get(test, {}).get("seconds", 1.0)
 
     def relevant(self, function: str) -> list[str]:
-        """The tests that run a function ("path:first line"), quickest first; those that run little else before all."""
+        """The tests that run a function ("path:name"), quickest first; those that run little else before all."""
         names = self.by_function.get(function, [])
         return sorted(names, key=lambda n: (self.seconds(n) > 1, len(self.tests[n]["runs"]) // 50, self.seconds(n)))

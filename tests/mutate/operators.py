@@ -12,6 +12,8 @@ PROOFS = frozenset(
     {"proves", "injective", "nonneg", "positive", "disjoint", "covers", "separates", "runs_once", "refuted", "_apart"}
     | {"_mentions", "_harmless", "_all_disjoint", "_is_free", "_beats", "_implies", "holds"}
 )
+# What says no: its texts are not code.
+REFUSALS = frozenset({"refuse", "fail", "Mismatch", "BuildError"})
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -80,16 +82,17 @@ class _Put(ast.NodeTransformer):
 def _changes(tree: ast.Module) -> Iterator[tuple[str, Change]]:
     """(name of the function, change) for all code in functions, texts and annotations aside."""
 
-    def inside(node: ast.AST, name: str) -> Iterator[tuple[str, Change]]:
+    def inside(node: ast.AST, name: str, computes: bool) -> Iterator[tuple[str, Change]]:
         for child in _code(node):
             if isinstance(child, ast.FunctionDef | ast.ClassDef):
-                yield from inside(child, f"{name}.{child.name}" if name else child.name)
+                within = isinstance(child, ast.FunctionDef)
+                yield from inside(child, f"{name}.{child.name}" if name else child.name, within)
                 continue
-            if name:
+            if computes:
                 yield from ((name, change) for find in FINDERS for change in find(child))
-            yield from inside(child, name)
+            yield from inside(child, name, computes)
 
-    return inside(tree, "")
+    return inside(tree, "", False)
 
 
 def _code(node: ast.AST) -> list[ast.AST]:
@@ -102,7 +105,7 @@ def _code(node: ast.AST) -> list[ast.AST]:
         return []
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return []
-    if isinstance(node, ast.Call) and _name(node) in ("refuse", "fail", "Mismatch", "BuildError"):
+    if isinstance(node, ast.Call) and _name(node) in REFUSALS:
         return []
     if isinstance(node, ast.Call) and _name(node) == "require":
         return [node.args[0]]
@@ -164,7 +167,7 @@ def _constants(node: ast.AST) -> Iterator[Change]:
 
 def _calls(node: ast.AST) -> Iterator[Change]:
     """f(a, b) -> f(b, a);  min(a, b) -> max(a, b);  proves(c) -> True"""
-    if not isinstance(node, ast.Call):
+    if not isinstance(node, ast.Call) or _name(node) in REFUSALS:
         return
     if _name(node) in PROOFS:
         yield "trust", node, ast.Constant(True)

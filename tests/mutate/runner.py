@@ -1,21 +1,22 @@
 """One mutant at a time: the tests that run the mutated function, then all others, then the fuzzer.
 
-A warm process, which has imported what is slow to import but nothing of the code under test, forks for each mutant.
-The child puts a copy of the tree first in its path, in which one file has the fault.
+All happens in forks of one warm process, in which everything is imported and the tests are collected. A child gives
+the function with the fault its other code and runs tests until one fails; nothing is written to the tree.
 """
 
 from __future__ import annotations
 
-import ast
+import importlib
 import json
 import os
-import shutil
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -24,11 +25,9 @@ from tests.mutate.baseline import Baseline, Recorder
 from tests.mutate.mutants import ROOT, Mutant
 
 LIMIT = 600.0  # seconds for a mutant
-FUZZING = 120.0  # of them at most for the fuzzer
 PATIENCE = (60.0, 20.0)  # a test that takes longer than this, and than so many times its usual time, hangs
-SLOW_TO_IMPORT = ("numpy", "ml_dtypes", "llvmlite.binding", "hypothesis", "mpmath", "xdist", "multiprocessing.pool")
-# These test the texts of the tree, or the machine, and not the code.
-LEFT_OUT = ("tests/mutate", "tests/test_layering.py", "tests/benchmarks")
+# These test the texts of the tree, or the machine, and not the code; the fuzzer has its own turn.
+LEFT_OUT = ("tests/mutate", "tests/test_layering.py", "tests/benchmarks", "tests/fuzz/test_fuzz.py")
 
 
 @dataclass(frozen=True)
@@ -40,120 +39,147 @@ class Outcome:
     seconds: float
 
 
-def warm_up() -> None:
-    """Import what is slow to import, which every child then has."""
-    for name in SLOW_TO_IMPORT:
-        __import__(name)
+@dataclass(frozen=True)
+class Plan:
+    """What is to be tried, and how."""
+
+    tests: list[str]  # paths of tests
+    fuzzing: float  # seconds that a mutant must survive the fuzzer
+    jobs: int
+    baseline: Path | None  # where it is stored which tests run what; None to do without
+    fresh: bool  # find that out anew
+    limit: float = LIMIT
 
 
-class Copy:
-    """A copy of the tree, in which one file at a time has a fault."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-        )
-        for name in listed.stdout.splitlines():
-            if (ROOT / name).is_file():
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, target)
-
-    def put(self, mutant: Mutant) -> None:
-        (self.folder / mutant.path).write_text(mutant.source(), encoding="utf-8")
-
-    def restore(self, mutant: Mutant) -> None:
-        shutil.copyfile(ROOT / mutant.path, self.folder / mutant.path)
-
-
-def record_baseline(copy: Copy, path: Path) -> None:
-    """Run all tests on the code as it is, and write what they do to `path`."""
-
-    def work(pipe: Connection) -> None:
-        recorder = Recorder(copy.folder)
-        pytest.main([*_options(), "tests"], plugins=[recorder])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(recorder.tests), encoding="utf-8")
-        pipe.send(("end", ""))
-
-    child = Child(copy, work)
-    while child.message(3600.0)[0] != "end":
-        pass
-    child.end()
-
-
-def _options() -> list[str]:
+def run(mutants: list[Mutant], plan: Plan, done: Callable[[Mutant, Outcome], None]) -> None:
+    """Try all mutants; tells `done` about each."""
+    session = _Session(mutants, plan, done)
     left_out = [f"--ignore={name}" for name in LEFT_OUT]
-    return ["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", *left_out]
+    options = ["-o", "addopts=", *(f"-pno:{plugin}" for plugin in ("terminal", "cacheprovider", "xdist")), *left_out]
+    status = pytest.main([*options, *plan.tests], plugins=[session])
+    if session.error is not None:
+        raise session.error
+    if not session.ran:
+        raise RuntimeError(f"the tests were not collected: pytest ended with {status!r}")
 
 
-def try_mutant(mutant: Mutant, copy: Copy, baseline: Baseline) -> Outcome:
-    """Put the fault into the copy, and see who notices."""
-    begin = time.monotonic()
-    copy.put(mutant)
-    relevant = baseline.relevant(function_of(mutant))
-    child = Child(copy, lambda pipe: _hunt(pipe, relevant, baseline.failing(), begin))
-    try:
-        by = _watch(child, baseline, begin)
-    finally:
-        child.end()
-        copy.restore(mutant)
-    return Outcome(bool(by), by, round(time.monotonic() - begin, 1))
+class _Session:
+    """A pytest plugin that runs mutants instead of the tests it has collected."""
+
+    def __init__(self, mutants: list[Mutant], plan: Plan, done: Callable[[Mutant, Outcome], None]):
+        self.mutants, self.plan, self.done = mutants, plan, done
+        self.error: BaseException | None = None
+        self.ran = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            return True
+        self.ran = True
+        try:
+            with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+                baseline = self._baseline(session)
+                self._hunt(session, baseline)
+        except BaseException as error:  # which pytest would print and pass over
+            self.error = error
+        return True
+
+    def _baseline(self, session: pytest.Session) -> Baseline:
+        path = self.plan.baseline
+        if path is None:
+            return Baseline({})
+        if self.plan.fresh or not path.exists():
+            print("learning which tests run what ...", flush=True)
+            child = Child(lambda pipe: _learn(session, path))
+            child.message(24 * 3600.0)
+            child.end()
+        return Baseline.load(path)
+
+    def _hunt(self, session: pytest.Session, baseline: Baseline) -> None:
+        waiting = list(reversed(self.mutants))
+        running: list[tuple[Child, Mutant]] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.plan.jobs:
+                    mutant = waiting.pop()
+                    items = ordered(session.items, mutant, baseline)
+                    child = Child(lambda pipe, m=mutant, i=items: _try(pipe, m, i, self.plan.fuzzing))  # type: ignore[misc]
+                    running.append((child, mutant))
+                wait([child.pipe for child, _ in running], timeout=1.0)
+                for child, mutant in list(running):
+                    by = child.verdict(baseline, self.plan.limit)
+                    if by is not None:
+                        running.remove((child, mutant))
+                        child.end()
+                        self.done(mutant, Outcome(bool(by), by, round(time.monotonic() - child.begin, 1)))
+        finally:
+            for child, _ in running:
+                child.end()
 
 
-def _watch(child: Child, baseline: Baseline, begin: float) -> str:
-    """What killed the mutant, "" if nothing did in time."""
-    running = "import"
-    while True:
-        least, times = PATIENCE
-        patience = max(least, times * baseline.seconds(running))
-        what, text = child.message(min(patience, begin + LIMIT - time.monotonic()))
-        if what == "killed":
-            return text
-        if what == "end" or (what == "silent" and time.monotonic() > begin + LIMIT):
-            return ""
-        if what == "silent":
-            return f"hang: {running}"
-        if what == "gone":
-            return f"crash: {running}"
-        running = text
+def ordered(items: list[pytest.Item], mutant: Mutant, baseline: Baseline) -> list[pytest.Item]:
+    """The tests, the most likely to notice first: those that are known to run the function, else those of its file and
+    its room, for tests mirror the source. Tests that fail anyway are left out."""
+    known = {name: n for n, name in enumerate(baseline.relevant(function_of(mutant)))}
+    room, module = mutant.path.removeprefix("tensorlang/").removesuffix(".py").rsplit("/", 1)
+    own = (f"tests/{room}/test_{module}.py", f"tests/{room}/")
+
+    def rank(item: pytest.Item) -> tuple[int, int]:
+        if known:
+            return (0, known[item.nodeid]) if item.nodeid in known else (1, 0)
+        return next((n for n, place in enumerate(own) if item.nodeid.startswith(place)), len(own)), 0
+
+    failing = set(baseline.failing())
+    return sorted((i for i in items if i.nodeid not in failing), key=rank)
 
 
 def function_of(mutant: Mutant) -> str:
-    """Where the function with the fault begins: "path:first line", decorators included, as code objects tell."""
-    tree = ast.parse((ROOT / mutant.path).read_text(encoding="utf-8"))
-    around = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.lineno <= mutant.fault.line <= (node.end_lineno or 0)
-    ]
-    if not around:
-        return mutant.path
-    node = max(around, key=lambda n: n.lineno)
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    return f"{mutant.path}:{first}"
+    """The function with the fault, as Recorder names it."""
+    return f"{mutant.path}:{mutant.fault.function.split('.')[-1]}"
 
 
 # ------------------------------------------------------------------------------------------------- in the child
-def _hunt(pipe: Connection, relevant: list[str], failing: list[str], begin: float) -> None:
-    """Tests, the relevant ones first, then the fuzzer; tells the parent what is running and what failed."""
-    reporter = _Reporter(pipe, relevant, failing)
-    if relevant:
-        files = list(dict.fromkeys(name.split("::")[0] for name in relevant))
-        pytest.main(["-x", *_options(), *files], plugins=[reporter])
-    if not reporter.failed:
-        reporter.everything = True
-        pytest.main(["-x", *_options(), "tests"], plugins=[reporter])
-    if not reporter.failed:
-        _fuzz(pipe, begin)
+def _try(pipe: Connection, mutant: Mutant, items: list[pytest.Item], fuzzing: float) -> None:
+    """Tells the parent what is running, and what failed."""
+    pipe.send(("running", "the change"))
+    put(mutant)
+    for item in items:
+        pipe.send(("running", item.nodeid))
+        if _fails(item):
+            pipe.send(("killed", item.nodeid))
+            return
+    _fuzz(pipe, fuzzing)
     pipe.send(("end", ""))
 
 
-def _fuzz(pipe: Connection, begin: float) -> None:
+def _fails(item: pytest.Item) -> bool:
+    """Run one test, set up as if no other came after it."""
+    with _watching(item) as failures:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    return bool(failures)
+
+
+@contextmanager
+def _watching(item: pytest.Item) -> Iterator[list[str]]:
+    failures: list[str] = []
+
+    class Watch:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                failures.append(report.nodeid)
+
+    watch = Watch()
+    item.config.pluginmanager.register(watch)
+    try:
+        yield failures
+    finally:
+        item.config.pluginmanager.unregister(watch)
+
+
+def _fuzz(pipe: Connection, seconds: float) -> None:
     from tests.fuzz.runner import run_seed
 
-    until = min(time.monotonic() + FUZZING, begin + LIMIT - 5)
+    until = time.monotonic() + seconds
     seed = 1_000_000  # apart from those that tests use
     while time.monotonic() < until:
         pipe.send(("running", f"fuzz seed {seed}"))
@@ -164,39 +190,47 @@ def _fuzz(pipe: Connection, begin: float) -> None:
         seed += 1
 
 
-class _Reporter:
-    """A pytest plugin: the relevant tests first and no others in a first run, the others in a second one."""
+def _learn(session: pytest.Session, path: Path) -> None:
+    recorder = Recorder(ROOT)
+    session.config.pluginmanager.register(recorder)
+    for item in session.items:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(recorder.tests), encoding="utf-8")
 
-    def __init__(self, pipe: Connection, relevant: list[str], failing: list[str]):
-        self.pipe, self.order = pipe, {name: n for n, name in enumerate(relevant)}
-        self.failing = set(failing)
-        self.everything = self.failed = False
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        wanted = [i for i in items if (i.nodeid in self.order) is not self.everything and i.nodeid not in self.failing]
-        items[:] = sorted(wanted, key=lambda i: self.order.get(i.nodeid, 0))
+def put(mutant: Mutant) -> None:
+    """Give the function with the fault the code that it would have been compiled to."""
+    module = importlib.import_module(mutant.path.removesuffix(".py").replace("/", "."))
+    names = mutant.fault.function.split(".")
+    function, depth = _function(module, names)
+    code = compile(mutant.source(), module.__file__ or "", "exec", dont_inherit=True)
+    for name in names[:depth]:
+        code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
+    function.__code__ = code
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self._kill(f"import of {report.nodeid}")
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.pipe.send(("running", nodeid))
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self._kill(report.nodeid)
-
-    def _kill(self, by: str) -> None:
-        if not self.failed:
-            self.failed = True
-            self.pipe.send(("killed", by))
+def _function(module: ModuleType, names: list[str]) -> tuple[FunctionType, int]:
+    """The outermost function on the way to a name, whatever wraps it, and how many names lead there."""
+    found: Any = module
+    for depth, name in enumerate(names, 1):
+        found = vars(found)[name]
+        if not isinstance(found, type):
+            for inner in ("__wrapped__", "fget", "func", "__func__"):
+                while not isinstance(found, FunctionType) and hasattr(found, inner):
+                    found = getattr(found, inner)
+            while hasattr(found, "__wrapped__"):
+                found = found.__wrapped__
+            return found, depth
+    raise LookupError(f"{'.'.join(names)} is no function")
 
 
 class Child:
-    """A forked process in the copy of the tree, which runs work(pipe)."""
+    """A forked process that runs work(pipe)."""
 
-    def __init__(self, copy: Copy, work: Any):
+    def __init__(self, work: Callable[[Connection], None]):
+        self.begin = time.monotonic()
+        self.running, self.since = "fork", self.begin
         self.pipe, theirs = Pipe()
         self.pid = os.fork()
         if self.pid:
@@ -205,7 +239,10 @@ class Child:
         status = 1
         try:
             os.setsid()  # so that all that it starts ends with it
-            _enter(copy.folder)
+            silent = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silent, 1)
+            os.dup2(silent, 2)
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
             work(theirs)
             status = 0
         finally:
@@ -214,31 +251,34 @@ class Child:
     def message(self, patience: float) -> tuple[str, str]:
         """(what, text) as sent, or "silent" after that many seconds, or "gone"."""
         try:
-            if not self.pipe.poll(max(0.0, patience)):
-                return "silent", ""
-            return self.pipe.recv()
+            return self.pipe.recv() if self.pipe.poll(patience) else ("silent", "")
         except (EOFError, ConnectionResetError):
             return "gone", ""
 
+    def verdict(self, baseline: Baseline, limit: float) -> str | None:
+        """What has killed the mutant by now, "" if nothing did in time, None if it is not decided."""
+        while True:
+            what, text = self.message(0)
+            if what == "running":
+                self.running, self.since = text, time.monotonic()
+                continue
+            if what == "killed":
+                return text
+            if what == "end":
+                return ""
+            if what == "gone":
+                return f"crash: {self.running}"
+            now = time.monotonic()
+            if now - self.since > max(PATIENCE[0], PATIENCE[1] * baseline.seconds(self.running)):
+                return f"hang: {self.running}"
+            return "" if now - self.begin > limit else None
+
     def end(self) -> None:
-        try:
-            os.killpg(self.pid, 9)
-        except ProcessLookupError:
-            os.kill(self.pid, 9)  # it has not yet made its own group
+        for kill in (os.killpg, os.kill):  # before it has made its own group, there is but the process
+            try:
+                kill(self.pid, 9)
+                break
+            except ProcessLookupError:
+                continue
         os.waitpid(self.pid, 0)
         self.pipe.close()
-
-
-def _enter(folder: Path) -> None:
-    """Let imports, subprocesses and relative paths find the copy; keep quiet."""
-    os.chdir(folder)
-    sys.path[:] = [str(folder), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
-    os.environ["PYTHONPATH"] = str(folder)
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    sys.dont_write_bytecode = True
-    for name in [n for n in sys.modules if n.split(".")[0] in ("tests", "tensorlang", "autotune", "benchmarks")]:
-        if name != "tests.mutate" and not name.startswith("tests.mutate."):
-            del sys.modules[name]
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
