@@ -112,7 +112,7 @@ def split_factors(s: Schedule, factors: Any) -> list[Expr | None]:
 
 def known_tail(s: Schedule, tail: Any) -> None:
     """How iterations beyond the extent are kept from running. Reason: unknown_tail."""
-    if tail not in ("guard", "cut"):
+    if not isinstance(tail, str) or tail not in ("guard", "cut"):
         s.refuse("unknown_tail", f"there is no tail {tail!r}", hint='"guard" or "cut"')
 
 
@@ -236,7 +236,10 @@ def extents_not_negative(s: Schedule, nodes: Sequence[For]) -> None:
 
 
 def one_factor_each(s: Schedule, loops: Sequence[Any], factors: Sequence[Any]) -> None:
-    """As many factors as loops. Reason: factor_count."""
+    """As many factors as loops. Reasons: bad_argument, factor_count."""
+    for what, given in (("loops", loops), ("factors", factors)):
+        if not isinstance(given, list | tuple):
+            s.refuse("bad_argument", f"{what} are a list, got {given!r}", hint="tile([i, j], [4, 8])")
     if len(loops) != len(factors):
         s.refuse(
             "factor_count",
@@ -258,12 +261,14 @@ def extent_is_fixed(s: Schedule, loop: For, kind: str) -> None:
 
 def thread_axis(s: Schedule, axis: Any) -> None:
     """The name of an axis of blocks or threads. Reason: unknown_axis."""
-    if axis not in THREAD_AXES:
+    if not isinstance(axis, str) or axis not in THREAD_AXES:
         s.refuse("unknown_axis", f"there is no axis {axis!r}", hint=", ".join(THREAD_AXES))
 
 
 def loop_or_block(s: Schedule, name: Any) -> For | Block:
     """The one loop or block of that name. Reasons: ambiguous_name, and those of an unknown block."""
+    if not isinstance(name, str):
+        s.refuse("bad_argument", f"expected a loop or a block or its name, got {name!r}")
     is_loop, is_block = s.has_loop(name), s.has_block(name)
     if is_loop and is_block:
         s.refuse(

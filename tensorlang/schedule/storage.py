@@ -153,7 +153,7 @@ def own_alloc(s: Schedule, name: Any) -> Alloc:
 
 def buffer_of(s: Schedule, name: Any) -> Buffer:
     """The buffer of that name, else the one that the block of that name writes. Reason: several_outputs."""
-    if name in s.buffers():
+    if not isinstance(name, str) or name in s.buffers():
         return s.buffer(name)
     own = flow.stored(s.block_node(name))
     if len(own) > 1:
