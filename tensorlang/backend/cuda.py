@@ -13,6 +13,7 @@ from tensorlang.ir import dtypes
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.launch import Launch
 from tensorlang.ir.nodes import Alloc, Buffer, Const, Func, Seq, Size, Stmt
+from tensorlang.ir.walk import find
 from tensorlang.passes.barriers import barriers
 from tensorlang.passes.bind_threads import bind_threads
 from tensorlang.passes.compact import compact
@@ -64,10 +65,13 @@ class Program:
 def emit(func: Func, sizes: Sequence[Size], target: Target) -> Program:
     """The CUDA C++ of a flat Func of launch nests. `sizes` are its integer parameters.
 
-    Raises BuildError for what the target cannot do: too much shared memory, too many threads.
+    Raises BuildError for what the target cannot do: memory of a block or thread whose size is known at run time only,
+    too much shared memory, too many threads.
     """
     names = Names()
     nests = list(_nests(func.body))
+    for nest in nests:
+        _sizes_are_known(nest)
     base = names.take(func.name)
     kernels: list[KernelText] = []
     for nest in nests:
@@ -78,6 +82,16 @@ def emit(func: Func, sizes: Sequence[Size], target: Target) -> Program:
     head = f"// {func.name} for {target.arch}\n{PRELUDE}{index}"
     text = "\n\n".join(part for part in (head, helpers_of(body), body) if part) + "\n"
     return Program(func.name, text, tuple(kernels), tuple(_workspace(func.body)), tuple(sizes))
+
+
+def _sizes_are_known(nest: Stmt) -> None:
+    for alloc in find(nest, Alloc):
+        buffer = alloc.buffer
+        if not all(isinstance(extent, Const) for extent in buffer.shape):
+            raise BuildError(
+                f"{buffer.name} is in {buffer.scope} memory, and needs {buffer.shape[0]!r} elements, a number that is "
+                "known at run time only: compute it in smaller tiles, or leave it in global memory"
+            )
 
 
 def _nests(stmt: Stmt) -> Iterator[Stmt]:

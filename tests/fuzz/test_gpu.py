@@ -1,0 +1,55 @@
+"""Random schedules for GPUs: right, and without races; and what the checks would find."""
+
+import pytest
+
+import tensorlang as tl
+from tensorlang.backend import cuda
+from tensorlang.passes.barriers import barriers
+from tests.fuzz.check import Failure
+from tests.fuzz.gpu import TARGET, GpuCase, Report, check
+from tests.fuzz.random_te import Expression
+
+SHIFTED = Expression(
+    [
+        'A = tl.placeholder((40,), "float32", name="A")',
+        'B = tl.compute((40,), lambda i: A[i] * 2.0, name="B")',
+        'C = tl.compute((33,), lambda i: B[i] + B[i + 7], name="C")',
+    ],
+    ["C"],
+)
+STEPS = (
+    'split("C.i", [None, 16])',
+    'bind("C.i.0", "blockIdx.x")',
+    'bind("C.i.1", "threadIdx.x")',
+    'compute_at("B", "C.i.0")',
+    'set_scope("B", "shared")',
+    'split("B.i_1", [None, 16])',
+    'bind("B.i_1.1", "threadIdx.x")',
+)
+
+
+def test_random_cases():
+    report = Report()
+    for seed in range(16):
+        report.run(seed)
+    assert not report.failures, "\n".join(f"{k}\n{case}\n{text}" for k, (case, text, _) in report.failures.items())
+    assert report.accepted["bind"] > 10 and sum(report.refused.values()) < report.cases
+
+
+def test_scripts_run(capsys):
+    exec(GpuCase(SHIFTED, STEPS, 0).script(), {})
+    assert "barrier()" in capsys.readouterr().out
+
+
+def test_a_missing_barrier_is_found():
+    names, passes = SHIFTED.define(), list(cuda.PASSES)
+    s = tl.Schedule(names["C"], target=TARGET)
+    for step in STEPS:
+        eval(f"s.{step}", {"s": s})
+    check(s, [names["C"]], {}, 0)
+    cuda.PASSES.remove(barriers)
+    try:
+        with pytest.raises(Failure, match="threads: race"):
+            check(s, [names["C"]], {}, 0)
+    finally:
+        cuda.PASSES[:] = passes
