@@ -150,6 +150,7 @@ def matmul(
     group: int = 8,
     stages: int = 2,
     resident: int = 0,
+    asynchronous: bool = False,
 ) -> None:
     """C[i, j] = sum over k of A[i, k] * B[k, j] in tiles of rows, columns and depth `tile` for a block of threads.
 
@@ -158,6 +159,7 @@ def matmul(
     Blocks of threads go down `group` tiles before they go right, so that those that run together read the same rows
     and columns. stages: 0 loads a tile when it is needed; 1 loads the next one into registers meanwhile; 2 has two
     tiles in shared memory besides, and one barrier for each. resident: how many blocks a multiprocessor is to hold.
+    asynchronous: tiles of B go to shared memory by themselves, not by way of registers (needs stages).
 
     Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
     """
@@ -178,8 +180,9 @@ def matmul(
         s.annotate(grid, "resident", resident)
     _store_interleaved(s, write, tile, each, lanes)
     a, b = (buffer.name for buffer in s.block(block).reads if not buffer.name.endswith(".local"))
-    for operand in (a, b):
-        _fetch(s, block, operand, k0, rows_ // each[0] * columns // each[1], stages > 0)
+    threads = rows_ // each[0] * columns // each[1]
+    _fetch(s, block, a, k0, threads, stages > 0)
+    _fetch(s, block, b, k0, threads, stages > 0 and not asynchronous)
     s.transform_layout(f"{a}.shared", lambda x, y: (y, x))
     s.storage_align(f"{a}.shared", 0, 32, 4)
     for operand, loop in ((a, i_far), (b, j_far)):
@@ -188,10 +191,15 @@ def matmul(
         s.vectorize(next(n for n in s.loops(copy)[-2:] if n.known_extent != 1))
     for loop in (k1, i_far, j_far, i_near, j_near):
         s.unroll(loop)
-    if stages:
-        early, late = (f"{a}.local", f"{b}.local"), (f"{a}.shared", f"{b}.shared")
-        times = {**dict.fromkeys(early, 0), **dict.fromkeys(late, 1), s.block(block).name: stages}
-        s.software_pipeline(k0, times, [*late, *early, block])
+    if not stages:
+        return
+    if asynchronous:
+        s.async_copy(f"{b}.shared")
+    held, shared = [f"{a}.local"], [f"{a}.shared"]
+    (held if asynchronous else shared).append(f"{b}.shared")
+    held += [] if asynchronous else [f"{b}.local"]
+    times = {**dict.fromkeys(held, 0), **dict.fromkeys(shared, 1), s.block(block).name: stages}
+    s.software_pipeline(k0, times, [*shared, *held, block])
 
 
 def _interleaved(s: Schedule, loop: Loop, size: int, lanes: int, each: int) -> tuple[Loop, ...]:

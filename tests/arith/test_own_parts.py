@@ -29,6 +29,7 @@ def load(*indices: Expr) -> Stmt:
 
 
 GAPS = {"a": 2, "v": 4}
+RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,10 @@ def matmul(m: Any = 20, n: Any = 17, k: Any = 11, tile: int = 2, depth: int = 8,
     return s
 
 
-def library_matmul(stages: int, **sizes: int) -> tl.Schedule:
+def library_matmul(stages: int, **options: int) -> tl.Schedule:
     """The product of the library, whose tiles are interleaved, and loaded ahead where there are stages."""
     s = tl.Schedule(linalg.matmul(32, 64, 80), target=H100)
-    gpu_library.matmul(s, "C", (32, 64, 16), group=1, stages=stages, **sizes)
+    gpu_library.matmul(s, "C", (32, 64, 16), group=1, stages=stages, **options)
     return s
 
 
@@ -244,6 +244,7 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: matmul": lambda: library_matmul(0),
     "library: matmul with one stage": lambda: library_matmul(1, resident=4),
     "library: matmul with two stages": lambda: library_matmul(2),
+    "library: matmul, asynchronous": lambda: library_matmul(2, asynchronous=True),
     "library: softmax": lambda: library_rows("softmax", 4, 256, beside=2),
     "library: layer norm": lambda: library_rows("layer_norm", 3, 200),
     "library: rms norm, bfloat16": lambda: library_rows("rms_norm", 2, 256, "bfloat16"),
