@@ -60,18 +60,16 @@ def matmul(m: int, n: int, k: int) -> Row:
 
         return make
 
-    tiles = ((64, 128, 16), (128, 128, 16), (128, 128, 8), (64, 64, 16), (64, 128, 8))
-    schedules = {
-        f"{'x'.join(map(str, tile))}, {stages} stages{f', {resident} resident' if resident else ''}": by_hand(
-            tile=tile, stages=stages, resident=resident
-        )
-        for tile in tiles
-        for stages in (1, 2)
-        for resident in ((0, 4) if tile == (64, 128, 16) else (0,))
-    }
-    schedules["64x128x16, 2 stages, group 16"] = by_hand(group=16)
-    schedules["64x128x16, 2 stages, lanes 8x4"] = by_hand(lanes=(8, 4))
-    schedules["128x64x16, 2 stages, lanes 8x4"] = by_hand(tile=(128, 64, 16), lanes=(8, 4))
+    options: list[dict[str, Any]] = [
+        {"tile": (128, 128, 16), "stages": 1},
+        {"tile": (128, 128, 16), "stages": 1, "asynchronous": True},
+        {"tile": (64, 128, 16), "stages": 2, "asynchronous": True, "group": 4},
+        {"tile": (64, 128, 16), "stages": 2, "resident": 4},
+        {"tile": (64, 128, 16), "stages": 0},
+        {"tile": (64, 64, 16), "each": (8, 4), "stages": 2, "asynchronous": True},
+        {"tile": (64, 64, 32), "each": (8, 4), "stages": 2, "asynchronous": True},
+    ]
+    schedules = {", ".join(f"{k} {v}" for k, v in chosen.items()): by_hand(**chosen) for chosen in options}
     return Row(
         f"matmul f32 {m}x{n}x{k}",
         schedules,
@@ -111,10 +109,10 @@ def softmax(rows: int, columns: int, dtype: str) -> Row:
 def norm(kind: str, rows: int, columns: int, dtype: str) -> Row:
     size, vector = (4, 4) if dtype == "float32" else (2, 8)
 
-    def by_hand(threads: int) -> Schedule:
+    def by_hand(threads: int, beside: int) -> Schedule:
         def make() -> tl.Schedule:
             s = tl.Schedule(getattr(normalization, kind)(rows, columns, dtype=dtype))
-            library.rows(s, kind, threads, vector)
+            library.rows(s, kind, threads, vector, beside)
             return s
 
         return make
@@ -129,7 +127,7 @@ def norm(kind: str, rows: int, columns: int, dtype: str) -> Row:
 
     return Row(
         f"{kind} {dtype} {rows}x{columns}",
-        {f"{t} threads": by_hand(t) for t in (128, 256, 512, 1024)},
+        {f"{t} threads x {b}": by_hand(t, b) for t, b in ((128, 1), (256, 1), (256, 2), (512, 1))},
         _several(_normal(rows, columns, dtype=dtype), *weights),
         lambda torch, out, *inputs: apply(torch, *inputs),
         lambda torch, *inputs: apply(torch, *(x.double() for x in inputs)),
@@ -359,7 +357,7 @@ def main() -> None:
             for entry in found:
                 rate = f"{entry['TFLOP/s']:8.2f} TFLOP/s" if row.flops else f"{entry['GB/s']:8.0f} GB/s"
                 print(
-                    f"  {entry['contender']:28} {entry['us']:10.1f} us {rate}  "
+                    f"  {entry['contender']:66} {entry['us']:10.1f} us {rate}  "
                     f"{entry['speed vs torch']:6.3f} of torch  {entry['speed vs copy']:6.3f} of copy"
                 )
                 versions = {"torch": bench.torch.__version__, "cuda": bench.torch.version.cuda}
