@@ -17,10 +17,14 @@ warps, or an even part of one; else all threads read all partial results from sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tensorlang.arith.bounds import const_bounds
+from tensorlang.arith.context import EMPTY
+from tensorlang.arith.footprint import bind_all
 from tensorlang.errors import BuildError
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import (
@@ -114,6 +118,7 @@ def _reducing(loop: For, around: tuple[For, ...]) -> list[tuple[Block, tuple[For
         (block, loops)
         for block, loops in _blocks(loop, ())
         if loop.var in _reduced(block)
+        and block.init is not None
         and not any(n.var in _reduced(block) for n in around)
         and any(unit_of(n.kind) == THREADS and n.var in _reduced(block) for n in loops)
     ]
@@ -145,7 +150,18 @@ class _Combined:
         self.thread = next(n for n in self.loops if unit_of(n.kind) == THREADS and n.var in _reduced(self.block))
         stores = self.block.init.stmts if isinstance(self.block.init, Seq) else (self.block.init,)
         self.places = [Load(n.buffer, n.indices) for n in stores if isinstance(n, Store)]
-        self.parts = [Buffer(self.name(f"{p.buffer.name}.part"), p.buffer.shape, p.dtype, LOCAL) for p in self.places]
+        self.parts = [Buffer(self.name(f"{p.buffer.name}.part"), self.room(p), p.dtype, LOCAL) for p in self.places]
+
+    def room(self, place: Load) -> tuple[Expr, ...]:
+        """The shape of partial results: also threads beyond the end of the result have some, as they help combine."""
+        ctx = bind_all(EMPTY, (*self.around, *self.loops))
+        bound = dict(zip((it.var for it in self.block.iters), self.block.bindings, strict=True))
+        room: list[Expr] = []
+        for index, extent in zip(place.indices, place.buffer.shape, strict=True):
+            _, last = const_bounds(walk.substitute(index, bound), ctx)
+            beyond = isinstance(extent, Const) and last != math.inf and last >= extent.value
+            room.append(const(int(last) + 1) if beyond else extent)
+        return tuple(room)
 
     def name(self, base: str) -> str:
         name, n = base, 0

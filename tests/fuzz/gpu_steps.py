@@ -130,8 +130,33 @@ class Plan:
                 reduction = self.new_loops(before, block) or reduction
             yield f'bind({self.pick(reduction)!r}, "threadIdx.{self.pick(("x", "x", "y"))}")'
 
+    def tiles(self, block: str) -> Steps:
+        """Copies of the inputs of a reduction along its loop, some steps ahead, as fast kernels have them."""
+        reduction = self.free(block, REDUCE)
+        if not reduction:
+            return
+        before = {n.var.name for n in self.loops(block)}
+        yield f"split({reduction[0]!r}, [None, {self.pick(FACTORS)}])"
+        outer = (self.new_loops(before, block) or reduction)[0]
+        copies: list[str] = []
+        for buffer in [b.name for b in flow.loaded(self.s.block_node(block))]:
+            known = {b.name for b in self.s.blocks()}
+            yield f"cache_read({block!r}, {buffer!r}, 'shared')"
+            made = [b.name for b in self.s.blocks() if b.name not in known]
+            for copy in made:
+                yield f"compute_at({copy!r}, {outer!r})"
+                yield from self.shared_work(copy)
+                if self.chance(0.6):
+                    yield f"async_copy({copy!r})"
+            copies += made
+        ahead = self.pick((1, 1, 2, 3))
+        if self.s.has_block(block) and copies and self.chance(0.8):
+            yield f"software_pipeline({outer!r}, { {**dict.fromkeys(copies, 0), block: ahead} })"
+
     def staging(self, block: str) -> Steps:
         """Copies in shared and local memory, producers and consumers at the loops of the kernel."""
+        if self.chance(0.4):
+            yield from self.tiles(block)
         for _ in range(self.rng.randint(0, 3)):
             if not self.s.has_block(block):
                 return
@@ -210,8 +235,6 @@ class Plan:
 
     def pipeline(self, block: str) -> Steps:
         """Overlap iterations of a serial loop, if the schedule can."""
-        if not hasattr(self.s, "software_pipeline"):
-            return
         for loop in self.loops(block):
             inside = [b.name for b in flow.blocks(loop)]
             if loop.kind == SERIAL and len(inside) > 1:

@@ -28,6 +28,43 @@ STEPS = (
 )
 
 
+SUM = Expression(
+    [
+        'A = tl.placeholder((1, 1), "float32", name="A")',
+        'k = tl.reduce_axis(1, "k")',
+        'C = tl.compute((1,), lambda i: tl.sum(A[i, k], axis=k), name="C")',
+    ],
+    ["C"],
+)
+FOUND = {
+    "threads beyond the end of a result have partial results too": GpuCase(
+        SUM,
+        (
+            'split("C.i", [None, 2])',
+            'bind("C.i.0", "blockIdx.x")',
+            'bind("C.i.1", "threadIdx.x")',
+            'bind("C.k", "threadIdx.y")',
+        ),
+        seed=0,
+    ),
+    "one thread reduces what was decomposed": GpuCase(
+        SUM,
+        (
+            'decompose_reduction("C", "C.k")',
+            'split("C.k", [64, None])',
+            'bind("C.k.1", "threadIdx.x")',
+            'bind("C.i", "blockIdx.x")',
+        ),
+        seed=0,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_found(what):
+    FOUND[what].run()
+
+
 def test_random_cases():
     report = Report()
     for seed in range(16):

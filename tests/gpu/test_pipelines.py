@@ -53,6 +53,17 @@ def test_text_and_machine_code(golden):
         assert (usage.stack, usage.spills) == (0, 0)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["", "asynchronous"])
+@pytest.mark.parametrize("sizes", [(32, 16, 64), (20, 17, 43), (128, 128, 256)], ids=str)
+def test_on_a_gpu(sizes, asynchronous):
+    cupy = pytest.importorskip("cupy")
+    for ahead in (1, 2, 3):
+        s = pipelined(matmul(*sizes), ahead, asynchronous)
+        got = tl.build(s, "cuda")(*map(cupy.asarray, inputs(s)))
+        np.testing.assert_array_equal(got.get(), product(s))
+
+
 def test_narrow_elements_are_copied_at_once():
     """cp.async takes 4 bytes at least: halves without neighbours are stored when the copy begins."""
     s = pipelined(matmul(20, 17, 43, dtype="float16"), 1, True)
