@@ -134,7 +134,8 @@ def async_copy(s: Schedule, block: BlockLike) -> None:
     writers = flow.writers(outermost, source) if outermost is not None else []
     if writers:
         message = f"{node.name} copies from {source.name}, which is written in the same kernel"
-        s.refuse("source_written", message, at=[node, *writers])
+        hint = f"{source.name} computed outside loop {outermost.var.name}" if outermost is not None else ""
+        s.refuse("source_written", message, at=[node, *writers], hint=hint)
     others = tuple(pair for pair in node.annotations if pair[0] != pipelines.ASYNC)
     s.replace(node, node.replace(annotations=(*others, (pipelines.ASYNC, True))))
 
