@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autotune.measure.outcome import Limits, Status, WorkerError
     from autotune.record import Record
+    from autotune.sketches import RULES, Part, sketches_for
     from autotune.space import Sketch
     from autotune.task import Task, UserCodeError, WorkloadError
     from autotune.tuner import Result, compile, suggest, tune
 
 __all__ = [
+    "RULES",
     "Limits",
+    "Part",
     "Record",
     "Result",
     "Sketch",
@@ -28,6 +31,7 @@ __all__ = [
     "WorkerError",
     "WorkloadError",
     "compile",
+    "sketches_for",
     "suggest",
     "tune",
 ]
@@ -35,6 +39,7 @@ __all__ = [
 _HOMES = {
     "autotune.measure.outcome": ("Limits", "Status", "WorkerError"),
     "autotune.record": ("Record",),
+    "autotune.sketches": ("RULES", "Part", "sketches_for"),
     "autotune.space": ("Sketch",),
     "autotune.task": ("Task", "UserCodeError", "WorkloadError"),
     "autotune.tuner": ("Result", "compile", "suggest", "tune"),

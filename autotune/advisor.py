@@ -17,16 +17,23 @@ class ScoredSpace(KnobSpace, Protocol):
     def features(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+# For each task features, estimates and seconds of what was measured. The key is any that tells tasks apart.
+Experience = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 class Advisor:
     """Proposes candidates and says what it expects of them.
+
+    experience: shared by the advisors of several tasks, which learn from each other.
 
     scored: how many points the latest proposal has scored in each space, each time that it did; of a space that is
     scored in full this is its number of valid points.
     Equal seeds and measurements give equal proposals.
     """
 
-    def __init__(self, spaces: Sequence[ScoredSpace], search: Search, seed: int):
+    def __init__(self, spaces: Sequence[ScoredSpace], search: Search, seed: int, experience: Experience | None = None):
         self.spaces, self.scored = spaces, [0] * len(spaces)
+        self._experience: Experience = {} if experience is None else experience
         self._search, self._seed, self._model = search, seed, CostModel(seed)
 
     def propose(
@@ -39,7 +46,12 @@ class Advisor:
         if measured:
             rows = [self._features(c) for c, _ in measured]
             features, estimate = (np.concatenate([r[n] for r in rows]) for n in range(2))
-            self._model.fit(features, estimate, np.array([t for _, t in measured]))
+            self._experience[id(self)] = features, estimate, np.array([t for _, t in measured])
+        others = [rows for key, rows in self._experience.items() if key != id(self)]
+        own = self._experience.get(id(self))
+        if own or others:
+            features, estimate, seconds = own or (part[:0] for part in others[0])
+            self._model.fit(features, estimate, seconds, others)
         self.scored = [0] * len(self.spaces)
         found = self._search.propose(
             self.spaces,

@@ -6,6 +6,7 @@ the loop order of a sketch, so that one model serves all. Before anything was me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ _PARAMETERS = {
     "nthread": 2,
 }
 _TREES = 100
+_OTHERS = 0.25  # what a candidate of another task counts
 _ENOUGH = 8  # measured candidates before the correction is worth anything
 
 
@@ -48,13 +50,26 @@ class CostModel:
         base = np.log(estimate)
         return base if self._trees is None else base + self._trees.inplace_predict(features)
 
-    def fit(self, features: np.ndarray, estimate: np.ndarray, seconds: np.ndarray) -> None:
-        """Learn the correction anew from all that was measured. Too little of it leaves the estimate as it is."""
-        if len(seconds) < _ENOUGH:
+    def fit(
+        self,
+        features: np.ndarray,
+        estimate: np.ndarray,
+        seconds: np.ndarray,
+        others: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
+    ) -> None:
+        """Learn the correction anew from all that was measured. Too little of it leaves the estimate as it is.
+
+        others: the same of other tasks, which counts less.
+        """
+        parts = [(features, estimate, seconds), *others]
+        if sum(len(part[2]) for part in parts) < _ENOUGH:
             return
         import xgboost  # here, because its import takes half a second that workers and look-ups need not spend
 
-        data = xgboost.DMatrix(features, label=np.log(seconds) - np.log(estimate))
+        table, estimates, times = (np.concatenate([part[n] for part in parts]) for n in range(3))
+        weights = np.full(len(times), _OTHERS, np.float32)
+        weights[: len(seconds)] = 1
+        data = xgboost.DMatrix(table, label=np.log(times) - np.log(estimates), weight=weights)
         self._trees = xgboost.train({**_PARAMETERS, "seed": self._seed}, data, _TREES)
 
 

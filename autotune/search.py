@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,14 @@ class KnobSpace(Protocol):
     def choices(self) -> tuple[np.ndarray, ...]: ...
 
     def valid(self, values: np.ndarray) -> np.ndarray: ...
+
+
+@runtime_checkable
+class ListedSpace(KnobSpace, Protocol):
+    """A space of which only some knob vectors are there: `rows`, all valid."""
+
+    @property
+    def rows(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -203,11 +211,15 @@ class EvolutionarySearch:
 
 def size(space: KnobSpace) -> int:
     """Knob vectors of the space, the invalid ones included."""
+    if isinstance(space, ListedSpace):
+        return len(space.rows)
     return int(np.prod([len(c) for c in space.choices], dtype=object)) if space.choices else 1
 
 
 def points(space: KnobSpace, numbers: np.ndarray) -> np.ndarray:
     """The knob vectors of those numbers, which count from 0 to size(space) - 1, the invalid ones included."""
+    if isinstance(space, ListedSpace):
+        return space.rows[numbers]
     if not space.choices:
         return np.zeros((len(numbers), 0), np.int64)
     digits = np.unravel_index(numbers, [len(c) for c in space.choices])
@@ -222,6 +234,8 @@ def everything(space: KnobSpace) -> np.ndarray:
 
 def sample(space: KnobSpace, count: int, rng: np.random.Generator) -> np.ndarray:
     """Up to `count` valid knob vectors drawn uniformly; fewer if few are valid."""
+    if isinstance(space, ListedSpace):
+        return space.rows[rng.integers(len(space.rows), size=count)]
     found = np.zeros((0, len(space.choices)), np.int64)
     for _ in range(20):
         if len(found) >= count or not space.choices:

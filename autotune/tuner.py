@@ -18,21 +18,20 @@ from typing import Any
 import numpy as np
 
 from autotune import machine, progress
-from autotune.advisor import Advisor
+from autotune.advisor import Advisor, Experience
 from autotune.cost_model import Quality, quality
 from autotune.database import Database, Failures, best, failures, rank
 from autotune.measure.outcome import LIMITS, Limits, Outcome
 from autotune.measure.runner import LocalRunner, Runner
 from autotune.record import Record
 from autotune.search import Candidate, EvolutionarySearch, Search
-from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
 from autotune.task import Kernel, Schedule, ScheduleError, Target, Task, WorkloadError
+from autotune.zero_trial import open_spaces, suggest
 
 BATCH = 16
 LEADERS = 5  # candidates that are measured again at the end
-_QUICK = EvolutionarySearch(population=512, generations=6, exhaustive=4096)  # where nobody wants to wait
-_TRIES = 16  # of each sketch, should the best ones be refused
+_HOPE = 0.1  # of its time that the next batch may save, were it the second one
 PASSES = 3  # measurements that the winner rests on, the first one included
 
 
@@ -144,11 +143,14 @@ def tune_all(
     limits: Limits = LIMITS,
     minutes: float | None = None,
     cold: bool = False,
+    budget: int | None = None,
     show: progress.Progress | None = None,
 ) -> list[Result]:
     """`tune` for several tasks, which take turns: `trials` for each, `minutes` for all together.
 
-    make_runner: where to measure; by default worker processes of this machine.
+    budget: trials of all together, too; then each batch goes to the task that may gain the most seconds by it, as its
+    latest batches tell. What is learnt from one task helps to foresee the others. make_runner: where to measure; by
+    default worker processes of this machine.
     """
     tasks = [Task.of(c, target) for c in computed]
     for task in tasks:
@@ -156,16 +158,17 @@ def tune_all(
             raise WorkloadError(f"{task.name} has a loop of length 0: there is nothing to tune")
     show, database = show or progress.Quiet(), Database(log)
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    experience: Experience = {}
     sessions = [
         Session(t.with_cold_caches() if cold else t, database, trials, seed, search or EvolutionarySearch(), show,
-                sketches, deadline)
+                sketches, deadline, experience)
         for t in tasks
     ]  # fmt: skip
     interrupted = False
     try:
         if any(session.left for session in sessions):
             database.append([])  # a log that cannot be written is found out before anything is measured
-            _take_turns(sessions, make_runner or _local_runner, limits)
+            _take_turns(sessions, make_runner or _local_runner, limits, budget)
     except KeyboardInterrupt:
         interrupted = True
         for session in sessions:
@@ -179,15 +182,24 @@ def tune_all(
     return [Result(task, best(records), records, interrupted, unsaved) for task, records in found]
 
 
-def _take_turns(sessions: Sequence[Session], make_runner: MakeRunner, limits: Limits) -> None:
-    """A batch of each session in turn, until all are done. Who measures has the machines to itself meanwhile."""
+def _take_turns(sessions: Sequence[Session], make_runner: MakeRunner, limits: Limits, budget: int | None) -> None:
+    """A batch of each session in turn, until all are done; within a budget of the one that may gain the most.
+
+    Who measures has the machines to itself meanwhile.
+    """
+    left = math.inf if budget is None else budget
     turns = deque(session for session in sessions if session.left)
     while turns:
+        if budget is not None:
+            turns.rotate(-max(range(len(turns)), key=lambda n: turns[n].gain))
         session = turns.popleft()
         with contextlib.closing(make_runner(session.task, session.seed, limits)) as runner:
-            more = session.step(runner)
-            while more and not turns:  # nobody waits
-                more = session.step(runner)
+            more = keeps = True
+            while more and keeps:
+                before = session.state.done
+                more = left > 0 and session.step(runner, left)
+                left -= session.state.done - before
+                keeps = not turns or (budget is not None and session.gain > max(other.gain for other in turns))
             if not more:
                 session.confirm(runner)
         if more:
@@ -232,44 +244,6 @@ def best_known(task: Task, records: Iterable[Record]) -> tuple[Record, Schedule]
     return None
 
 
-def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
-    """The schedule that the analytical model picks, with no measurement at all.
-
-    >>> np.allclose(tl.build(autotune.suggest(C))(a, b), a @ b)
-    True
-    """
-    task = Task.of(computed, target)
-    if task.is_empty:
-        return task.schedule()
-    spaces = open_spaces(task)
-    found: list[tuple[float, Candidate]] = []
-    for index, space in enumerate(spaces):
-        values = _QUICK.survivors(space, space.estimate, np.random.default_rng(0))[:_TRIES]
-        estimates = space.estimate(values).tolist()
-        found += [(t, Candidate(index, tuple(v))) for t, v in zip(estimates, values.tolist(), strict=True)]
-    for _, candidate in sorted(found, key=lambda pair: (pair[0], pair[1].space, pair[1].values)):
-        try:
-            return spaces[candidate.space].instantiate(spaces[candidate.space].named(candidate.values))
-        except ScheduleError:
-            continue
-    return task.schedule()
-
-
-def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:
-    """The spaces of all sketches that fit the task. Raises ScheduleError of the last sketch if none does."""
-    spaces: list[Space] = []
-    refusal: ScheduleError | None = None
-    for sketch in sketches_for(task) if sketches is None else sketches:
-        try:
-            spaces.append(Space(task, sketch))
-        except ScheduleError as error:
-            refusal = error
-            warnings.warn(f"sketch {sketch.name} does not fit {task.name}: {error.oneline}", stacklevel=2)
-    if not spaces and refusal is not None:
-        raise refusal
-    return spaces
-
-
 class Session:
     """One tuning of one task: what is known, and what to do next."""
 
@@ -283,13 +257,15 @@ class Session:
         show: progress.Progress,
         sketches: Sequence[Sketch] | None,
         deadline: float = math.inf,
+        experience: Experience | None = None,
     ):
         self.task, self.database, self.seed = task, database, seed
         self._search, self._show, self._sketches = search, show, sketches
         self._machine: dict[str, Any] = {}
-        self._deadline = deadline
+        self._deadline, self._experience = deadline, experience
         self._spaces: list[Space] = []
-        self._advisor = Advisor((), search, seed)
+        self._advisor = Advisor((), search, seed, experience)
+        self._bests: list[float | None] = []  # after each batch
         known = [r for r in database.records(task.key) if r.run == 0]
         self.state = progress.Snapshot(task.name, trials, resumed=len(known), done=len(known))
         for record in known:
@@ -302,15 +278,25 @@ class Session:
         """Trials still to do."""
         return max(0, self.state.trials - self.state.done)
 
-    def step(self, runner: Runner) -> bool:
-        """Measure a batch; False if there is nothing left to try."""
+    @property
+    def gain(self) -> float:
+        """Seconds that the next batch may save: what the latest one saved of its time, or hope that fades."""
+        known = [t for t in self._bests if t is not None]
+        if not known:
+            return math.inf
+        saved = 1 - known[-1] / known[-2] if len(known) > 1 else 1.0
+        return known[-1] * max(saved, _HOPE / len(known))
+
+    def step(self, runner: Runner, most: float = math.inf) -> bool:
+        """Measure a batch, of at most so many candidates; False if there is nothing left to try."""
         if not self._spaces:
             self._open()
         if not self.left or self._late:
             return False
-        candidates, expected = self._advisor.propose(min(BATCH, self.left), self._measured(), self._seen())
+        candidates, expected = self._advisor.propose(int(min(BATCH, self.left, most)), self._measured(), self._seen())
         if candidates:
             self._batch(runner, candidates, expected)
+            self._bests.append(None if self.state.best is None else self.state.best.seconds)
         else:
             self._tell("the search space is used up")
         return bool(candidates)
@@ -318,7 +304,7 @@ class Session:
     def _open(self) -> None:
         self._tell("opening the search space")
         self._spaces = open_spaces(self.task, self._sketches)
-        self._advisor = Advisor(self._spaces, self._search, self.seed)
+        self._advisor = Advisor(self._spaces, self._search, self.seed, self._experience)
         self._tell("measuring the machine's peak")
         self._machine = machine.facts(self.database.records())
         self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)

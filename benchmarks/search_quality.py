@@ -110,35 +110,28 @@ def _key(row: dict[str, Any]) -> str:
 
 # ------------------------------------------------------------------------------------------------------ replaying
 class TableSpace:
-    """The points of a space that were measured."""
+    """The points of a space that were measured, for a search that takes a list of them for the space."""
 
     def __init__(self, space: Any, rows: Sequence[dict[str, Any]]):
         self._space = space
-        points = np.array([[row["knobs"][name] for name in space.names] for row in rows], np.int64)
-        self.times = {tuple(p): row["seconds"] for p, row in zip(points.tolist(), rows, strict=True)}
-        self.choices = tuple(np.unique(column) for column in points.T)
-        self._codes = np.sort(self._coded(points))
+        self.rows = np.array([[row["knobs"][name] for name in space.names] for row in rows], np.int64)
+        self.times = {tuple(p): row["seconds"] for p, row in zip(self.rows.tolist(), rows, strict=True)}
+        self.choices = tuple(np.unique(column) for column in self.rows.T)
 
     def valid(self, values: np.ndarray) -> np.ndarray:
-        codes = self._coded(values)
-        at = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
-        return self._codes[at] == codes
+        return np.ones(len(values), bool)
 
     def features(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._space.features(values)
 
-    def _coded(self, values: np.ndarray) -> np.ndarray:
-        digits = [np.searchsorted(choices, column) for choices, column in zip(self.choices, values.T, strict=True)]
-        return np.ravel_multi_index(digits, [len(c) + 1 for c in self.choices])
 
-
-def best_so_far(spaces: Sequence[TableSpace], search: Any, seed: int, trials: int) -> list[float]:
-    """The best seconds after each trial."""
+def best_so_far(spaces: Sequence[TableSpace], search: Any, seed: int, trials: int, batch: int) -> list[float]:
+    """The best seconds after each trial, of which so many are proposed at a time."""
     from autotune.advisor import Advisor
 
     advisor, measured, curve = Advisor(spaces, search, seed), [], [np.inf]
     while len(measured) < trials:
-        found, _ = advisor.propose(min(BATCH, trials - len(measured)), measured, {c for c, _ in measured})
+        found, _ = advisor.propose(min(batch, trials - len(measured)), measured, {c for c, _ in measured})
         if not found:
             break
         for candidate in found:
@@ -159,11 +152,12 @@ def replay(table: Path, seeds: int) -> list[dict[str, Any]]:
     from autotune.tuner import open_spaces
 
     strategies = {
-        "guided": (EvolutionarySearch(), TRIALS),
-        "random": (RandomSearch(), 2 * RANDOM_TRIALS),
-        "grid": (GridSearch(), 2 * RANDOM_TRIALS),
+        "guided": (EvolutionarySearch(), TRIALS, BATCH),
+        "random": (RandomSearch(), 2 * RANDOM_TRIALS, 2 * RANDOM_TRIALS),
+        "grid": (GridSearch(), 2 * RANDOM_TRIALS, 2 * RANDOM_TRIALS),
     }
     found = []
+    print(f"  {'':50} table {'':7} 256random      95 %   (trials, median of {seeds} seeds)")
     for workload in TASKS:
         rows = [row for row in _rows(table) if row["task"] == workload and row["seconds"]]
         spaces = []
@@ -172,8 +166,8 @@ def replay(table: Path, seeds: int) -> list[dict[str, Any]]:
             spaces += [TableSpace(space, own)] if own else []
         known = min(row["seconds"] for row in rows)
         curves = {
-            name: [best_so_far(spaces, search, seed, min(trials, len(rows))) for seed in range(seeds)]
-            for name, (search, trials) in strategies.items()
+            name: [best_so_far(spaces, search, seed, min(trials, len(rows)), batch) for seed in range(seeds)]
+            for name, (search, trials, batch) in strategies.items()
         }
         marks = [curve[:RANDOM_TRIALS][-1] for curve in curves["random"]]
         for name, each in curves.items():
@@ -181,7 +175,7 @@ def replay(table: Path, seeds: int) -> list[dict[str, Any]]:
             near = [first_below(curve, known / 0.95) for curve in each]
             found.append({"task": workload, "strategy": name, "table": len(rows), "as_random": equal, "near_best": near,
                           "best_of_table": known, "best_of_random": marks})  # fmt: skip
-            print(f"  {workload:52} {name:7} as fast as 256 random: {_median(equal):>5}   95 %: {_median(near):>5}")
+            print(f"  {workload:50} {len(rows):5} {name:7} {_median(equal):>9} {_median(near):>9}", flush=True)
     return found
 
 

@@ -11,7 +11,7 @@ block. Structure is a choice of parts; numbers are knobs that the parts ask for.
             s.unroll(s.loops(stage.block)[-1])
         return [Part("unrolled", frozenset({stage.block}), write)]
 
-    autotune.tune(C, rules=[reverse_columns, *autotune.RULES])
+    autotune.tune(C, sketches=autotune.sketches_for(C, rules=[reverse_columns, *autotune.RULES]))
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ Rule = Callable[[Program, Stage], Sequence[Part]]
 RULES: tuple[Rule, ...] = (tile, split_reduction, fuse_rows, elementwise)
 
 
-def sketches_for(task: Task, rules: Sequence[Rule] = RULES, pin: Write | None = None) -> list[Sketch]:
-    """The sketches that `rules` make for a task, the most promising one first.
+def sketches_for(computed: Any, rules: Sequence[Rule] = RULES, pin: Write | None = None) -> list[Sketch]:
+    """The sketches that `rules` make for a Tensor, a list of outputs, a Func or a Task, the most promising one first.
 
     pin: writes part of the schedule by hand, with knobs if it likes; the rules leave alone what it touches.
+
+    >>> autotune.tune(C, sketches=autotune.sketches_for(C, pin=lambda s, knob: s.parallel("C.i")))
     """
+    task = Task.of(computed)
     s = task.schedule()
     if pin is not None:
         pin(s, lambda _, choices: choices[0])

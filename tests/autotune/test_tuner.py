@@ -14,7 +14,7 @@ import tensorlang as tl
 from autotune.database import Database
 from autotune.measure.outcome import Outcome, Status
 from autotune.sketches import sketches_for
-from autotune.tuner import BATCH, open_spaces
+from autotune.tuner import BATCH, open_spaces, tune_all
 
 
 def matmul(m=24, n=40, k=18, names="ABC"):
@@ -177,3 +177,25 @@ def test_an_interrupt_at_the_keyboard_ends_cleanly_with_a_log_that_resumes(tmp_p
         [*command, "--trials", str(done + 1), "--quiet"], stdout=subprocess.PIPE, text=True, check=True
     )
     assert json.loads(more.stdout)["trials"] == done + 1
+
+
+def test_a_budget_for_several_tasks_goes_where_it_gains_most(tmp_path):
+    """One task takes a thousand times as long as the other and gets faster: after a batch of each, all goes to it."""
+    measured = {}
+
+    class Improving(FakeRunner):
+        def __init__(self, task, *_):
+            super().__init__()
+            self.rows = task.arrays()[1][0].shape[0]
+
+        def measure(self, jobs):
+            for index, _ in enumerate(jobs):
+                measured[self.rows] = measured.get(self.rows, 0) + 1
+                yield (
+                    index,
+                    Outcome(Status.OK, seconds=(1.0 if self.rows == 24 else 1e-3) / measured[self.rows], runs=5),
+                )
+
+    tasks = [matmul(16, 40, 18), matmul(24, 40, 18)]
+    results = tune_all(tasks, trials=64, budget=64, log=tmp_path / "log", make_runner=Improving)
+    assert [sum(r.run == 0 for r in result.history) for result in results] == [16, 48]
