@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from autotune.task import num_threads
+
 _PARAMETERS = {
     "objective": "reg:squarederror",
     "max_depth": 4,
@@ -19,9 +21,10 @@ _PARAMETERS = {
     "subsample": 0.8,
     "colsample_bytree": 0.6,
     "tree_method": "hist",
-    "nthread": 2,
+    "nthread": 1,  # what is learnt from is small: more threads would wait for each other
 }
 _TREES = 100
+_MANY = 1 << 14  # candidates whose prediction is worth several threads
 _OTHERS = 0.25  # what a candidate of another task counts
 _ENOUGH = 8  # measured candidates before the correction is worth anything
 
@@ -48,7 +51,10 @@ class CostModel:
     def predict(self, features: np.ndarray, estimate: np.ndarray) -> np.ndarray:
         """log(seconds) as foreseen, lower is better."""
         base = np.log(estimate)
-        return base if self._trees is None else base + self._trees.inplace_predict(features)
+        if self._trees is None:
+            return base
+        self._trees.set_param({"nthread": 1 if len(features) < _MANY else num_threads()})
+        return base + self._trees.inplace_predict(features)
 
     def fit(
         self,
