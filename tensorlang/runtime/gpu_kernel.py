@@ -56,9 +56,16 @@ class GpuKernel(Signature):
     given, a call allocates nothing (but memory between kernels, once for each stream), so that it may be captured
     into a graph.
 
-    >>> c = f(a, b)                      # allocates c
-    >>> f(a, b, out=c, stream=stream)
-    >>> f.time(a, b).median              # seconds a call
+        c = f(a, b)                          # allocates c
+        f(a, b, out=c, stream=stream)
+        f.time(a, b).median                  # seconds a call
+
+    A kernel is compiled without a GPU, too:
+
+    >>> s.bind("C.i", "blockIdx.x")
+    >>> s.bind("C.j", "threadIdx.x")
+    >>> tl.build(s, tl.Target("cuda", arch="sm_90a")).signature
+    'C(A: float32[8, 8], B: float32[8, 8]) -> C: float32[8, 8]'
 
     Raises ArgumentError, before anything is launched, if an argument does not fit, and DeviceError if this machine has
     no GPU that the kernel runs on. usage: registers and memory that each kernel of the program uses, by name.
