@@ -21,13 +21,13 @@ _RUNS, _RUN_SECONDS = 40, 0.002  # many short ones: some of them nobody disturbs
 
 
 @functools.lru_cache
-def peaks(target: str = "llvm") -> Peaks:
-    """The peaks of this machine in float32, on all threads that kernels use; measured once, in about a second.
+def peaks() -> Peaks:
+    """The peaks of this machine's CPU in float32, on all threads that kernels use; measured once, in about a second.
 
     >>> tl.peaks().flops, tl.peaks().bandwidth
     """
-    machine = Target(target)
-    return Peaks(_operations(machine), _bandwidth(machine))
+    target = Target("llvm")
+    return Peaks(_operations(target), _bandwidth(target))
 
 
 def _operations(target: Target) -> float:
