@@ -187,6 +187,18 @@ def reduce_in_columns(s: Schedule, block: BlockLike, lanes: int, vectors: int = 
 
 
 @composition
+def load_ahead(s: Schedule, loop: LoopLike, ahead: int = 1) -> list[BlockRef]:
+    """Pipeline a loop: what its blocks load is loaded `ahead` iterations before they run; returns the blocks that load.
+
+    Those are the blocks in the loop that others there read from, while they read from none.
+    """
+    inside = [b for b in s.blocks() if any(each == s.loop(loop) for each in b.loops)]
+    loads = [b for b in inside if _meets(b.consumers, inside) and not _meets(b.producers, inside)]
+    s.software_pipeline(loop, {b.name: 0 if b in loads else ahead for b in inside})
+    return loads
+
+
+@composition
 def level_1(s: Schedule, lanes: int, vectors: int = 4) -> None:
     """Operations on vectors, of the first level of the BLAS: all blocks in vectors, reductions in partial results."""
     for block in s.blocks():
@@ -210,6 +222,10 @@ def level_2(s: Schedule, lanes: int, vectors: int = 4, columns: bool = False) ->
         else:
             map_in_vectors(s, block, lanes, vectors)
         parallel_outer(s, block)
+
+
+def _meets(some: list[BlockRef], others: list[BlockRef]) -> bool:
+    return any(b in others for b in some)
 
 
 def _inside(block: BlockRef, outer: LoopLike) -> list[Loop]:

@@ -54,7 +54,7 @@ class Schedule:
 
     `computed` is a Tensor, a list of output Tensors, or a loop-level Func; `args` are the parameters in call order
     (default: placeholders by first use, then outputs); `target` makes primitives check its limits; `intrinsics` are
-    those that tensorize finds by name, beside the ones of tensorlang.intrin.cpu.
+    those that tensorize finds by name, beside the ones that the target lists.
 
     func: the program so far. trace: the steps so far. constraints: conditions over knobs that must hold.
 

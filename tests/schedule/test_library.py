@@ -5,7 +5,7 @@ import pytest
 import tensorlang as tl
 from tensorlang.schedule import library
 from tensorlang.schedule.schedule import Schedule
-from tests.schedule.programs import add, check_numbers, last_positive, matmul, row_sum
+from tests.schedule.programs import add, check_kernel, check_numbers, last_positive, matmul, row_sum
 
 
 def started(tensor):
@@ -93,6 +93,18 @@ def test_reduce_in_columns():
     library.reduce_in_columns(s, "C", lanes=4, vectors=2)
     assert [loop.name for loop in s.loops("C")] == ["C.i", "C.j.0", "C.k", "C.j.1", "C.j.2"]
     check_numbers(before, s)
+
+
+def test_load_ahead():
+    s = Schedule(matmul(10, 12, 14))
+    before = s.func
+    k0, k1 = s.split("C.k", [None, 4])
+    s.reorder(k0, "C.i", "C.j", k1)
+    for operand in "AB":
+        s.compute_at(s.cache_read("C", operand, "local"), k0)
+    assert [b.name for b in library.load_ahead(s, k0, 2)] == ["A.local", "B.local"]
+    assert s.trace.steps[-1].args["stages"] == {"A.local": 0, "B.local": 0, "C": 2}
+    check_kernel(before, s)
 
 
 def test_a_refused_routine_changes_nothing():
