@@ -1,8 +1,9 @@
 """Random schedules for GPUs, lowered to launch nests, which run in the interpreter: right, and without races?
 
-    python -m tests.fuzz.gpu --minutes N --seed S --cases N
+    python -m tests.fuzz.gpu --minutes N --seed S --cases N [--native]
 
-No GPU is needed. What lowering refuses (BuildError) is counted by what it says. Exit status 1 if anything failed.
+No GPU is needed; with --native, the kernels are also compiled and run on one. What lowering refuses (BuildError) is
+counted by what it says. Exit status 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 import tensorlang as tl
 from tensorlang.backend import cuda
 from tensorlang.errors import BuildError, ExecutionError
@@ -26,7 +29,19 @@ from tensorlang.ir.interp_launch import Settings
 from tensorlang.ir.verify import verify
 from tensorlang.te_eval import evaluate
 from tests.fuzz.case import Case
-from tests.fuzz.check import Arrays, Failure, attempt, compare, guard, guarded, interpreted, random_inputs
+from tests.fuzz.check import (
+    GUARD,
+    POISON,
+    Arrays,
+    Failure,
+    attempt,
+    compare,
+    guard,
+    guarded,
+    interpreted,
+    random_inputs,
+    shape_of,
+)
 from tests.fuzz.gpu_steps import Plan
 from tests.fuzz.random_te import random_expression
 from tests.fuzz.shrink import shrink
@@ -56,7 +71,7 @@ class GpuCase(Case):
         outputs = ", ".join(e.outputs)
         return SCRIPT.format(lines="\n".join(e.lines), outputs=outputs, steps=steps, sizes=sizes, seed=self.seed)
 
-    def run(self, native: bool = True) -> None:
+    def run(self, native: bool = False) -> None:
         """Raises Failure if something is wrong, BuildError if the program cannot be lowered."""
         names = self.expression.define()
         outputs = [names[o] for o in self.expression.outputs]
@@ -64,7 +79,7 @@ class GpuCase(Case):
         s = tl.Schedule(outputs, target=TARGET)
         for step in self.steps:
             attempt(s, step, names)
-        check(s, outputs, sizes, self.seed)
+        check(s, outputs, sizes, self.seed, native)
 
 
 def draw(seed: int, tried: list[str]) -> GpuCase:
@@ -80,10 +95,12 @@ def draw(seed: int, tried: list[str]) -> GpuCase:
     return GpuCase(expression, tuple(accepted), seed)
 
 
-def check(s: tl.Schedule, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int], seed: int) -> None:
+def check(
+    s: tl.Schedule, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int], seed: int, native: bool = False
+) -> None:
     """The schedule, and its launch nests in any order of threads, compute what the te evaluator does; text is emitted.
 
-    Raises Failure, or BuildError where lowering refuses the program.
+    native: so do the kernels on this machine's GPU. Raises Failure, or BuildError where lowering refuses the program.
     """
     inputs = random_inputs(outputs, sizes, seed)
     expected = guard("te_eval", lambda: evaluate(outputs, inputs, sizes))
@@ -115,6 +132,30 @@ def check(s: tl.Schedule, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]
         if error is not None:
             raise Failure(f"threads: {error.code}", str(error))
         right("threads", {p.name: a for p, a in zip(s.func.params, arrays, strict=True) if p in s.func.outputs})
+    if native and not any(p.dtype == "bfloat16" for p in s.func.params):  # which CuPy does not have
+        right("GPU", guard("GPU", lambda: on_gpu(module, by_name, sizes)))
+
+
+def on_gpu(module: tl.Module, inputs: Arrays, sizes: Mapping[Any, int]) -> Arrays:
+    """The outputs of the compiled kernels, poisoned before; nothing around them is written."""
+    import cupy
+
+    kernel, arrays, memories = tl.build(module, TARGET), [], []
+    for param in module.params:
+        shape, dtype = shape_of(param, sizes), tl.dtypes.to_numpy(param.dtype)
+        size = int(np.prod(shape)) * dtype.itemsize
+        memory = cupy.full(size + 3 * GUARD, POISON, np.uint8)
+        begin = GUARD + -memory.data.ptr % GUARD
+        array = memory[begin : begin + size].view(dtype).reshape(shape)
+        if param.name in inputs:
+            array[...] = cupy.asarray(inputs[param.name])
+        arrays.append(array)
+        memories.append((param.name, memory, begin, begin + size))
+    kernel(*arrays)
+    for name, memory, begin, end in memories:
+        if (memory[:begin] != POISON).any() or (memory[end:] != POISON).any():
+            raise Failure("GPU: wrote outside a buffer", f"around {name}")
+    return {p.name: a.get() for p, a in zip(module.params, arrays, strict=True) if p in module.outputs}
 
 
 def _or_error(kind: type[Exception], action: Callable[[], Any]) -> Any:
@@ -129,6 +170,7 @@ def _or_error(kind: type[Exception], action: Callable[[], Any]) -> Any:
 class Report:
     """What became of the cases, by kind, with the first of each."""
 
+    native: bool = False
     cases: int = 0
     failures: dict[str, tuple[GpuCase | None, str, int]] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -142,7 +184,7 @@ class Report:
         case, kind, details = None, "", ""
         try:
             case = draw(seed, tried)
-            case.run()
+            case.run(self.native)
         except BuildError as error:
             self.refused[re.sub(r"\b\S*[._\d]\S*", "_", str(error))[:70]] += 1
             return ""
@@ -157,9 +199,9 @@ class Report:
         return kind
 
 
-def kind_of(case: GpuCase) -> str:
+def kind_of(case: GpuCase, native: bool = False) -> str:
     try:
-        case.run()
+        case.run(native)
     except Failure as failure:
         return failure.kind
     except Exception:
@@ -172,12 +214,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="no case begins later")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the first case")
     parser.add_argument("--cases", type=int, default=10**9, help="how many cases at most")
+    parser.add_argument("--native", action="store_true", help="run the kernels on this machine's GPU, too")
     parser.add_argument("--script", type=int, metavar="SEED", help="print the case of that seed")
     options = parser.parse_args()
     if options.script is not None:
         print(draw(options.script, []).script())
         return 0
-    report, begin = Report(), time.monotonic()
+    report, begin = Report(options.native), time.monotonic()
     for seed in itertools.islice(itertools.count(options.seed), options.cases):
         if time.monotonic() > begin + 60 * options.minutes:
             break
@@ -186,8 +229,12 @@ def main() -> int:
         if kind and kind not in known:
             case, details, _ = report.failures[kind]
             print("-" * 80, f"seed {seed}: {kind}", details, sep="\n", flush=True)
-            if case is not None and kind_of(case) == kind:
-                print(shrink(case, lambda c, kind=kind: kind_of(c) == kind).script(), flush=True)  # type: ignore
+            if case is not None and kind_of(case, options.native) == kind:
+
+                def fails(c: Any, kind: str = kind) -> bool:
+                    return kind_of(c, options.native) == kind
+
+                print(shrink(case, fails).script(), flush=True)
     seconds = time.monotonic() - begin
     print(
         f"{report.cases} cases, {sum(report.kinds.values())} failed, {sum(report.refused.values())} refused by "
