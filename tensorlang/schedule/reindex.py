@@ -58,7 +58,9 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
         overwrites_nothing(s, node)
         others = [w for w in flow.writers(s.func.body, old) if w is not node]
         if others:
-            s.refuse("several_writers", f"{others[0].name} writes {old.name} too", at=[node, *others])
+            message = f"block {others[0].name} writes buffer {old.name} too"
+            hint = "this step before cuts, partitions and decompose_reduction"
+            s.refuse("several_writers", message, at=[node, *others], hint=hint)
     used_vars = frozenset[Var]().union(*map(free_vars, indices)) if indices else frozenset()
     own = [it for it in node.iters if it.var in used_vars or (writes and it.kind == SPATIAL)]
     name = s.fresh(f"{old.name}.reindex", "buffer")

@@ -142,3 +142,9 @@ def test_needs_the_loops_as_they_were_born():
     s = Schedule(matmul())
     s.annotate("C.i", "note", 1)
     refused(s, "loop_annotated", lambda: s.pad_einsum("C", [4, 4, 4]))
+
+
+def test_needs_to_be_the_sole_writer():
+    s = Schedule(matmul())
+    s.loop_partition("C.i", [3])
+    assert "before" in refused(s, "several_writers", lambda: s.pad_einsum("C", [4, 4, 4])).hint
