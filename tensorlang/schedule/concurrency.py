@@ -131,6 +131,7 @@ def independent(s: Schedule, loop: For) -> None:
                 f"loop {loop.var.name} cannot run {HOW[loop.kind]}: it is not proved that its iterations touch "
                 f"different parts of {buffer.name}, which several blocks below use",
                 at=[loop],
+                hint=f"store_at({buffer.name}, {loop.var.name}), if no iteration needs what another one wrote",
             )
 
 

@@ -94,6 +94,7 @@ def carried_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> No
                 f"the order of loops {', '.join(n.var.name for n in old)} matters: several blocks below use the same "
                 f"parts of {buffer.name}",
                 at=old,
+                hint="an order that keeps these loops as they are among each other",
             )
 
 

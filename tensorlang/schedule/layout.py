@@ -117,7 +117,11 @@ def _checked_map(s: Schedule, buffer: Buffer, index_map: Any) -> IndexMap:
         s.refuse("index_map", f"{index_map!r} is not a function of indices", hint="lambda i, j: (j // 16, i, j % 16)")
     rank = len(buffer.shape)
     if len(index_map.vars) != rank or not index_map.exprs:
-        s.refuse("index_map", f"{buffer.name} has {rank} dimensions, {index_map!r} takes {len(index_map.vars)}")
+        s.refuse(
+            "index_map",
+            f"{buffer.name} has {rank} dimensions, {index_map!r} takes {len(index_map.vars)}",
+            hint=f"a function of {rank} indices that returns at least one",
+        )
     ctx = s.context(s.func.body)
     pairs = list(zip(index_map.vars, buffer.shape, strict=True))
     inner = _bound(ctx, pairs)
@@ -136,8 +140,12 @@ def _shape(s: Schedule, buffer: Buffer, layout: IndexMap) -> tuple[Expr, ...]:
     for expr in layout.exprs:
         low, high = bounds(expr, ctx)
         if low is None or high is None:
-            s.refuse("index_map", f"{expr!r} has no known bounds")
-        s.require(low >= ZERO, ctx, "index_map", f"{expr!r} may be negative")
+            s.refuse(
+                "index_map",
+                f"{expr!r} has no known bounds",
+                hint="sums, products with constants, // and % of the indices",
+            )
+        s.require(low >= ZERO, ctx, "index_map", f"{expr!r} may be negative", hint="indices that start at 0")
         extent = expr.args[1] if isinstance(expr, Op) and expr.op == "mod" else simplify(high + ONE)
         # the last place of a buffer without elements is not the last of anything
         shape.append(extent if proves(extent >= ZERO, outside) else simplify(ops.make("max", extent, ZERO), outside))
@@ -149,7 +157,7 @@ def _literal(s: Schedule, value: int | float, dtype: str) -> Expr:
     try:
         return ops.literal(value, dtype)
     except ExprError as error:
-        s.refuse("bad_pad_value", str(error))
+        s.refuse("bad_pad_value", str(error), hint=f"a {dtype} number")
 
 
 # ----------------------------------------------------------------------------------------------------- rewrite

@@ -73,7 +73,12 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     overwrites_nothing(s, node)
     consumers = [b for buffer in buffers for b in flow.readers(s.func.body, buffer)]
     if not consumers:
-        s.refuse("no_consumer", f"no block reads what {node.name} computes", at=[node])
+        s.refuse(
+            "no_consumer",
+            f"no block reads what {node.name} computes",
+            at=[node],
+            hint="a block whose result another block reads",
+        )
     rest = flow.splice(s.func.body, node)
     for buffer in buffers:
         rest = flow.drop_alloc(rest, buffer)
@@ -216,7 +221,9 @@ def overwrites_nothing(s: Schedule, node: Block) -> None:
     for store in find(node.body, Store):
         if not injective(store.indices, spatial, s.context(s.func.body)):
             message = f"{node.name} may write an element of {store.buffer.name} more than once"
-            s.refuse("overwrites", message, at=[node])
+            s.refuse(
+                "overwrites", message, at=[node], hint="a block whose subscripts tell all of its spatial points apart"
+            )
 
 
 def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: Hint) -> None:

@@ -59,7 +59,12 @@ def software_pipeline(
     """
     node = s.loop_node(loop)
     if pipelines.STAGES in dict(node.annotations):
-        s.refuse("pipelined", f"loop {node.var.name} is pipelined already", at=[node])
+        s.refuse(
+            "pipelined",
+            f"loop {node.var.name} is pipelined already",
+            at=[node],
+            hint="another loop, or the stages that it has",
+        )
     _, parts = pipelines.parts_of(node)
     blocks = [flow.blocks(part) for part in parts]
     numbers = _numbers(s, node, blocks, stages)
@@ -158,7 +163,12 @@ def _numbers(s: Schedule, node: For, blocks: Sequence[Sequence[Block]], stages: 
     inside = {b.name for part in blocks for b in part}
     for name in stages:
         if s.block_node(name).name not in inside:
-            s.refuse("block_outside_loop", f"{name} is not in loop {node.var.name}", at=[node, s.block_node(name)])
+            s.refuse(
+                "block_outside_loop",
+                f"{name} is not in loop {node.var.name}",
+                at=[node, s.block_node(name)],
+                hint=", ".join(sorted(inside)),
+            )
     numbers: list[int] = []
     for part in blocks:
         own = [stages[b.name] for b in part if b.name in stages]

@@ -87,7 +87,12 @@ def _subscripts(s: Schedule, node: Block, buffer: Buffer) -> tuple[Expr, ...]:
         shown = " and ".join(f"{buffer.name}[{', '.join(map(repr, i))}]" for i in found)
         s.refuse("several_accesses", f"{node.name} accesses {shown}", at=[node], hint="one access to each buffer")
     if any(True for i in found[0] for _ in find(i, Load)):
-        s.refuse("several_accesses", f"the subscripts of {buffer.name} in {node.name} are loaded", at=[node])
+        s.refuse(
+            "several_accesses",
+            f"the subscripts of {buffer.name} in {node.name} are loaded",
+            at=[node],
+            hint="an access whose subscripts are computed from iterators",
+        )
     within = [n for n in find(node.body, For) if any(n.var in free_vars(i) for i in found[0])]
     if within:
         message = f"the subscripts of {buffer.name} depend on loop {within[0].var.name} inside block {node.name}"

@@ -226,6 +226,7 @@ def _init_as_before(s: Schedule, node: Block, loops: Sequence[For]) -> None:
                 "loop_repeats",
                 f"loop {n.var.name} drives no iterator of block {node.name}, whose init runs in each of its iterations",
                 at=[n, node],
+                hint=f"decompose_reduction({node.name}, {n.var.name}) first",
             )
         if not checks.driven(n, node):
             _not_empty(s, [n])
@@ -265,7 +266,14 @@ def _tile(s: Schedule, node: Block, it: Iter, binding: Expr, loops: Sequence[For
     last: Expr = ZERO
     for n in driving:
         factor = coefficients.get(n.var, ZERO)
-        s.require(factor >= 0, ctx, "not_affine", f"{it.var.name} may count down in loop {n.var.name}", at=[n, node])
+        s.require(
+            factor >= 0,
+            ctx,
+            "not_affine",
+            f"{it.var.name} may count down in loop {n.var.name}",
+            at=[n, node],
+            hint="iterators that count upwards",
+        )
         tile, last = tile + n.var * factor, last + (n.extent - 1) * factor
     size = simplify(last + ONE, ctx)
     return tile, size, simplify(rest, ctx)

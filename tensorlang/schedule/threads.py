@@ -78,7 +78,7 @@ def _axis_is_free(s: Schedule, loop: For, outer: Sequence[For]) -> None:
     for other in outer:
         if other.kind == loop.kind and unit_of(loop.kind) != THREADS:
             message = f"loop {loop.var.name} cannot be {loop.kind}: loop {other.var.name} around it is"
-            s.refuse("axis_taken", message, at=[other, loop])
+            s.refuse("axis_taken", message, at=[other, loop], hint="another axis")
 
 
 def _is_a_grid(s: Schedule, loop: For) -> None:
@@ -109,10 +109,24 @@ def _fits(s: Schedule, kernel: For) -> None:
         total = total * extent
         limit = s.target.threads_along[axis[-1]]
         message = f"the kernel of loop {kernel.var.name} has {extent!r} threads along {axis}, the target {limit}"
-        s.require(extent <= limit, s.context(kernel), "too_many_threads", message, at=[kernel])
+        s.require(
+            extent <= limit,
+            s.context(kernel),
+            "too_many_threads",
+            message,
+            at=[kernel],
+            hint=f"at most {limit} iterations: split the loop, and bind the inner part",
+        )
     limit = s.target.threads_per_block
     message = f"the kernel of loop {kernel.var.name} has {total!r} threads in a block, the target at most {limit}"
-    s.require(total <= limit, s.context(kernel), "too_many_threads", message, at=[kernel])
+    s.require(
+        total <= limit,
+        s.context(kernel),
+        "too_many_threads",
+        message,
+        at=[kernel],
+        hint=f"at most {limit} threads: smaller factors, or vthread for some of the loops",
+    )
 
 
 # ------------------------------------------------------------------------------------------------- cooperation
@@ -198,7 +212,12 @@ def _is_one_for_all(s: Schedule, alloc: Alloc, around: Sequence[For]) -> None:
 
 
 def _differ(s: Schedule, message: str, at: Sequence[Stmt]) -> None:
-    s.refuse("threads_differ", message, at=at)
+    s.refuse(
+        "threads_differ",
+        message,
+        at=at,
+        hint="work that is the same for all these threads, written to shared memory at a place of its own",
+    )
 
 
 # ------------------------------------------------------------------------------------------- reduction by threads

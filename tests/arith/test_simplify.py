@@ -62,6 +62,8 @@ FORMS = [
     (TILED, (i * 4 * T + j) // (T * 2), i * 2),
     (TILED, f // m * m + f % m, f),
     (TILED, (i * T + j) // (T * 2), i // 2),
+    (Context().bind(j, n + 1), (i * (n + 1) + j) // (n + 1), i),
+    (Context().bind(j, n + 1), (i * (n + 1) + j) % (n + 1), j),
     (EIGHT, (i * 8 + j) // 16, i // 2),
     (EIGHT, (i * 8 + j) % 16, i % 2 * 8 + j),
     (EIGHT, (i * 8 + j) // 8 % 4, i % 4),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.backend import llvm
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.nodes import Buffer, Expr, Func, Let, Load, Seq, Store, Var, const
 
@@ -210,3 +211,11 @@ def test_kernels_named_like_functions_of_a_library(name):
     """What LLVM calls by these names is still the library's."""
     zeros = tl.compute((100_000,), lambda i: tl.cast(0.0, "float32"), name=name)
     assert not tl.build(zeros)().any()
+
+
+@pytest.mark.parametrize(("cpu", "bits"), [("x86-64-v2", 128), ("x86-64-v3", 256), ("x86-64-v4", 512)])
+def test_llvm_is_to_use_vectors_as_wide_as_ours(cpu: str, bits: int) -> None:
+    a = tl.placeholder((4,), name="A")
+    module = tl.lower(tl.compute((4,), lambda i: a[i] + 1.0, name="C"), tl.Target("llvm", cpu=cpu))
+    source = llvm.emit(module.func, module.sizes, module.target)
+    assert f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"' in source

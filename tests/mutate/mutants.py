@@ -27,10 +27,10 @@ class Mutant:
     fault: Fault
 
     @property
-    def identity(self) -> tuple[str, str, str, str, str]:
+    def identity(self) -> tuple[str, str, str, str, str, int]:
         """What stays the same while other code changes."""
         f = self.fault
-        return self.path, f.function, f.kind, f.before, f.after
+        return self.path, f.function, f.kind, f.before, f.after, f.nth
 
     def source(self) -> str:
         """The text of the file with the fault."""

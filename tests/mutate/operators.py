@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -41,9 +42,13 @@ STRINGS = {"min": "max", "max": "min", "and": "or", "or": "and", "lt": "le", "le
 
 @dataclass(frozen=True)
 class Fault:
-    """One change that can be made: the `number`-th in its file. `before` and `after` are source text."""
+    """One change that can be made: the `number`-th in its file, the `nth` that reads the same in its function.
+
+    `before` and `after` are source text.
+    """
 
     number: int
+    nth: int
     kind: str
     function: str
     line: int
@@ -56,10 +61,13 @@ Change = tuple[str, ast.AST, ast.AST]  # kind, the node, what takes its place
 
 def faults(source: str) -> list[Fault]:
     """All faults that fit into a file, in the order of its text."""
-    return [
-        Fault(n, kind, name, getattr(node, "lineno", 0), ast.unparse(node), ast.unparse(fresh))
-        for n, (name, (kind, node, fresh)) in enumerate(_changes(ast.parse(source)))
-    ]
+    alike: Counter[tuple[str, ...]] = Counter()
+    found = []
+    for number, (name, (kind, node, fresh)) in enumerate(_changes(ast.parse(source))):
+        key = (name, kind, ast.unparse(node), ast.unparse(fresh))
+        found.append(Fault(number, alike[key], kind, name, getattr(node, "lineno", 0), *key[2:]))
+        alike[key] += 1
+    return found
 
 
 def mutated(source: str, number: int) -> str:
