@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ from tests.fuzz.random_te import random_expression
 from tests.fuzz.shrink import shrink
 
 TARGET = tl.Target("cuda", arch="sm_90a")
+COMPILED = 8  # every so many seeds, NVRTC compiles the kernels
 ORDERS = (Settings(), Settings("descending", lanes=64))
 SCRIPT = """import tensorlang as tl
 from tests.fuzz.gpu import TARGET, check
@@ -98,9 +100,10 @@ def draw(seed: int, tried: list[str]) -> GpuCase:
 def check(
     s: tl.Schedule, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int], seed: int, native: bool = False
 ) -> None:
-    """The schedule, and its launch nests in any order of threads, compute what the te evaluator does; text is emitted.
+    """The schedule, and its launch nests in any order of threads, compute what the te evaluator does.
 
-    native: so do the kernels on this machine's GPU. Raises Failure, or BuildError where lowering refuses the program.
+    Of every COMPILED-th seed, the kernels are compiled; if `native`, all run on this machine's GPU. Raises Failure, or
+    BuildError where lowering refuses.
     """
     inputs = random_inputs(outputs, sizes, seed)
     expected = guard("te_eval", lambda: evaluate(outputs, inputs, sizes))
@@ -112,6 +115,8 @@ def check(
     text = guard("emit", lambda: _or_error(BuildError, lambda: cuda.emit(module.func, module.sizes, TARGET)))
     if isinstance(text, BuildError):
         raise text
+    if seed % COMPILED == 0 and find_spec("cupy_backends"):  # through which NVRTC is reached
+        guard("compile", lambda: tl.build(module))
     guard("verify", lambda: verify(module.func, "flat"))
 
     def right(what: str, got: Arrays) -> None:
