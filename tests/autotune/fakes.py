@@ -67,7 +67,7 @@ def act(what):
             time.sleep(0.02)
     if word == "say":
         file, _, more = rest[0].partition(" and ")
-        Path(file).touch()
+        Path(file).write_text(str(os.getpid()))
         act(more)
     if word == "wait":
         while not Path(rest[0].removeprefix("for ")).exists():
