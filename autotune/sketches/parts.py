@@ -14,7 +14,11 @@ ENOUGH_FOR_THREADS = 16_384  # points below which starting threads takes longer 
 
 @dataclass(frozen=True)
 class Part:
-    """One way to schedule some blocks. name: what is special about it, for the sketch's name; write: as in Sketch."""
+    """One way to schedule some blocks. name: what is special about it, for the sketch's name; write: as in Sketch.
+
+    >>> autotune.Part("unrolled", frozenset({"C"}), lambda s, knob: s.unroll("C.k")).name
+    'unrolled'
+    """
 
     name: str
     blocks: frozenset[str]
