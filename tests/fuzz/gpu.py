@@ -49,7 +49,8 @@ from tests.fuzz.shrink import shrink
 
 TARGET = tl.Target("cuda", arch="sm_90a")
 COMPILED = 8  # every so many seeds, NVRTC compiles the kernels
-ORDERS = (Settings(), Settings("descending", lanes=64))
+# Copies of whole boxes may read elements that nobody wrote or needs: who does need one gets poison, so wrong numbers.
+ORDERS = (Settings(strict=False), Settings("descending", lanes=64, strict=False))
 SCRIPT = """import tensorlang as tl
 from tests.fuzz.gpu import TARGET, check
 
