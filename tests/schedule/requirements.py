@@ -204,6 +204,21 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         3: ("not_the_semantics", "aliased"),
         4: ("strides", "scope"),
     },
+    "software_pipeline": {
+        1: ("bad_stages", "bad_order", "block_outside_loop", "pipelined"),
+        2: ("loop_kind",),
+        3: ("stages_missing", "stages_differ"),
+        4: ("stage_order",),
+        5: ("loop_carries",),
+    },
+    "double_buffer": {
+        1: ("parameter_storage", "several_outputs"),
+        2: ("not_in_a_loop",),
+    },
+    "async_copy": {
+        1: ("not_a_copy", "source_written"),
+        2: ("scope",),
+    },
 }
 
 # Reasons that a shared check can give, but not in this primitive.

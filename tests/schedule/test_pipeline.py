@@ -279,3 +279,7 @@ def test_double_buffer_refuses():
     s.double_buffer("P")
     refused(s, "not_in_a_loop", lambda: s.parallel("C.i"))
     refused(s, "not_in_a_loop", lambda: s.store_at("P"))
+    a = tl.placeholder((4,), name="A")
+    p, q = tl.compute((4,), lambda i: (a[i], a[i] * 2.0), name="P")
+    both = Schedule(tl.compute((4,), lambda i: p[i] + q[i], name="C"))
+    refused(both, "several_outputs", lambda: both.double_buffer("P"))
