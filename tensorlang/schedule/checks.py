@@ -268,14 +268,16 @@ def thread_axis(s: Schedule, axis: Any) -> None:
 def loop_or_block(s: Schedule, name: Any) -> For | Block:
     """The one loop or block of that name. Reasons: ambiguous_name, and those of an unknown block."""
     if not isinstance(name, str):
-        s.refuse("bad_argument", f"expected a loop or a block or its name, got {name!r}")
+        names = ", ".join(block.name for block in blocks_below(s.func.body))
+        message = f"expected a loop or a block or its name, got {name!r}"
+        s.refuse("bad_argument", message, hint=f"s.loops(block), or a block: {names}")
     is_loop, is_block = s.has_loop(name), s.has_block(name)
     if is_loop and is_block:
         s.refuse(
             "ambiguous_name",
             f"{name} is a loop and a block",
             at=[s.loop_node(name), s.block_node(name)],
-            hint="a handle: s.loop(name) or s.block(name) of a program in which names differ",
+            hint="a Func whose loops and blocks have different names",
         )
     if is_block or "." not in name:
         return s.block_node(name)
