@@ -182,15 +182,6 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         5: ("input_changes", "overwrites"),
         6: ("consumer_before", "not_produced_there"),
     },
-    "software_pipeline": {
-        1: ("bad_stages", "bad_order"),
-        2: ("loop_kind", "pipelined"),
-        3: ("block_outside_loop", "stages_missing", "stages_differ"),
-        4: ("stage_order",),
-        5: ("loop_carries",),
-    },
-    "double_buffer": {1: ("parameter_storage", "several_outputs"), 2: ("not_in_a_loop",)},
-    "async_copy": {1: ("not_a_copy", "source_written"), 2: ("scope",)},
     "blockize": {
         1: ("not_perfectly_nested",),
         2: ("loop_kind", "extent_depends", "tile_may_be_empty"),

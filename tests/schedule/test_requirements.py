@@ -52,7 +52,6 @@ HANDLES = [
 ]
 # What else a primitive needs to come to look its handle up.
 OTHERS: dict[str, Any] = {
-    "stages": {"C": 0},
     "factors": [2, None],
     "at": [1],
     "after": "C",
