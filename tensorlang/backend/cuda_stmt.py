@@ -324,7 +324,7 @@ class KernelWriter:
         return width
 
     def address(self, buffer: Buffer, index: Expr, offset: int) -> str:
-        base = self.values.text((index.base if isinstance(index, Ramp) else index) + offset)
+        base = self.values.text((index.base if isinstance(index, Ramp) else index) + offset, 69)  # a summand
         return f"{self.values.of[buffer]} + {base}" if base != "0" else self.values.of[buffer]
 
 

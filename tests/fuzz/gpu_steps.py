@@ -110,7 +110,7 @@ class Plan:
             else:
                 (grid if parts == "grid" else threads).append(loop)
             extent = self.s.loop_node(threads[-1]).extent if threads else None
-            room = max(1, room // (int(extent.value) if isinstance(extent, Const) else 1))
+            room = max(1, room // (max(1, int(extent.value)) if isinstance(extent, Const) else 1))
         if len(grid + virtual + threads) > 1:
             yield f"reorder({', '.join(map(repr, grid + virtual + threads))})"
         for unit, names in (("blockIdx", grid), ("vthread", virtual), ("threadIdx", threads)):

@@ -53,6 +53,21 @@ def test_text_and_machine_code(golden):
         assert (usage.stack, usage.spills) == (0, 0)
 
 
+def test_versions_of_one_element():
+    """A pointer plus a subscript, which is an expression of its own: `versions + (step & 3)`."""
+    n = 21
+    a, b = tl.placeholder((n,), "float32", name="A"), tl.placeholder((1,), "float32", name="B")
+    k = tl.reduce_axis(n, "k")
+    s = tl.Schedule(tl.compute((n,), lambda i: tl.sum(a[k] * b[0], axis=k), name="C"), target=H100)
+    s.bind("C.i", "blockIdx.x")
+    s.split("C.k", [None, 3])
+    s.cache_read("C", "B", "shared")
+    s.compute_at("B.shared", "C.k.0")
+    s.async_copy("B.shared")
+    s.software_pipeline("C.k.0", {"B.shared": 0, "C": 3})
+    assert "async_copy<1>(B_shared_versions + (" in tl.build(s, H100).source()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["", "asynchronous"])
 @pytest.mark.parametrize("sizes", [(32, 16, 64), (20, 17, 43), (128, 128, 256)], ids=str)
