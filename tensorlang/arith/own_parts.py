@@ -6,7 +6,7 @@ that are boxes would not do: of a box with gaps, a thread may own every other el
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import permutations
 from math import prod
 from typing import NamedTuple
@@ -15,18 +15,20 @@ from tensorlang.arith.affine import injective
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
-from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import Block, Buffer, Const, Expr, For, If, LetStmt, Load, Node, Stmt, Store, Var
+from tensorlang.arith.simplify import negation, simplify
+from tensorlang.ir.nodes import TRUE, Block, Buffer, Const, Expr, For, If, LetStmt, Load, Node, Stmt, Store, Var
 from tensorlang.ir.walk import children, free_vars, substitute
 
 _MOST_LOOPS = 4  # whose orders are tried
 
 
 class _Access(NamedTuple):
-    """One load or store: its subscripts, in terms of the variables around the program and of `loops` in it."""
+    """One load or store: its subscripts, in terms of the variables around the program and of `loops` in it, and the
+    conditions in the program under which it happens, which `ctx` knows too."""
 
     indices: tuple[Expr, ...]
     loops: tuple[For, ...]
+    conds: tuple[Expr, ...]
     ctx: Context
 
 
@@ -36,35 +38,61 @@ def reads_own(stmt: Stmt, buffer: Buffer, ctx: Context) -> bool:
     Proved for a load if a store goes to the same elements, in loops that differ in their names or in their order, or
     to all elements of a box that holds them.
     """
-    stores = list(_accesses(stmt, buffer, Store, (), {}, ctx))
-    loads = list(_accesses(stmt, buffer, Load, (), {}, ctx))
+    stores = list(_accesses(stmt, buffer, Store, {}, _Access((), (), (), ctx)))
+    loads = list(_accesses(stmt, buffer, Load, {}, _Access((), (), (), ctx)))
     return all(any(_alike(s, load) or _within(s, load) for s in stores) for load in loads)
 
 
-def _accesses(
-    node: Node, buffer: Buffer, kind: type, loops: tuple[For, ...], values: dict[Var, Expr], ctx: Context
-) -> Iterator[_Access]:
+def writes_depend(stmt: Stmt, buffer: Buffer, own: Set[Var], ctx: Context) -> bool:
+    """Do the variables `own` have a say in which elements of `buffer` `stmt` writes, or whether it does?"""
+    for store in _accesses(stmt, buffer, Store, {}, _Access((), (), (), ctx)):
+        says = (*store.indices, *store.conds, *(loop.extent for loop in store.loops))
+        if any(free_vars(e) & own for e in says):
+            return True
+    return False
+
+
+def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], around: _Access) -> Iterator[_Access]:
+    """The accesses of that kind in `node`; `around` has what is known where it stands."""
     if isinstance(node, For):
-        extent = substitute(node.extent, values)
-        inside = node.replace(extent=extent)
-        yield from _accesses(node.body, buffer, kind, (*loops, inside), values, ctx.bind(node.var, extent))
+        loop = node.replace(extent=substitute(node.extent, values))
+        inside = around._replace(loops=(*around.loops, loop), ctx=around.ctx.bind(loop.var, loop.extent))
+        yield from _accesses(node.body, buffer, kind, values, inside)
         return
     if isinstance(node, Block):
         bound = zip(node.iters, node.bindings, strict=True)
         values = {**values, **{it.var: substitute(b, values) for it, b in bound}}
+        inside = _under(around, substitute(node.predicate, values))
         for part in (node.init, node.body):
             if part is not None:
-                yield from _accesses(part, buffer, kind, loops, values, ctx)
+                yield from _accesses(part, buffer, kind, values, inside)
+        return
+    if isinstance(node, If):
+        cond = substitute(node.cond, values)
+        yield from _accesses(node.cond, buffer, kind, values, around)
+        yield from _accesses(node.then, buffer, kind, values, _under(around, cond))
+        if node.orelse is not None:
+            yield from _accesses(node.orelse, buffer, kind, values, _under(around, negation(cond)))
         return
     if isinstance(node, LetStmt):
         values = {**values, node.var: substitute(node.value, values)}
-    if isinstance(node, If):
-        ctx = ctx.assume(substitute(node.cond, values))
     if isinstance(node, kind) and node.buffer is buffer:  # type: ignore[attr-defined]
-        indices = tuple(simplify(substitute(i, values), ctx) for i in node.indices)  # type: ignore[attr-defined]
-        yield _Access(indices, loops, ctx)
+        indices = (simplify(substitute(i, values), around.ctx) for i in node.indices)  # type: ignore[attr-defined]
+        yield around._replace(indices=tuple(indices))
     for child in children(node):
-        yield from _accesses(child, buffer, kind, loops, values, ctx)
+        yield from _accesses(child, buffer, kind, values, around)
+
+
+def _under(around: _Access, cond: Expr) -> _Access:
+    """What is known under a condition, too."""
+    if cond is TRUE:
+        return around
+    return around._replace(conds=(*around.conds, cond), ctx=around.ctx.assume(cond))
+
+
+def _happens(store: _Access, load: _Access, renamed: Mapping[Var, Expr]) -> bool:
+    """Do the conditions of the store hold where the load happens? `renamed`: the loops of the store as the load's."""
+    return all(proves(substitute(cond, renamed), load.ctx) for cond in store.conds)
 
 
 def _used(access: _Access) -> list[For]:
@@ -82,7 +110,8 @@ def _alike(store: _Access, load: _Access) -> bool:
         if all(a.extent is b.extent for a, b in zip(order, mine, strict=True)):
             renamed = {a.var: b.var for a, b in zip(order, mine, strict=True)}
             indices = (simplify(substitute(i, renamed), store.ctx) for i in load.indices)
-            if all(a is b for a, b in zip(indices, store.indices, strict=True)):
+            same = all(a is b for a, b in zip(indices, store.indices, strict=True))
+            if same and _happens(store, load, {b.var: a.var for a, b in zip(order, mine, strict=True)}):
                 return True
     return False
 
@@ -101,7 +130,9 @@ def _within(store: _Access, load: _Access) -> bool:
     if _product(n.extent for n in loops) != _product(sizes):
         return False
     ends = zip(box, part, strict=True)
-    return all(proves(low <= first, load.ctx) and proves(last <= high, load.ctx) for (low, high), (first, last) in ends)
+    return _happens(store, load, {}) and all(
+        proves(low <= first, load.ctx) and proves(last <= high, load.ctx) for (low, high), (first, last) in ends
+    )
 
 
 def _product(extents: Iterable[Expr]) -> int:

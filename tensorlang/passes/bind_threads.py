@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from tensorlang.arith.context import EMPTY
 from tensorlang.arith.footprint import bind_all
-from tensorlang.arith.own_parts import reads_own
+from tensorlang.arith.own_parts import reads_own, writes_depend
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import (
@@ -204,8 +204,7 @@ class _Kernel:
         for buffer in self.allocated:
             if buffer.scope != LOCAL:
                 continue
-            places = [n.indices for n in walk.find(body, Store) if n.buffer is buffer]
-            if any(walk.free_vars(i) & own for p in places for i in p) and not reads_own(body, buffer, ctx):
+            if writes_depend(body, buffer, own, ctx) and not reads_own(body, buffer, ctx):
                 raise BuildError(
                     f"{buffer.name} is in local memory, which each thread has for itself, but a thread may read what "
                     f"another one has written: set_scope({buffer.name!r}, 'shared')"

@@ -113,15 +113,24 @@ def _reduced(block: Block) -> frozenset[Var]:
 
 
 def _reducing(loop: For, around: tuple[For, ...]) -> list[tuple[Block, tuple[For, ...]]]:
-    """The blocks for which `loop` is the outermost reduction loop, and which reduce over threads; with their loops."""
+    """The blocks that `loop` is the outermost loop to reduce, and which reduce over threads; with their loops."""
     return [
         (block, loops)
         for block, loops in _blocks(loop, ())
-        if loop.var in _reduced(block)
-        and block.init is not None
-        and not any(n.var in _reduced(block) for n in around)
+        if block.init is not None
+        and _reduces(loop, block)
+        and not any(_reduces(n, block) for n in around)
         and any(unit_of(n.kind) == THREADS and n.var in _reduced(block) for n in loops)
     ]
+
+
+def _reduces(loop: For, block: Block) -> bool:
+    """Whether the result is there only after `loop`: where another block in it uses it, it has one iteration."""
+    if loop.var not in _reduced(block):
+        return False
+    results = {n.buffer for n in walk.find(block, Store)}
+    others = (n for n, _ in _blocks(loop, ()) if n is not block)
+    return not any(n.buffer in results for other in others for n in walk.visit(other) if isinstance(n, Load | Store))
 
 
 class _Point(NamedTuple):

@@ -4,7 +4,7 @@ import pytest
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.own_parts import reads_own
-from tensorlang.ir.nodes import SERIAL, Buffer, Const, Expr, For, Load, Stmt, Store, Var, const, seq
+from tensorlang.ir.nodes import NOTHING, SERIAL, Buffer, Const, Expr, For, If, Load, Stmt, Store, Var, const, seq
 
 B = Buffer("B", (const(64), const(64)), "float32")
 OUT = Buffer("O", (const(1),), "float32")
@@ -55,6 +55,18 @@ RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
         (store(T, T), load(3 - T, T), False),
         (nest({"i": 4}, lambda i: store(i, T)), load(T, 3 - T), False),
         (store(T, T), load(T, T), True),
+        # by some of the threads, or in some of the iterations
+        (If(T < 1, store(T, T)), load(T, T), False),
+        (If(T < 1, store(T, T)), If(T < 2, load(T, T)), False),
+        (If(T < 2, store(T, T)), If(T < 1, load(T, T)), True),
+        (If(T < 2, NOTHING, store(T, T)), If(T < 2, load(T, T)), False),
+        (If(T < 2, NOTHING, store(T, T)), If(T < 3, NOTHING, load(T, T)), True),
+        (
+            nest({"i": 4}, lambda i: If(i * 4 + T < 9, store(i, T))),
+            nest({"j": 4}, lambda j: If(j * 4 + T < 9, load(j, T))),
+            True,
+        ),
+        (nest({"i": 4}, lambda i: If(i * 4 + T < 9, store(i, T))), nest({"j": 4}, lambda j: load(j, T)), False),
     ],
 )
 def test_reads_own(writes: Stmt, reads: Stmt, own: bool) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.backend import cuda
+from tensorlang.errors import BuildError
 from tensorlang.passes.barriers import barriers
 from tests.fuzz.check import Failure
 from tests.fuzz.gpu import TARGET, GpuCase, Report, check
@@ -57,12 +58,60 @@ FOUND = {
         ),
         seed=0,
     ),
+    "threads do not combine what a block between them and the end of the loop uses": GpuCase(
+        SUM,
+        (
+            'bind("C.i", "blockIdx.x")',
+            'split("C.k", [None, 1])',
+            'bind("C.k.0", "threadIdx.y")',
+            'cache_write("C", "shared")',
+            'reverse_compute_at("C.write", "C.k.0")',
+        ),
+        seed=0,
+    ),
+    "of several threads along the axis, one reduces": GpuCase(
+        SUM,
+        (
+            'split("C.k", [None, 1])',
+            'split("C.i", [None, 1])',
+            'bind("C.i.0", "blockIdx.x")',
+            'bind("C.k.0", "threadIdx.x")',
+            'cache_write("C", "local")',
+            'reverse_compute_at("C.write", "C.k.0")',
+        ),
+        seed=0,
+    ),
 }
+ALIEN = GpuCase(
+    Expression(
+        [
+            'A = tl.placeholder((2,), "float32", name="A")',
+            'C = tl.compute((1, 2), lambda i, j: A[j] * 2.0, name="C")',
+        ],
+        ["C"],
+    ),
+    (
+        'split("C.i", [None, 1])',
+        'bind("C.i.0", "blockIdx.x")',
+        'bind("C.i.1", "threadIdx.x")',
+        'cache_write("C", "local")',
+        'reverse_compute_at("C.write", "C.i.0")',
+        'split("C.write.j_1", [None, 2])',
+        'bind("C.write.j_1.1", "threadIdx.x")',
+    ),
+    seed=0,
+)
 
 
 @pytest.mark.parametrize("what", FOUND)
 def test_found(what):
     FOUND[what].run()
+
+
+def test_registers_of_another_thread():
+    """One thread has written what two would read."""
+    with pytest.raises(BuildError, match=r"C\.local is in local memory.* what another one has written"):
+        ALIEN.run()
 
 
 def test_random_cases():
