@@ -15,7 +15,7 @@ GPU = tl.Target("cuda", arch="sm_90a")
 def test_tiles_in_shared_memory(shape, last):
     m, n, k = shape
     s = tl.Schedule(matmul(m, n, k), target=GPU)
-    gpu_library.matmul(s, "C", tile=(16, 32, 8), each=(4, 4), lanes=(4, 8), group=1)
+    gpu_library.matmul(s, "C", tile=(16, 32, 8), each=(4, 4), lanes=(4, 8), group=1, stages=0)
     s.software_pipeline("C.k.0", {"A.shared": 0, "B.shared": 0, "C": last})
     module = tl.lower(s, GPU)
     assert "A.shared.versions" in str(module)
