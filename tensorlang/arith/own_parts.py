@@ -84,7 +84,8 @@ def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], a
 
 
 def _under(around: _Access, cond: Expr) -> _Access:
-    """What is known under a condition, too."""
+    """What is known under a condition, too; loops of one iteration do not show in it."""
+    cond = simplify(cond, around.ctx)
     if cond is TRUE:
         return around
     return around._replace(conds=(*around.conds, cond), ctx=around.ctx.assume(cond))
