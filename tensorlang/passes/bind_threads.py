@@ -39,6 +39,7 @@ from tensorlang.ir.nodes import (
     Func,
     If,
     LetStmt,
+    Load,
     Seq,
     Stmt,
     Store,
@@ -201,8 +202,8 @@ class _Kernel:
         """What a thread reads of its own memory, it has written. Raises BuildError."""
         ctx = bind_all(EMPTY, loops)
         own = {loop.var for loop in loops if unit_of(loop.kind) == THREADS}
-        for buffer in self.allocated:
-            if buffer.scope != LOCAL:
+        for buffer, (alloc, _) in self.allocated.items():
+            if buffer.scope != LOCAL or not _is_shared_out(alloc):
                 continue
             if writes_depend(body, buffer, own, ctx) and not reads_own(body, buffer, ctx):
                 raise BuildError(
@@ -223,6 +224,13 @@ def _alike(a: Alloc, b: Alloc) -> bool:
     same = a.buffer.dtype == b.buffer.dtype and a.annotations == b.annotations
     shapes = a.buffer.shape, b.buffer.shape
     return same and len(shapes[0]) == len(shapes[1]) and all(map(operator.is_, *shapes))
+
+
+def _is_shared_out(alloc: Alloc) -> bool:
+    """Whether loops over threads inside the allocation use the buffer: else each thread has one by what loops mean."""
+    loops = (n for n in walk.find(alloc.body, For) if unit_of(n.kind) == THREADS)
+    accesses = (n for loop in loops for n in walk.visit(loop.body) if isinstance(n, Load | Store))
+    return any(n.buffer is alloc.buffer for n in accesses)
 
 
 def _inside(inner: Alloc, outer: Alloc) -> bool:
