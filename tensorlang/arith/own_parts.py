@@ -16,7 +16,7 @@ from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import negation, simplify
-from tensorlang.ir.nodes import TRUE, Block, Buffer, Const, Expr, For, If, LetStmt, Load, Node, Stmt, Store, Var
+from tensorlang.ir.nodes import TRUE, Block, Buffer, Const, Expr, For, If, LetStmt, Load, Node, Op, Stmt, Store, Var
 from tensorlang.ir.walk import children, free_vars, substitute
 
 _MOST_LOOPS = 4  # whose orders are tried
@@ -67,12 +67,14 @@ def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], a
             if part is not None:
                 yield from _accesses(part, buffer, kind, values, inside)
         return
-    if isinstance(node, If):
-        cond = substitute(node.cond, values)
-        yield from _accesses(node.cond, buffer, kind, values, around)
-        yield from _accesses(node.then, buffer, kind, values, _under(around, cond))
-        if node.orelse is not None:
-            yield from _accesses(node.orelse, buffer, kind, values, _under(around, negation(cond)))
+    if isinstance(node, If) or (isinstance(node, Op) and node.op == "if_then_else"):
+        test, then, *orelse = (node.cond, node.then, node.orelse) if isinstance(node, If) else node.args
+        cond = substitute(test, values)
+        yield from _accesses(test, buffer, kind, values, around)
+        yield from _accesses(then, buffer, kind, values, _under(around, cond))
+        for other in orelse:
+            if other is not None:
+                yield from _accesses(other, buffer, kind, values, _under(around, negation(cond)))
         return
     if isinstance(node, LetStmt):
         values = {**values, node.var: substitute(node.value, values)}

@@ -5,11 +5,16 @@ import pytest
 from tensorlang.arith.context import Context
 from tensorlang.arith.own_parts import reads_own
 from tensorlang.ir.nodes import NOTHING, SERIAL, Buffer, Const, Expr, For, If, Load, Stmt, Store, Var, const, seq
+from tensorlang.ir.ops import make
 
 B = Buffer("B", (const(64), const(64)), "float32")
 OUT = Buffer("O", (const(1),), "float32")
 T = Var("t")
 ZERO = Const(0.0, "float32")
+
+
+def if_then_else(*args: Expr) -> Expr:
+    return make("if_then_else", *args)
 
 
 def nest(extents: dict[str, int], access) -> Stmt:
@@ -61,6 +66,8 @@ RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
         (If(T < 2, store(T, T)), If(T < 1, load(T, T)), True),
         (If(T < 2, NOTHING, store(T, T)), If(T < 2, load(T, T)), False),
         (If(T < 2, NOTHING, store(T, T)), If(T < 3, NOTHING, load(T, T)), True),
+        (If(T < 2, store(T, T)), Store(OUT, (const(0),), if_then_else(T < 2, Load(B, (T, T)), ZERO)), True),
+        (If(T < 2, store(T, T)), Store(OUT, (const(0),), if_then_else(T < 2, ZERO, Load(B, (T, T)))), False),
         (
             nest({"i": 4}, lambda i: If(i * 4 + T < 9, store(i, T))),
             nest({"j": 4}, lambda j: If(j * 4 + T < 9, load(j, T))),
