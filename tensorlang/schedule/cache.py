@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tensorlang.arith.context import Context
-from tensorlang.arith.footprint import bind_all, read_box, written_box
-from tensorlang.ir.nodes import SPATIAL, TRUE, Alloc, Block, Buffer, For, Iter, Load, Seq, Stmt, Store, Var
+from tensorlang.arith.footprint import bind_all, read_box
+from tensorlang.ir.nodes import SPATIAL, TRUE, Alloc, Block, Buffer, Iter, Load, Seq, Stmt, Store, Var
 from tensorlang.ir.walk import substitute
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef
 from tensorlang.schedule.move import regenerate
 from tensorlang.schedule.primitive import primitive
-from tensorlang.schedule.tiles import Range, needed_ranges
+from tensorlang.schedule.tiles import needed_ranges
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -82,18 +81,8 @@ def copy_before(s: Schedule, node: Block, source: Buffer, target: Buffer, fresh:
     ctx = flow.knowing(body, anchor, s.context(s.func.body))
     box = read_box(anchor, target, outer, ctx)
     ranges = needed_ranges(copy, {target: box} if box and outer else {}, bind_all(ctx, outer))
-    there = _what_is_there(innermost, shared, source, flow.loops_above(root, innermost), ctx) if innermost else None
-    body = flow.splice(body, anchor, regenerate(s, copy, ranges, outer, ctx, there), anchor)
+    body = flow.splice(body, anchor, regenerate(s, copy, ranges, outer, ctx), anchor)
     s.replace(root, flow.place_alloc(body, target))
-
-
-def _what_is_there(
-    stmt: Stmt, shared: Sequence[Stmt], source: Buffer, outer: tuple[For, ...], ctx: Context
-) -> list[Range] | None:
-    """The part of `source` that `stmt` writes and reads, if nothing else writes it: a box of what is to be copied may
-    reach beyond it. None if that is not known."""
-    box = written_box(stmt, source, outer, ctx) if all(other is stmt for other in shared) else None
-    return None if box is None else [Range(*part) for part in zip(box.mins, box.extents, strict=True)]
 
 
 @primitive

@@ -312,28 +312,19 @@ def _names(loops: list[For]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------ rewrite
-def regenerate(
-    s: Schedule,
-    node: Block,
-    ranges: list[Range],
-    outer: tuple[For, ...],
-    ctx: Context,
-    within: list[Range] | None = None,
-) -> Stmt:
-    """`node` in new loops over `ranges`, one for each iterator, guarded against leaving the iterators' domains, and
-    the ranges `within`."""
+def regenerate(s: Schedule, node: Block, ranges: list[Range], outer: tuple[For, ...], ctx: Context) -> Stmt:
+    """`node` in new loops over `ranges`, one for each iterator, guarded against leaving the iterators' domains."""
     variables = [Var(s.fresh(f"{node.name}.{it.var.name}")) for it in node.iters]
     inner = bind_all(ctx, outer)
     for var, (_, extent) in zip(variables, ranges, strict=True):
         inner = inner.bind(var, extent)
     bindings: list[Expr] = []
     guard: Expr = TRUE
-    limits = [*([within] if within else []), [Range(ZERO, it.extent) for it in node.iters]]
-    for var, (low, _), *parts in zip(variables, ranges, *limits, strict=True):
-        value, known = simplify(low + var, inner), inner
-        for cond in (c for first, extent in parts for c in (value >= first, value < first + extent)):
-            if not proves(cond, known):
-                guard, known = ops.make("and", guard, simplify(cond, inner)), known.assume(cond)
+    for it, var, (low, _) in zip(node.iters, variables, ranges, strict=True):
+        value = simplify(low + var, inner)
+        for cond in (value >= ZERO, value < it.extent):
+            if not proves(cond, inner):
+                guard = ops.make("and", guard, simplify(cond, inner))
         bindings.append(value)
     body = node.replace(bindings=tuple(bindings), predicate=guard)
     return nest(variables, [extent for _, extent in ranges], body)

@@ -81,24 +81,6 @@ FOUND = {
         ),
         seed=0,
     ),
-    "of what is in shared memory in part, a copy takes no more": GpuCase(
-        Expression(
-            [
-                'A = tl.placeholder((4, 5), "float64", name="A")',
-                'C = tl.compute((4,), lambda i: A[i, i], name="C")',
-            ],
-            ["C"],
-        ),
-        (
-            'split("C.i", [None, 2, 3])',
-            'bind("C.i.0", "blockIdx.y")',
-            'bind("C.i.1", "vthread.y")',
-            'cache_read("C", "A", "shared")',
-            'compute_at("A.shared", "C.i.1")',
-            'cache_read("C", "A.shared", "local")',
-        ),
-        seed=0,
-    ),
 }
 ALIEN = GpuCase(
     Expression(
