@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from autotune.cost_model import CostModel
-from autotune.search import Candidate, KnobSpace, Measured, Search
+from autotune.search import Candidate, KnobSpace, Known, Measured, Search
 
 
 class ScoredSpace(KnobSpace, Protocol):
@@ -53,14 +53,9 @@ class Advisor:
             features, estimate, seconds = own or (part[:0] for part in others[0])
             self._model.fit(features, estimate, seconds, others)
         self.scored = [0] * len(self.spaces)
-        found = self._search.propose(
-            self.spaces,
-            count,
-            self._score,
-            sorted(measured, key=lambda pair: pair[1]),
-            seen,
-            np.random.default_rng((self._seed, len(seen))),
-        )
+        best = sorted(measured, key=lambda pair: pair[1])
+        rng = np.random.default_rng((self._seed, len(seen)))
+        found = self._search.propose(Known(self.spaces, self._score, best, seen, rng), count)
         expected = [self._model.predict(*self._features(c)) for c in found]
         return found, np.concatenate(expected) if expected else np.zeros(0)
 

@@ -18,8 +18,9 @@ from autotune.database import Database, best, failures, rank, write
 from autotune.measure.outcome import Limits, Status, WorkerError
 from autotune.measure.runner import LocalRunner
 from autotune.record import Record, to_line
+from autotune.session import MakeRunner, Plan
 from autotune.task import ScheduleError, Task, UserCodeError, WorkloadError, families, parse, trace_json
-from autotune.tuner import MakeRunner, Result, best_known, suggest, tune_all
+from autotune.tuner import Result, best_known, suggest, tune_all
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,17 +45,16 @@ def tune(options: argparse.Namespace) -> int:
         run_seconds=options.run_timeout,
         memory_bytes=int(options.memory * 1e9),
     )
-    results = tune_all(
-        tasks,
+    plan = Plan(
         trials=options.trials,
-        log=options.log,
-        seed=options.seed,
-        make_runner=_ray_runner(options) if options.runner == "ray" else None,
-        limits=limits,
         minutes=options.minutes,
+        seed=options.seed,
         cold=options.cold,
+        limits=limits,
+        make_runner=_ray_runner(options) if options.runner == "ray" else None,
         show=progress.choose(options.quiet),
     )
+    results = tune_all(tasks, plan, options.log)
     if options.json:
         values = [_result_json(result) for result in results]
         print(json.dumps(values[0] if len(values) == 1 else values))

@@ -20,8 +20,9 @@ from autotune.cost_model import quality, rank_correlation
 from autotune.database import best, failures
 from autotune.progress import clean, seconds
 from autotune.record import Record
+from autotune.session import BATCH
 from autotune.task import Target, Task, UserCodeError, WorkloadError, nest_html, parse
-from autotune.tuner import BATCH, best_known
+from autotune.tuner import best_known
 
 _FEW = 8  # candidates of a sketch below which nothing is said of its knobs
 _KNOBS = 6

@@ -7,7 +7,7 @@ generator that is passed, so that a seed fixes everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -46,18 +46,21 @@ Score = Callable[[int, np.ndarray], np.ndarray]  # (index of the space, knob vec
 Measured = Sequence[tuple[Candidate, float]]  # with seconds
 
 
-class Search(Protocol):
-    """A strategy. `best` holds measured candidates, fastest first; `seen` those not to propose again."""
+@dataclass(frozen=True)
+class Known:
+    """What a strategy goes by. best: measured candidates, fastest first; seen: those not to propose again."""
 
-    def propose(
-        self,
-        spaces: Sequence[KnobSpace],
-        count: int,
-        score: Score,
-        best: Measured,
-        seen: Collection[Candidate],
-        rng: np.random.Generator,
-    ) -> list[Candidate]:
+    spaces: Sequence[KnobSpace]
+    score: Score
+    best: Measured
+    seen: Collection[Candidate]
+    rng: np.random.Generator
+
+
+class Search(Protocol):
+    """A strategy."""
+
+    def propose(self, known: Known, count: int) -> list[Candidate]:
         """At most `count` new candidates, most promising first; fewer only if the spaces hold no more."""
         ...
 
@@ -65,22 +68,14 @@ class Search(Protocol):
 class RandomSearch:
     """Uniform over the valid points of all spaces, each space being as likely as its share of points."""
 
-    def propose(
-        self,
-        spaces: Sequence[KnobSpace],
-        count: int,
-        score: Score,
-        best: Measured,
-        seen: Collection[Candidate],
-        rng: np.random.Generator,
-    ) -> list[Candidate]:
+    def propose(self, known: Known, count: int) -> list[Candidate]:
         found: dict[Candidate, None] = {}
-        sizes = np.array([size(space) for space in spaces], dtype=float)
+        sizes = np.array([size(space) for space in known.spaces], dtype=float)
         for _ in range(20):
-            for index in rng.choice(len(spaces), size=4 * count, p=sizes / sizes.sum()):
-                for row in sample(spaces[index], 1, rng):
+            for index in known.rng.choice(len(known.spaces), size=4 * count, p=sizes / sizes.sum()):
+                for row in sample(known.spaces[index], 1, known.rng):
                     candidate = Candidate(int(index), tuple(row.tolist()))
-                    if candidate not in seen:
+                    if candidate not in known.seen:
                         found[candidate] = None
                     if len(found) == count:
                         return list(found)
@@ -93,22 +88,18 @@ class GridSearch:
     Point n is the fraction of the way through all points that the binary digits of n, in reverse order, stand for.
     """
 
-    def propose(
-        self,
-        spaces: Sequence[KnobSpace],
-        count: int,
-        score: Score,
-        best: Measured,
-        seen: Collection[Candidate],
-        rng: np.random.Generator,
-    ) -> list[Candidate]:
+    def propose(self, known: Known, count: int) -> list[Candidate]:
         found: dict[Candidate, None] = {}
+        spaces = known.spaces
         ends = np.cumsum([size(space) for space in spaces])
-        for n in range(_GRID_TRIES * (count + len(seen))):
+        for n in range(_GRID_TRIES * (count + len(known.seen))):
             at = int(_reversed_digits(n) * ends[-1])
             space = int(np.searchsorted(ends, at, side="right"))
             row = points(spaces[space], np.array([at - (ends[space - 1] if space else 0)]))
-            if spaces[space].valid(row)[0] and (candidate := Candidate(space, tuple(row[0].tolist()))) not in seen:
+            if (
+                spaces[space].valid(row)[0]
+                and (candidate := Candidate(space, tuple(row[0].tolist()))) not in known.seen
+            ):
                 found[candidate] = None
             if len(found) == count:
                 break
@@ -135,29 +126,21 @@ class EvolutionarySearch:
     explore: float = 0.1
     alike: int = 2
 
-    def propose(
-        self,
-        spaces: Sequence[KnobSpace],
-        count: int,
-        score: Score,
-        best: Measured,
-        seen: Collection[Candidate],
-        rng: np.random.Generator,
-    ) -> list[Candidate]:
+    def propose(self, known: Known, count: int) -> list[Candidate]:
         pool: list[tuple[float, int, Candidate]] = []
-        for index, space in enumerate(spaces):
-            parents = np.array([c.values for c, _ in best[:64] if c.space == index], dtype=np.int64)
-            values = self.survivors(space, partial(score, index), rng, parents)
-            points = score(index, values)
+        for index, space in enumerate(known.spaces):
+            parents = np.array([c.values for c, _ in known.best[:64] if c.space == index], dtype=np.int64)
+            values = self.survivors(space, partial(known.score, index), known.rng, parents)
+            points = known.score(index, values)
             order = np.lexsort((*values.T[::-1], points))
             fresh = [(float(points[n]), Candidate(index, tuple(values[n].tolist()))) for n in order]
-            pool += [(p, place, c) for place, (p, c) in enumerate((p, c) for p, c in fresh if c not in seen)]
+            pool += [(p, place, c) for place, (p, c) in enumerate((p, c) for p, c in fresh if c not in known.seen)]
         # nothing measured yet: the model may be wrong about a whole space, so each gets its turn
-        pool.sort(key=lambda item: (item[0] if best else item[1], item[2].space, item[2].values))
+        pool.sort(key=lambda item: (item[0] if known.best else item[1], item[2].space, item[2].values))
         ranked = [candidate for *_, candidate in pool]
         chosen = self._diverse(ranked, count - int(self.explore * count))
-        taken = {*seen, *chosen}
-        chosen += RandomSearch().propose(spaces, count - len(chosen), score, best, taken, rng)
+        taken = {*known.seen, *chosen}
+        chosen += RandomSearch().propose(replace(known, seen=taken), count - len(chosen))
         rest = (c for c in ranked if c not in set(chosen))
         return chosen + [c for c, _ in zip(rest, range(count - len(chosen)), strict=False)]
 

@@ -51,7 +51,7 @@ def task_of(workload: str) -> Any:
 def record(candidates: int, table: Path, seed: int = 0) -> None:
     """Measure so many candidates of each task, in turn; goes on where the table ends."""
     from autotune.measure.candidate import Reference
-    from autotune.tuner import open_spaces
+    from autotune.zero_trial import open_spaces
 
     rows = list(_rows(table))
     setups = []
@@ -149,7 +149,7 @@ def first_below(curve: Sequence[float], seconds: float) -> int | None:
 def replay(table: Path, seeds: int) -> list[dict[str, Any]]:
     """For each task and strategy the trials that it takes."""
     from autotune.search import EvolutionarySearch, GridSearch, RandomSearch
-    from autotune.tuner import open_spaces
+    from autotune.zero_trial import open_spaces
 
     strategies = {
         "guided": (EvolutionarySearch(), TRIALS, BATCH),

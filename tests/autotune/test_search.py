@@ -5,6 +5,7 @@ from autotune.search import (
     Candidate,
     EvolutionarySearch,
     GridSearch,
+    Known,
     RandomSearch,
     everything,
     points,
@@ -41,7 +42,7 @@ def score(index, values):
 
 
 def propose(search, spaces, count=16, seen=(), seed=0, best=()):
-    return search.propose(spaces, count, score, best, set(seen), np.random.default_rng(seed))
+    return search.propose(Known(spaces, score, best, set(seen), np.random.default_rng(seed)), count)
 
 
 def test_sizes_and_samples():
@@ -97,10 +98,10 @@ def test_a_batch_is_diverse():
 
 def test_a_grid_is_even_and_goes_on_where_it_ended():
     spaces = [Box(8, 4), Box(16)]
-    first = GridSearch().propose(spaces, 6, None, [], set(), np.random.default_rng(0))
-    more = GridSearch().propose(spaces, 6, None, [], set(first), np.random.default_rng(1))
+    first = propose(GridSearch(), spaces, 6)
+    more = propose(GridSearch(), spaces, 6, seen=first, seed=1)
     assert len({*first, *more}) == 12
-    assert GridSearch().propose(spaces, 12, None, [], set(), np.random.default_rng(2)) == first + more
+    assert propose(GridSearch(), spaces, 12, seed=2) == first + more
     assert abs(sum(c.space == 0 for c in first + more) - 8) <= 1  # two thirds of all points are there
 
 

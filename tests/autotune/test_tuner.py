@@ -13,8 +13,10 @@ import autotune
 import tensorlang as tl
 from autotune.database import Database
 from autotune.measure.outcome import Outcome, Status
+from autotune.session import BATCH, Plan
 from autotune.sketches import sketches_for
-from autotune.tuner import BATCH, open_spaces, tune_all
+from autotune.tuner import tune_all
+from autotune.zero_trial import open_spaces
 
 
 def matmul(m=24, n=40, k=18, names="ABC"):
@@ -196,6 +198,6 @@ def test_a_budget_for_several_tasks_goes_where_it_gains_most(tmp_path):
                     Outcome(Status.OK, seconds=(1.0 if self.rows == 24 else 1e-3) / measured[self.rows], runs=5),
                 )
 
-    tasks = [matmul(16, 40, 18), matmul(24, 40, 18)]
-    results = tune_all(tasks, trials=64, budget=64, log=tmp_path / "log", make_runner=Improving)
+    tasks = [autotune.Task.of(matmul(rows, 40, 18)) for rows in (16, 24)]
+    results = tune_all(tasks, Plan(trials=64, budget=64, make_runner=Improving), tmp_path / "log")
     assert [sum(r.run == 0 for r in result.history) for result in results] == [16, 48]

@@ -32,7 +32,8 @@ from autotune.progress import Lines, Progress
 from autotune.search import everything
 from autotune.space import Sketch
 from autotune.task import Kernel, Task, parse
-from autotune.tuner import Result, open_spaces, tune
+from autotune.tuner import Result, tune
+from autotune.zero_trial import open_spaces
 
 ENDS = {  # of each fault
     "segfault": Status.CRASH,
