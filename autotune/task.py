@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import tensorlang as tl
-from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, num_threads, topi
+from tensorlang import Expr, Func, Kernel, Schedule, ScheduleError, Target, analysis, knob, num_threads, peaks, topi
 from tensorlang.analysis import Access, Footprint, Knob, Nest, nests, numpy_function, patterns
 from tensorlang.display import nest as view_of_nest
 
@@ -49,7 +49,6 @@ __all__ = [
     "describe",
     "families",
     "knob",
-    "multiply_adds",
     "nest_html",
     "nests",
     "num_threads",
@@ -57,6 +56,7 @@ __all__ = [
     "operators",
     "parse",
     "patterns",
+    "peaks",
     "primitives",
     "trace_json",
 ]
@@ -224,20 +224,6 @@ class Task:
         if [p.name for p in func.params] != own:
             func = analysis.renamed(func, [*own, *analysis.names(func)[len(own) :]])
         return tl.build(func, target=self.target)
-
-
-def multiply_adds(pieces: int, rows: int, columns: int, steps: int, target: Target) -> Schedule:
-    """C[p, i, j] = the sum of x[p, i] * y[p, j], `steps` times: float32 multiply-adds that load nothing meanwhile."""
-    x = tl.placeholder((pieces, rows), "float32", name="X")
-    y = tl.placeholder((pieces, columns), "float32", name="Y")
-    k = tl.reduce_axis(steps, name="k")
-    c = tl.compute((pieces, rows, columns), lambda p, i, j: tl.sum(x[p, i] * y[p, j], axis=k), name="C")
-    s = Schedule(c, target=target)
-    s.reorder("C.p", "C.k", "C.i", "C.j")
-    s.parallel("C.p")
-    s.unroll("C.i")
-    s.vectorize("C.j")
-    return s
 
 
 def nest_html(schedule: Schedule) -> str:

@@ -138,9 +138,14 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
     return found
 
 
+def _named(wanted: str, every: dict[str, str]) -> list[str]:
+    """The row of this name, or those whose names begin so."""
+    return [wanted] if wanted in every else [name for name in every if name.startswith(wanted)]
+
+
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--rows", nargs="+", help="rows whose names begin so (default: those named above)")
+    parser.add_argument("--rows", nargs="+", help="these, or those whose names begin so (default: those above)")
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, default=Path("benchmarks.tuned.jsonl"))
@@ -149,7 +154,7 @@ def main() -> None:
     parser.add_argument("--tvm", default="", help="interpreter with TVM (default: none)")
     options = parser.parse_args()
     every = ROWS | MORE_ROWS
-    chosen = ROWS if not options.rows else {n: w for n, w in every.items() if n.startswith(tuple(options.rows))}
+    chosen = {name: every[name] for wanted in options.rows or ROWS for name in _named(wanted, every)}
     seconds = {} if options.no_tune else tune(list(chosen.values()), options.trials, options.log, options.seed)
     every_ratio: dict[str, list[float]] = {}
     for name, workload in chosen.items():
