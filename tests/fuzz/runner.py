@@ -78,7 +78,10 @@ def run_seeds(seeds: Iterator[int], jobs: int, until: float = float("inf")) -> I
         while busy:
             wait([w.pipe for w in busy], timeout=1)
             for worker in [w for w in busy if w.ready()]:
-                yield worker.result()
+                result = worker.result()
+                if result is None:
+                    continue
+                yield result
                 if not worker.give(_next(seeds, until)):
                     busy.remove(worker)
     finally:
@@ -137,25 +140,31 @@ class _SeedWorker(_Worker):
 
     def __init__(self) -> None:
         super().__init__(_serve)
-        self.seed, self.since = 0, 0.0
+        self.seed, self.since, self.again = 0, 0.0, False
 
-    def give(self, seed: int | None) -> bool:
+    def give(self, seed: int | None, again: bool = False) -> bool:
         if seed is None:
             return False
-        self.seed, self.since = seed, time.monotonic()
+        self.seed, self.since, self.again = seed, time.monotonic(), again
         self.pipe.send(seed)
         return True
 
     def ready(self) -> bool:
         return self.pipe.poll(0) or time.monotonic() - self.since > PATIENCE
 
-    def result(self) -> Result:
-        """The result of the seed that was given; of a process that is gone, with a fresh one in its place."""
+    def result(self) -> Result | None:
+        """The result of the seed that was given; of a process that is gone, with a fresh one in its place.
+
+        None if the seed is tried again: what takes long once may have met a machine that was stopped or busy.
+        """
         try:
             return self.receive(0)
         except _Dead as dead:
             self.stop()
-            super().__init__(_serve)
+            _Worker.__init__(self, _serve)
+            if str(dead) == "hang" and not self.again:
+                self.give(self.seed, again=True)
+                return None
             return Result(self.seed, str(dead), case=_redrawn(self.seed))
 
 
