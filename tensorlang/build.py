@@ -103,7 +103,15 @@ def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = T
     """
     module = x if isinstance(x, Module) else lower(x, target)
     if module.target.kind == "cuda":
-        kernel = cuda.build(module.func, module.params, module.outputs, module.sizes, module.target)
+        kernel = cuda.build(
+            module.func,
+            module.params,
+            module.outputs,
+            module.sizes,
+            module.target,
+            module.work(),
+            lambda: _peaks("cuda"),
+        )
         _dump(f"{module.name}.cu", kernel.source)
         return kernel
     source = llvm.emit(module.func, module.sizes, module.target)
@@ -120,7 +128,7 @@ def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = T
         source=lambda: source,
         asm=code.asm,
         work=module.work(),
-        peaks=_peaks,
+        peaks=lambda: _peaks("llvm"),
         keepalive=code,
     )
 
@@ -190,10 +198,10 @@ def _level(func: Func) -> str | None:
     return "flat" if all(len(b.shape) == 1 for b in buffers) else None
 
 
-def _peaks() -> Peaks:
+def _peaks(kind: str) -> Peaks:
     from tensorlang.ceilings import peaks  # which builds kernels
 
-    return peaks()
+    return peaks(kind)
 
 
 def _dump(file: str, contents: Callable[[], str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tensorlang.backend import nvrtc
 from tensorlang.backend.cuda_stmt import KernelText, KernelWriter
@@ -124,9 +125,15 @@ def _is_wide(func: Func) -> bool:
 
 
 def build(
-    func: Func, params: Sequence[Buffer], outputs: Sequence[Buffer], sizes: Sequence[Size], target: Target
+    func: Func,
+    params: Sequence[Buffer],
+    outputs: Sequence[Buffer],
+    sizes: Sequence[Size],
+    target: Target,
+    work: Callable[..., int],
+    peaks: Callable[[], Any],
 ) -> GpuKernel:
-    """Compile a lowered Func. params and outputs: as the user sees them.
+    """Compile a lowered Func. params and outputs: as the user sees them; work and peaks: for its roofline.
 
     Raises BuildError for what the target cannot do, and if NVRTC refuses the text.
     """
@@ -161,4 +168,6 @@ def build(
         usage=binary.usage,
         source=lambda: program.text,
         asm=lambda: nvrtc.disassemble(binary),
+        work=work,
+        peaks=peaks,
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensorlang.display.roofline import Peaks, Roofline
 from tensorlang.errors import ArgumentError, DeviceError
 from tensorlang.ir.nodes import Buffer, Size
 from tensorlang.runtime import device_arrays
@@ -87,12 +88,15 @@ class GpuKernel(Signature):
         usage: Mapping[str, Any],
         source: Callable[[], str],
         asm: Callable[[], str],
+        work: Callable[..., int] | None = None,
+        peaks: Callable[[], Peaks] | None = None,
     ):
         """workspaces(*sizes): the bytes of each buffer between kernels; aligned: numbers of the params whose address
-        must be a multiple of 16; wide: whether sizes are passed as 64 bits."""
+        must be a multiple of 16; wide: whether sizes are passed as 64 bits; work(*sizes): floating-point operations of
+        a call; peaks: what the GPU can do."""
         super().__init__(name, params, outputs, sizes)
         self.launches, self.cubin, self.arch, self.usage = tuple(launches), cubin, arch, dict(usage)
-        self.source, self.asm = source, asm
+        self.source, self.asm, self._work, self._peaks = source, asm, work, peaks
         self._workspaces = lru_cache(64)(workspaces)
         self._aligned = frozenset(aligned)
         self._size_type = np.int64 if wide else np.int32
@@ -133,6 +137,24 @@ class GpuKernel(Signature):
         runs = runs[2:]
         low, _, high = statistics.quantiles(runs, n=4, method="inclusive") if repeat > 1 else (0.0, 0.0, 0.0)
         return Timing(statistics.median(runs), high - low, min(runs), tuple(runs))
+
+    def roofline(
+        self, *args: Any, peaks: Peaks | None = None, out: Any = None, repeat: int = 20, **named: Any
+    ) -> Roofline:
+        """Time cold calls as `time` does, and set them beside the GPU's limits; print it, or show it in a notebook.
+
+        peaks: by default those of the current GPU in float32, without tensor cores, measured when they are first
+        needed, in about a second. The work of a call is what the program states; its traffic is each argument once.
+        Raises ArgumentError and DeviceError as a call, and ValueError for a kernel that does not know its work.
+
+        >>> f.roofline(a, b).share          # 1.0: no faster way, with the data in memory
+        """
+        if self._work is None or (peaks is None and self._peaks is None):
+            raise ValueError(f"{self.name} does not know its work and the GPU's peaks: tensorlang.build tells it")
+        timing = self.time(*args, out=out, repeat=repeat, cold=True, **named)
+        call = self._prepare(args, out, named, None)
+        size = sum(view.nbytes for view in call.views)
+        return Roofline(self.name, self._work(*call.sizes), size, timing.median, peaks or self._peaks())  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------------ launching
     def _launch(self, call: _Call) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import tensorlang as tl
+from tensorlang import ceilings
 from tensorlang.backend import cuda
 from tensorlang.ir import dtypes, interp_launch, walk
 from tensorlang.ir.nodes import Func
@@ -252,6 +253,8 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: column sums": library_column_sums,
     "library: transpose": library_transpose,
     "library: elementwise": library_add,
+    "peak: multiply-adds": lambda: ceilings.gpu_multiply_adds(H100, 256, 4),
+    "peak: triad": lambda: ceilings.gpu_triad(H100, 2048),
 }
 
 

@@ -78,3 +78,11 @@ def test_time() -> None:
     for cold in (False, True):
         timing = kernel.time(x, x, cold=cold)
         assert 0 < timing.minimum <= timing.median and len(timing.runs) == 20
+
+
+def test_roofline() -> None:
+    kernel = tl.build(add(1024, 4096), "cuda")
+    x = cupy.zeros((1024, 4096), "float32")
+    r = kernel.roofline(x, x, out=cupy.zeros_like(x))
+    assert (r.flops, r.bytes) == (1024 * 4096, 3 * 4 * 1024 * 4096)
+    assert r.limit == "memory" and 0.1 < r.share < 1.5
