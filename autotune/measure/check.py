@@ -16,7 +16,14 @@ from autotune.task import Array
 _ALIGNMENT = 64
 _CANARY_BYTES = 4096
 _CANARY = 0xA5
-_EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+_EPS = {
+    "float8_e5m2": 2.0**-2,
+    "float8_e4m3fn": 2.0**-3,
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+    "float32": 2.0**-23,
+    "float64": 2.0**-52,
+}
 
 
 def inputs(arrays: Sequence[Array], seed: Sequence[int]) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from tensorlang.passes.bind_threads import bind_threads
 from tensorlang.passes.compact import compact
 from tensorlang.passes.cross_thread import cross_thread
 from tensorlang.passes.flatten import flatten
-from tensorlang.passes.legalize_half import legalize_half
+from tensorlang.passes.legalize_narrow import legalize_narrow
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
@@ -46,7 +46,7 @@ PASSES = [
     tidy,
     vectorize,
     tidy,
-    legalize_half,
+    legalize_narrow,
     flatten,
 ]
 _WIDE = 2**30  # elements of a buffer from which on subscripts are 64 bits

@@ -215,9 +215,8 @@ class Values:
     # ---------------------------------------------------------------------------------------------- conversion
     def cast(self, value: Expr, source: str, result: str) -> Code:
         """Truncating and saturating; a NaN gives 0."""
-        if source in ("float16", "bfloat16"):
-            short = "f16" if source == "float16" else "bf16"
-            return self.convert(f"float_of_{short}({self.text(value)})", ATOM, "float32", result)
+        if source in dtypes.NARROW:
+            return self.convert(f"float_of_{dtypes.short(source)}({self.text(value)})", ATOM, "float32", result)
         text, binds = self.code(value)
         return self.convert(text, binds, source, result)
 
@@ -225,8 +224,8 @@ class Values:
         if source == result:
             return text, binds
         inner = text if binds >= UNARY else f"({text})"
-        if result in ("float16", "bfloat16"):
-            short = "f16" if result == "float16" else "bf16"
+        if result in dtypes.NARROW:
+            short = dtypes.short(result)
             if source == "float64":
                 return f"{short}_of_double({text})", ATOM
             return f"{short}_of_float({text if source == 'float32' else f'(float){inner}'})", ATOM

@@ -1,6 +1,6 @@
 """The words of CUDA C++: types, literals, names, and the helper functions that kernels call.
 
-PTX stands in these helpers and nowhere else. They take and give plain values; float16 and bfloat16 are their bits.
+PTX stands in these helpers and nowhere else. They take and give plain values; narrow floats are their bits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 from tensorlang.ir import dtypes
 
 _TYPES = {
+    "float8_e4m3fn": "float8_e4m3",
+    "float8_e5m2": "float8_e5m2",
     "float16": "float16",
     "bfloat16": "bfloat16",
     "float32": "float",
@@ -32,9 +34,9 @@ _TYPES = {
 }
 _KEYWORDS = """
 alignas asm auto bool break case char class const continue default delete do double else enum extern false float
-float16 bfloat16 for goto if index inline int long namespace new operator private public register return short
-signed sizeof static struct switch template this true typedef union unsigned using void volatile while
-v abs erf exp log max min pow sin cos tan threadIdx blockIdx blockDim gridDim
+float16 bfloat16 float8_e4m3 float8_e5m2 for goto if index inline int long namespace new operator private public
+register return short signed sizeof static struct switch template this true typedef union unsigned using void volatile
+while v abs erf exp log max min pow sin cos tan threadIdx blockIdx blockDim gridDim
 """
 _RESERVED = frozenset(_KEYWORDS.split())
 
@@ -45,13 +47,14 @@ def type_of(dtype: str) -> str:
 
 
 def literal(value: int | float | bool, dtype: str) -> str:
-    """A constant of `type_of(dtype)`; half floats by their bits."""
+    """A constant of `type_of(dtype)`; narrow floats by their bits."""
     if dtype == "bool":
         return "true" if value else "false"
-    if dtype in ("float16", "bfloat16"):
+    if dtype in dtypes.NARROW:
+        size = dtypes.bits(dtype)
         with np.errstate(over="ignore"):
-            bits = int(np.array(value).astype(dtypes.to_numpy(dtype)).view(np.uint16))
-        return f"{dtype}({bits:#06x})"
+            bits = int(np.array(value).astype(dtypes.to_numpy(dtype)).view(f"uint{size}"))
+        return f"{_TYPES[dtype]}({bits:#0{2 + size // 4}x})"
     if dtypes.is_float(dtype):
         return _float(value, dtype)
     if dtype in ("int64", "uint64"):
@@ -100,7 +103,9 @@ class Names:
         self._taken = outer
 
 
-PRELUDE = "typedef unsigned short float16;  // bits\ntypedef unsigned short bfloat16;  // bits\n"
+PRELUDE = """typedef unsigned short float16, bfloat16;  // bits
+typedef unsigned char float8_e4m3, float8_e5m2;
+"""
 
 # Each helper by name; a text is written if a kernel, or another helper that is written, mentions the name.
 HELPERS = {
@@ -119,10 +124,42 @@ HELPERS = {
     "bf16_of_float": """__device__ __forceinline__ bfloat16 bf16_of_float(float x) {
   bfloat16 y; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y;
 }""",
-    "bf16_of_double": """__device__ __forceinline__ bfloat16 bf16_of_double(double x) {  // rounds to odd first
+    "odd_float": """__device__ __forceinline__ float odd_float(double x) {  // so that it can be rounded once more
   float y = __double2float_rz(x);
-  if ((double)y != x && x == x) y = __uint_as_float(__float_as_uint(y) | 1u);
-  return bf16_of_float(y);
+  return (double)y != x && x == x ? __uint_as_float(__float_as_uint(y) | 1u) : y;
+}""",
+    "bf16_of_double": """__device__ __forceinline__ bfloat16 bf16_of_double(double x) {
+  return bf16_of_float(odd_float(x));
+}""",
+    "float8_of_float": """template <int fraction, int bias, unsigned top>  // top: infinity, or what stands for too much
+__device__ __forceinline__ unsigned char float8_of_float(float x) {
+  unsigned size = __float_as_uint(x) & 0x7fffffffu;
+  const int cut = 23 - fraction;
+  const unsigned least = (128u - bias) << 23, unit = (151u - bias - fraction) << 23;
+  unsigned normal = (size + (1u << (cut - 1)) - 1 - ((127u - bias) << 23) + (size >> cut & 1)) >> cut;
+  unsigned small = __float_as_uint(__uint_as_float(size) + __uint_as_float(unit)) - unit;
+  unsigned y = size < least ? small : normal < top ? normal : top;
+  return (unsigned char)((size > 0x7f800000u ? 0x7fu : y) | __float_as_uint(x) >> 31 << 7);
+}""",
+    "float_of_f8e4m3": """__device__ __forceinline__ float float_of_f8e4m3(float8_e4m3 x) {
+  unsigned size = x & 0x7fu;
+  float y = __uint_as_float(size << 20) * 0x1p120f;
+  return copysignf(size == 0x7fu ? __uint_as_float(0x7fc00000u) : y, __uint_as_float((unsigned)x << 24));
+}""",
+    "f8e4m3_of_float": """__device__ __forceinline__ float8_e4m3 f8e4m3_of_float(float x) {
+  return float8_of_float<3, 7, 0x7f>(x);
+}""",
+    "f8e4m3_of_double": """__device__ __forceinline__ float8_e4m3 f8e4m3_of_double(double x) {
+  return f8e4m3_of_float(odd_float(x));
+}""",
+    "float_of_f8e5m2": """__device__ __forceinline__ float float_of_f8e5m2(float8_e5m2 x) {
+  return float_of_f16((float16)(x << 8));
+}""",
+    "f8e5m2_of_float": """__device__ __forceinline__ float8_e5m2 f8e5m2_of_float(float x) {
+  return float8_of_float<2, 15, 0x7c>(x);
+}""",
+    "f8e5m2_of_double": """__device__ __forceinline__ float8_e5m2 f8e5m2_of_double(double x) {
+  return f8e5m2_of_float(odd_float(x));
 }""",
     "max_nan": """__device__ __forceinline__ float max_nan(float a, float b) {
   float c; asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b)); return c;

@@ -20,7 +20,7 @@ from tensorlang.passes.allocs import allocs
 from tensorlang.passes.compact import compact
 from tensorlang.passes.flatten import flatten
 from tensorlang.passes.intrinsics import intrinsics
-from tensorlang.passes.legalize_half import legalize_half
+from tensorlang.passes.legalize_narrow import legalize_narrow
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.partition import partition
@@ -47,7 +47,7 @@ PASSES = [
     unroll,
     vectorize,
     promote,
-    legalize_half,
+    legalize_narrow,
     flatten,
     intrinsics,
     allocs,

@@ -10,12 +10,12 @@ import numpy as np
 
 from tensorlang.ir import dtypes
 
-_VALUE = {"float16": "i16", "bfloat16": "i16", "float32": "float", "float64": "double", "bool": "i1", "index": "i64"}
+_VALUE = {"float32": "float", "float64": "double", "bool": "i1", "index": "i64"}
 _SUFFIX = {"float": "f32", "double": "f64", "ptr": "p0"}
 
 
 def value_type(dtype: str, lanes: int = 1) -> str:
-    """The LLVM type of a value: half floats are their bits, bool is i1."""
+    """The LLVM type of a value: narrow floats are their bits, bool is i1."""
     scalar = _VALUE.get(dtype) or f"i{dtypes.bits(dtype)}"
     return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
 
@@ -37,9 +37,9 @@ def constant(value: int | float | bool, dtype: str) -> str:
     """A literal of `value_type(dtype)`."""
     if dtype == "bool":
         return "true" if value else "false"
-    if dtype in ("float16", "bfloat16"):
+    if dtype in dtypes.NARROW:
         with np.errstate(over="ignore"):
-            bits = np.array(value).astype(dtypes.to_numpy(dtype)).view(np.uint16)
+            bits = np.array(value).astype(dtypes.to_numpy(dtype)).view(f"uint{dtypes.bits(dtype)}")
         return str(int(bits))
     if dtypes.is_float(dtype):
         with np.errstate(over="ignore"):

@@ -10,16 +10,24 @@ subscripts, which has no size until lowering picks one.
 import ml_dtypes
 import numpy as np
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
+FLOATS8 = ("float8_e4m3fn", "float8_e5m2")
+NARROW = (*FLOATS8, "float16", "bfloat16")  # whose arithmetic happens in float32
+FLOATS = (*NARROW, "float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = SIGNED + UNSIGNED
 DATA = (*FLOATS, *INTEGERS, "bool")
 ALL = (*DATA, "index")
 
-_NUMPY = {name: np.dtype(name) for name in DATA if name != "bfloat16"}
-_NUMPY["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
-_SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
+_NUMPY = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in DATA}
+_SHORT = {
+    "float8_e4m3fn": "f8e4m3",
+    "float8_e5m2": "f8e5m2",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "float32": "f32",
+    "float64": "f64",
+}
 
 
 def is_float(dtype: str) -> bool:
@@ -41,7 +49,7 @@ def bytes_of(dtype: str) -> int:
 
 
 def to_numpy(dtype: str) -> np.dtype:
-    """The NumPy dtype (bfloat16 is the one of ml_dtypes; index is stored as int64)."""
+    """The NumPy dtype (bfloat16 and those of 8 bits are of ml_dtypes; index is stored as int64)."""
     return _NUMPY["int64" if dtype == "index" else dtype]
 
 

@@ -22,12 +22,11 @@ from tensorlang.ir import dtypes
 _c_float = ctypes.c_float  # its constructor is a C cast: round to nearest even, overflow gives infinity
 _float64_bits = struct.Struct("<d"), struct.Struct("<q")
 _float32, _uint32, _float16, _uint16 = map(struct.Struct, ("<f", "<I", "<e", "<H"))
-HALVES = ("float16", "bfloat16")
 
 
 # -------------------------------------------------------------------------------------------------- scalars
 def round_float(x: float, dtype: str) -> float:
-    """`x` rounded to a float dtype; to float16 and bfloat16 by way of float32, as all their arithmetic.
+    """`x` rounded to a float dtype; to the narrow ones by way of float32, as all their arithmetic.
 
     >>> round_float(0.1, "float32")
     0.10000000149011612
@@ -35,15 +34,17 @@ def round_float(x: float, dtype: str) -> float:
     if dtype == "float64":
         return x
     x = _c_float(x).value
-    return x if dtype == "float32" else half_values(dtype)[half_bits(x, dtype)]
+    return x if dtype == "float32" else narrow_values(dtype)[narrow_bits(x, dtype)]
 
 
-def half_bits(x: float, dtype: str) -> int:
-    """The bit pattern of the float32 value `x` rounded to float16 or bfloat16.
+def narrow_bits(x: float, dtype: str) -> int:
+    """The bit pattern of the float32 value `x` rounded to a narrow float dtype.
 
-    >>> hex(half_bits(1.0, "bfloat16"))
+    >>> hex(narrow_bits(1.0, "bfloat16"))
     '0x3f80'
     """
+    if dtype in dtypes.FLOATS8:
+        return int(np.float32(x).astype(dtypes.to_numpy(dtype)).view(np.uint8))
     if dtype == "bfloat16":
         if x != x:
             return 0x7FC0
@@ -56,10 +57,11 @@ def half_bits(x: float, dtype: str) -> int:
 
 
 @cache
-def half_values(dtype: str) -> list[float]:
-    """The value of each of the 65536 bit patterns of float16 or bfloat16."""
+def narrow_values(dtype: str) -> list[float]:
+    """The value of each bit pattern of a narrow float dtype."""
+    bits = dtypes.bits(dtype)
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        return np.arange(1 << 16, dtype=np.uint16).view(dtypes.to_numpy(dtype)).astype(np.float64).tolist()
+        return np.arange(1 << bits, dtype=f"uint{bits}").view(dtypes.to_numpy(dtype)).astype(np.float64).tolist()
 
 
 def wrap(x: int, dtype: str) -> int:
@@ -88,7 +90,7 @@ def float_to_int(x: float, dtype: str) -> int:
 
 
 def int_to_float(x: int, dtype: str) -> float:
-    """`x` rounded once to float32 or float64, or by way of float32 to float16 and bfloat16."""
+    """`x` rounded once to float32 or float64, or by way of float32 to the narrow ones."""
     if dtype == "float64" or -(1 << 53) <= x <= 1 << 53:
         return round_float(float(x), dtype)
     return round_float(float((np.uint64 if x >= 1 << 63 else np.int64)(x).astype(np.float32)), dtype)
@@ -180,7 +182,7 @@ def _fma_wide(a: float, b: float, c: float) -> float:
 
 
 def fma(a: float, b: float, c: float, dtype: str) -> float:
-    """a * b + c, rounded once to float32 or float64; float16 and bfloat16 round the float32 result."""
+    """a * b + c, rounded once to float32 or float64; narrow ones round the float32 result."""
     if dtype == "float64":
         return fma64(a, b, c)
     return fma32(a, b, c) if dtype == "float32" else round_float(fma32(a, b, c), dtype)
@@ -243,7 +245,7 @@ def _limits(dtype: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------- arrays
 def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function on float16 and bfloat16 arrays that computes in float32 and rounds a float result back."""
+    """A NumPy function on arrays of narrow floats that computes in float32 and rounds a float result back."""
 
     def apply(*arrays: Any) -> Any:
         result = function(*(a.astype(np.float32) for a in arrays))
@@ -303,7 +305,7 @@ def array_cast(x: np.ndarray, dtype: str) -> np.ndarray:
     floating = dtypes.is_float(dtypes.from_numpy(x.dtype) or "")
     with np.errstate(all="ignore"):
         if dtypes.is_float(dtype):
-            return (x.astype(np.float32) if dtype in HALVES else x).astype(target)
+            return (x.astype(np.float32) if dtype in dtypes.NARROW else x).astype(target)
         if not floating:
             return x.astype(target)
         low, high = _limits(dtype)

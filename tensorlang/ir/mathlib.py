@@ -2,7 +2,7 @@
 
 The interpreter and the backends replace each op of ops.MATH by its definition when they evaluate it, so scalar code,
 vector code and the interpreter agree bit for bit (NaN payloads aside). Results on float32 and float64 are within 2
-units in the last place over the whole domain, special values as in C99; float16 and bfloat16 are computed in float32
+units in the last place over the whole domain, special values as in C99; narrow floats are computed in float32
 and rounded.
 
 Definitions use no memory: alternatives are computed both and selected. They share parts: evaluate each distinct

@@ -15,21 +15,21 @@ from tensorlang.ir import dtypes, exact
 
 def scalar_view(array: np.ndarray, dtype: str) -> Any:
     """A view of a one-dimensional array that reads and writes Python numbers."""
-    return HalfView(array, dtype) if dtype in exact.HALVES else array.data
+    return NarrowView(array, dtype) if dtype in dtypes.NARROW else array.data
 
 
-class HalfView:
-    """float16 or bfloat16 memory as Python floats."""
+class NarrowView:
+    """Memory of narrow floats as Python floats."""
 
     def __init__(self, array: np.ndarray, dtype: str):
-        self.bits = array.view(np.uint16).data
-        self.values, self.dtype = exact.half_values(dtype), dtype
+        self.bits = array.view(f"uint{dtypes.bits(dtype)}").data
+        self.values, self.dtype = exact.narrow_values(dtype), dtype
 
     def __getitem__(self, at: int) -> float:
         return self.values[self.bits[at]]
 
     def __setitem__(self, at: int, value: float) -> None:
-        self.bits[at] = exact.half_bits(value, self.dtype)
+        self.bits[at] = exact.narrow_bits(value, self.dtype)
 
     def __len__(self) -> int:
         return len(self.bits)

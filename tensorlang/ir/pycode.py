@@ -34,7 +34,7 @@ def _array_function(op: str, dtype: str) -> Callable[..., Any]:
         function = exact.array_minimum if op == "min" else exact.array_maximum
     if function is None:
         raise ExprError(f"{op} is not defined on vectors: lower it to masks first")
-    return exact.in_float32(function) if dtype in exact.HALVES and op != "select" else function
+    return exact.in_float32(function) if dtype in dtypes.NARROW and op != "select" else function
 
 
 class Writer:
@@ -225,7 +225,7 @@ class Writer:
         if op == "fma":
             name = self.refer("_fma64", exact.fma64) if dtype == "float64" else self.refer("_fma32", exact.fma32)
             fused = f"{name}({', '.join(args)})"
-            return self.rounded(fused, dtype) if dtype in exact.HALVES else fused
+            return self.rounded(fused, dtype) if dtype in dtypes.NARROW else fused
         kept: dict[str, Callable[..., Any]] = {
             "min": exact.minimum,
             "max": exact.maximum,

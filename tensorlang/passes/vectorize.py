@@ -179,7 +179,7 @@ def _data(body: Stmt) -> set[str]:
 
 def _widest(body: Stmt, var: Var) -> int:
     """Bytes of the widest value; half floats are computed with as float32."""
-    return max(4 if d in ("float16", "bfloat16") else dtypes.bytes_of(d) for d in _data(body) | {"int8"})
+    return max(4 if d in dtypes.NARROW else dtypes.bytes_of(d) for d in _data(body) | {"int8"})
 
 
 def _narrowest(body: Stmt) -> int:

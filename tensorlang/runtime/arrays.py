@@ -14,10 +14,10 @@ import ml_dtypes
 import numpy as np
 
 ALIGNMENT = 64
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _CPU = 1  # kDLCPU
 _READ_ONLY = 1  # DLPACK_FLAG_BITMASK_READ_ONLY
-_CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 6: "bool"}
+_CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 6: "bool"}  # to which the number of bits is added
+_CODES8 = {10: "float8_e4m3fn", 12: "float8_e5m2"}
 
 _capsule_is = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_IsValid", ctypes.pythonapi),
@@ -130,11 +130,11 @@ def _from_tensor(capsule: object, tensor: _Tensor, read_only: bool) -> np.ndarra
 def dtype_of(tensor: _Tensor) -> np.dtype:
     """The NumPy dtype of the elements. Raises Unusable if there is none."""
     kind = _CODES.get(tensor.code)
-    if kind is None or tensor.lanes != 1:
+    name = kind if kind in (None, "bool") else f"{kind}{tensor.bits}"
+    name = _CODES8.get(tensor.code, name)
+    if name is None or tensor.lanes != 1:
         raise Unusable(f"elements of a type that NumPy has not (DLPack type {tensor.code}, {tensor.bits} bits)")
-    if kind == "bfloat":
-        return BFLOAT16
-    return np.dtype(kind if kind == "bool" else f"{kind}{tensor.bits}")
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def like(example: Any, array: np.ndarray) -> Any:
@@ -145,8 +145,8 @@ def like(example: Any, array: np.ndarray) -> Any:
         library = example.__array_namespace__()
     else:
         library = sys.modules[type(example).__module__.partition(".")[0]]
-    if array.dtype == BFLOAT16:  # NumPy does not export it
-        return library.from_dlpack(array.view(np.int16)).view(library.bfloat16)
+    if hasattr(ml_dtypes, array.dtype.name):  # NumPy does not export it
+        return library.from_dlpack(array.view(f"int{8 * array.itemsize}")).view(getattr(library, array.dtype.name))
     return library.from_dlpack(array)
 
 

@@ -9,6 +9,7 @@ import ctypes
 import sys
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from tensorlang.ir import dtypes
@@ -47,9 +48,9 @@ def view(array: Any) -> DeviceArray:
     if library == "torch":
         if not array.is_cuda:
             raise Unusable("a torch tensor in CPU memory (move it: x.cuda())")
-        kind = arrays.BFLOAT16 if str(array.dtype) == "torch.bfloat16" else _torch_dtype(array)
+        shape = tuple(array.shape)
         return DeviceArray(
-            array.data_ptr(), tuple(array.shape), kind, array.is_contiguous(), array.device.index, True, array
+            array.data_ptr(), shape, _torch_dtype(array), array.is_contiguous(), array.device.index, True, array
         )
     if isinstance(array, np.ndarray):
         raise Unusable("a NumPy array, which is in CPU memory (copy it: cupy.asarray(x))")
@@ -80,7 +81,7 @@ def _library(array: Any) -> str:
 def _torch_dtype(array: Any) -> np.dtype:
     name = str(array.dtype).removeprefix("torch.")
     try:
-        return np.dtype(name)
+        return np.dtype(getattr(ml_dtypes, name, name))
     except TypeError:
         raise Unusable(f"elements of a type that NumPy has not ({array.dtype})") from None
 

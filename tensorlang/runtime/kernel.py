@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from tensorlang.display.roofline import Peaks, Roofline
@@ -217,10 +218,8 @@ class Kernel(Signature):
         came = f"{view.dtype.name}[{', '.join(map(str, view.shape))}]{order}"
         hint = ""
         if view.dtype != self._dtypes[number]:
-            if param.dtype == "bfloat16":
-                hint = " (convert it: astype(ml_dtypes.bfloat16))"
-            else:
-                hint = f" (convert it: astype({param.dtype!r}))"
+            extra = hasattr(ml_dtypes, param.dtype)
+            hint = f" (convert it: astype({f'ml_dtypes.{param.dtype}' if extra else repr(param.dtype)}))"
         elif values or not self.sizes:
             shape = self._shapes.of(tuple(values))[number]
             if view.shape == shape and not view.flags.c_contiguous:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorlang import te
 from tensorlang.errors import ExprError
+from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Const, Expr
 from tensorlang.te import Tensor
 
@@ -65,5 +66,5 @@ def count(x: Tensor, dim: Dims) -> int:
 
 
 def wide(dtype: str) -> str:
-    """The dtype in which to sum up values of `dtype`: float32 for those of 16 bits."""
-    return "float32" if dtype in ("float16", "bfloat16") else dtype
+    """The dtype in which to sum up values of `dtype`: float32 for narrow floats."""
+    return "float32" if dtype in dtypes.NARROW else dtype

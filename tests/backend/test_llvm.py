@@ -71,9 +71,7 @@ def check(kinds: Sequence[str], functions: Sequence[Callable[..., Expr]], target
 HOST = tl.Target("llvm")
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float16", "bfloat16", "float32", "float64", "int8", "uint16", "int32", "uint64", "int64", "bool"]
-)
+@pytest.mark.parametrize("dtype", [*dtypes.FLOATS, "int8", "uint16", "int32", "uint64", "int64", "bool"])
 def test_ops(dtype: str) -> None:
     """All ops of the table that need no definition."""
     for arity in (1, 2, 3):
@@ -89,21 +87,22 @@ def test_ops(dtype: str) -> None:
 @pytest.mark.parametrize("source", dtypes.DATA)
 def test_casts(source: str) -> None:
     """All conversions from one dtype."""
-    results = ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int32", "uint64", "bool")
+    results = (*dtypes.FLOATS, "int8", "uint8", "int32", "uint64", "bool")
     check([source], [lambda x, to=to: x.astype(to) for to in results if to != source], HOST)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_floats_without_hardware(dtype: str) -> None:
-    """The bit code that stands in for F16C converts like it, all 65536 values included."""
+@pytest.mark.parametrize("dtype", dtypes.NARROW)
+def test_narrow_floats_without_hardware(dtype: str) -> None:
+    """The bit code, also what stands in for F16C, converts as NumPy does, all values included."""
     plain = tl.Target("llvm", cpu="x86-64-v2")
     assert not plain.has("f16c")
     check([dtype, dtype], [lambda x, y: x * y], plain)
     check(["float32"], [lambda x: x.astype(dtype)], plain)
     check(["float64"], [lambda x: x.astype(dtype)], plain)
-    every = np.arange(1 << 16, dtype=np.uint16).view(dtypes.to_numpy(dtype))
-    source = tl.placeholder((1 << 16,), dtype, name="A")
-    wide = tl.compute((1 << 16,), lambda i: source[i].astype("float32"), name="W")
+    bits = dtypes.bits(dtype)
+    every = np.arange(1 << bits, dtype=f"uint{bits}").view(dtypes.to_numpy(dtype))
+    source = tl.placeholder((1 << bits,), dtype, name="A")
+    wide = tl.compute((1 << bits,), lambda i: source[i].astype("float32"), name="W")
     s = tl.Schedule(wide)
     s.vectorize(s.split(s.loops("W")[0], [None, 8])[1])
     with np.errstate(all="ignore"):

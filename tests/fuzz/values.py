@@ -60,7 +60,8 @@ class Values:
         """Mostly float32; else any, every other time a float, as only those fuse."""
         if self.chance(0.5):
             return "float32"
-        return self.pick(tl.dtypes.FLOATS if self.chance(0.5) else tl.dtypes.DATA)
+        kinds = tl.dtypes.FLOATS if self.chance(0.5) else tl.dtypes.DATA
+        return self.pick([d for d in kinds if d not in tl.dtypes.FLOATS8])  # which hold too few whole numbers
 
     def value(self, dim: Dim) -> int:
         return self.values[dim.base] * dim.scale + dim.halo if dim.base else dim.halo

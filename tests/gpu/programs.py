@@ -223,6 +223,8 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "add with tails": lambda: add(10, 37),
     "add, half": lambda: add(6, 64, "float16", vector=8),
     "add, bfloat16 with tails": lambda: add(6, 63, "bfloat16", vector=8),
+    "add, float8 e4m3": lambda: add(6, 128, "float8_e4m3fn", vector=16),
+    "add, float8 e5m2 with tails": lambda: add(6, 63, "float8_e5m2", vector=4),
     "fused": fused,
     "two kernels": two_kernels,
     "matmul": lambda: matmul(32, 16, 16),

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.schedule import gpu_library
 from tests.gpu.programs import PROGRAMS, add, inputs, several
 
 pytestmark = pytest.mark.gpu
 cupy = pytest.importorskip("cupy")
 
 
-@pytest.mark.parametrize("name", [n for n in PROGRAMS if "bfloat16" not in n])
+@pytest.mark.parametrize("name", [n for n in PROGRAMS if "bfloat16" not in n and "float8" not in n])
 def test_programs(name: str) -> None:
     s = PROGRAMS[name]()
     arrays = inputs(s)
@@ -86,3 +87,25 @@ def test_roofline() -> None:
     r = kernel.roofline(x, x, out=cupy.zeros_like(x))
     assert (r.flops, r.bytes) == (1024 * 4096, 3 * 4 * 1024 * 4096)
     assert r.limit == "memory" and 0.1 < r.share < 1.5
+
+
+@pytest.mark.parametrize("dtype", tl.dtypes.NARROW)
+@pytest.mark.parametrize("source", ["float32", "float64"])
+def test_narrow_floats_round_as_numpy_does(source: str, dtype: str) -> None:
+    """From there and back, as bits, with all that is too large, too small or no number."""
+    torch = pytest.importorskip("torch")
+    kind = tl.dtypes.to_numpy(dtype)
+    x = tl.placeholder((1 << 16,), source, name="x")
+    narrow = tl.compute((1 << 16,), lambda i: x[i].astype(dtype), name="narrow")
+    s = tl.Schedule([narrow, tl.compute((1 << 16,), lambda i: narrow[i].astype(source), name="wide")], target="cuda")
+    for block in ("narrow", "wide"):
+        gpu_library.elementwise(s, block)
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(1 << 16) * 10.0 ** rng.uniform(-12, 8, 1 << 16)
+    values[:6] = [464, 465, 448, np.inf, -np.inf, np.nan]
+    values = values.astype(source)
+    with np.errstate(all="ignore"):
+        want = values.astype(kind)
+    small, wide = tl.build(s, "cuda")(torch.from_numpy(values).cuda())
+    np.testing.assert_array_equal(wide.cpu().numpy(), want.astype(source))
+    assert small.dtype == getattr(torch, dtype)

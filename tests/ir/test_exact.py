@@ -4,11 +4,10 @@ import math
 import random
 from fractions import Fraction
 
-import ml_dtypes
 import numpy as np
 import pytest
 
-from tensorlang.ir import exact
+from tensorlang.ir import dtypes, exact
 
 PRECISION = {"float32": (24, -126), "float64": (53, -1022)}
 
@@ -80,10 +79,10 @@ def test_fma64_overflow_is_infinite_and_products_that_overflow_can_cancel():
     assert math.copysign(1, exact.fma64(-5e-324, 0.5, 0.0)) == -1
 
 
-@pytest.mark.parametrize("dtype", exact.HALVES)
+@pytest.mark.parametrize("dtype", dtypes.NARROW)
 def test_fma_of_halves_goes_through_float32(dtype):
     rng = np.random.default_rng(3)
-    kind = {"float16": np.dtype("float16"), "bfloat16": np.dtype(ml_dtypes.bfloat16)}[dtype]
+    kind = dtypes.to_numpy(dtype)
     a, b, c = rng.standard_normal((3, 500)).astype(kind)
     wide = exact.array_fma(*(x.astype(np.float32) for x in (a, b, c))).astype(kind)
     assert exact.array_fma(a, b, c).tobytes() == wide.tobytes()
@@ -91,9 +90,9 @@ def test_fma_of_halves_goes_through_float32(dtype):
     assert np.array(scalars).astype(kind).tobytes() == wide.tobytes()
 
 
-@pytest.mark.parametrize("dtype", exact.HALVES)
+@pytest.mark.parametrize("dtype", dtypes.NARROW)
 def test_halves_round_as_numpy_does(dtype):
-    kind = {"float16": np.dtype("float16"), "bfloat16": np.dtype(ml_dtypes.bfloat16)}[dtype]
+    kind = dtypes.to_numpy(dtype)
     patterns = np.random.default_rng(0).integers(0, 1 << 32, 20000, dtype=np.uint32)
     patterns[::4] = patterns[::4] & 0xFFFF0000 | 0x8000  # midpoints of bfloat16
     patterns[1::4] = patterns[1::4] & 0xFFFFE000 | 0x1000  # midpoints of float16
@@ -105,7 +104,7 @@ def test_halves_round_as_numpy_does(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
-@pytest.mark.parametrize("source", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("source", dtypes.FLOATS)
 def test_float_to_int_truncates_and_saturates(dtype, source):
     info = np.iinfo(dtype)
     values = [0.0, -0.0, 0.9, -0.9, 2.5, -2.5, 127.5, -128.5, 1e4, -1e4, 1e30, -1e30, math.inf, -math.inf, math.nan]
@@ -120,7 +119,7 @@ def test_float_to_int_truncates_and_saturates(dtype, source):
         else:
             expected.append(min(max(math.trunc(value), int(info.min)), int(info.max)))
     assert [exact.float_to_int(v, dtype) for v in values] == expected
-    kind = ml_dtypes.bfloat16 if source == "bfloat16" else source
+    kind = dtypes.to_numpy(source)
     assert exact.array_cast(np.array(values).astype(kind), dtype).tolist() == expected
 
 

@@ -126,7 +126,7 @@ SPECIAL = {
 }
 
 
-@pytest.mark.parametrize("dtype", dtypes.FLOATS)
+@pytest.mark.parametrize("dtype", [d for d in dtypes.FLOATS if d != "float8_e4m3fn"])  # which has no infinity
 @pytest.mark.parametrize("op", SPECIAL)
 def test_special_values(op: str, dtype: str) -> None:
     kind = dtypes.to_numpy(dtype)

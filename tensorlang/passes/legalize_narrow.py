@@ -1,4 +1,4 @@
-"""legalize_half: arithmetic on float16 and bfloat16 happens in float32, each op rounded back.
+"""legalize_narrow: arithmetic on floats of 8 and 16 bits happens in float32, each op rounded back.
 
     C[i] = A[i] * B[i] + 1.0   ->   C[i] = f16(f32(f16(f32(A[i]) * f32(B[i]))) + f32(1.0))
 
@@ -7,21 +7,20 @@ That is what the IR says such an op means, so it is no approximation. Loads, sto
 
 from __future__ import annotations
 
-from tensorlang.ir import ops, walk
+from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import Expr, Func, Node, Op
 from tensorlang.target.target import Target
 
-HALF = ("float16", "bfloat16")
 _MOVES = ("cast", "reinterpret", "select", "if_then_else", "shuffle_xor")  # no arithmetic: any dtype will do
 
 
-def legalize_half(func: Func, target: Target) -> Func:
-    """No op computes in a half float."""
+def legalize_narrow(func: Func, target: Target) -> Func:
+    """No op computes in a narrow float."""
     return func.with_body(walk.transform(func.body, _wide))
 
 
 def _wide(node: Node) -> Node:
-    if not isinstance(node, Op) or node.op in _MOVES or node.args[0].dtype not in HALF:
+    if not isinstance(node, Op) or node.op in _MOVES or node.args[0].dtype not in dtypes.NARROW:
         return node
     result: Expr = ops.make(node.op, *(ops.cast(a, "float32") for a in node.args))
     return result if node.dtype == "bool" else ops.cast(result, node.dtype)
