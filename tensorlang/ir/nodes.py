@@ -11,7 +11,8 @@ Semantics, once and for all:
 - **Floats** follow IEEE 754 with round-to-nearest; nothing is contracted or re-associated behind the author's back:
   a fused multiply-add is the op `fma`, formed once, in create_func. `max` and `min` propagate NaN and put -0.0
   below 0.0. Arithmetic of floats of 8 and 16 bits, casts to and from them included, computes each op in float32 and
-  rounds. What float8_e4m3fn, which has no infinity, cannot hold is a NaN. A cast from float to integer truncates and saturates, NaN gives 0.
+  rounds. What float8_e4m3fn, which has no infinity, cannot hold is a NaN. A cast from float to integer truncates and
+  saturates, NaN gives 0.
 - Mathematical functions (exp ...) are what mathlib.py defines them to be in terms of other ops, everywhere.
 - **Vectors.** An expression has `lanes` (1 for scalars); ops work lane by lane. A `mask` on a flat load or store
   switches lanes off: a masked-off lane touches no memory and loads as zero.
