@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from autotune.record import Record
     from autotune.sketches import RULES, Part, sketches_for
     from autotune.space import Sketch
-    from autotune.task import Task, UserCodeError, WorkloadError
+    from autotune.task import Task, WorkloadError
     from autotune.tuner import Result, compile, suggest, tune
+    from autotune.workload import UserCodeError
 
 __all__ = [
     "RULES",
@@ -41,7 +42,8 @@ _HOMES = {
     "autotune.record": ("Record",),
     "autotune.sketches": ("RULES", "Part", "sketches_for"),
     "autotune.space": ("Sketch",),
-    "autotune.task": ("Task", "UserCodeError", "WorkloadError"),
+    "autotune.task": ("Task", "WorkloadError"),
+    "autotune.workload": ("UserCodeError",),
     "autotune.tuner": ("Result", "compile", "suggest", "tune"),
 }
 

@@ -259,7 +259,8 @@ def _resources(text: str) -> dict[str, float]:
 
 
 def _target(text: str) -> str:
-    from autotune.task import WorkloadError, check_target
+    from autotune.task import WorkloadError
+    from autotune.workload import check_target
 
     try:
         check_target(text)

@@ -19,8 +19,9 @@ from autotune.measure.outcome import Limits, Status, WorkerError
 from autotune.measure.runner import LocalRunner
 from autotune.record import Record, to_line
 from autotune.session import MakeRunner, Plan
-from autotune.task import ScheduleError, Task, UserCodeError, WorkloadError, families, parse, trace_json
+from autotune.task import ScheduleError, Task, WorkloadError, trace_json
 from autotune.tuner import Result, best_known, suggest, tune_all
+from autotune.workload import UserCodeError, families, parse
 
 
 def run(options: argparse.Namespace) -> int:

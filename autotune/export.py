@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from autotune.progress import clean, seconds
 from autotune.record import Record
-from autotune.task import Schedule, Target, Task, source
+from autotune.task import Schedule, Target, Task
+from autotune.workload import source
 
 _SCRIPT = '''\
 """{title}

@@ -21,8 +21,9 @@ from autotune.database import best, failures
 from autotune.progress import clean, seconds
 from autotune.record import Record
 from autotune.session import BATCH
-from autotune.task import Target, Task, UserCodeError, WorkloadError, nest_html, parse
+from autotune.task import Target, Task, WorkloadError, nest_html
 from autotune.tuner import best_known
+from autotune.workload import UserCodeError, parse
 
 _FEW = 8  # candidates of a sketch below which nothing is said of its knobs
 _KNOBS = 6

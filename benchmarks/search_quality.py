@@ -43,7 +43,8 @@ _HOPELESS = 4.0  # times the best so far: not worth so many
 # ----------------------------------------------------------------------------------------------------- recording
 def task_of(workload: str) -> Any:
     """The task on one core."""
-    from autotune.task import Target, parse
+    from autotune.task import Target
+    from autotune.workload import parse
 
     return parse(workload, dataclasses.replace(Target("llvm"), cores=1))
 

@@ -35,7 +35,7 @@ def measure(workload: str, most: int) -> dict[str, Any]:
     from autotune.search import points, sample, size
     from autotune.sketches import sketches_for
     from autotune.space import Space
-    from autotune.task import parse
+    from autotune.workload import parse
 
     task = parse(workload)
     start = time.perf_counter()

@@ -55,7 +55,7 @@ MORE_ROWS = {
 def tuned(workload: str, log: str) -> Callable[[], None]:
     """The best kernel of the log."""
     import autotune
-    from autotune.task import parse
+    from autotune.workload import parse
 
     return _calls(parse(workload), autotune.compile(parse(workload), log=log))
 
@@ -63,7 +63,7 @@ def tuned(workload: str, log: str) -> Callable[[], None]:
 def zero_trial(workload: str) -> Callable[[], None]:
     """The kernel that the analytical model picks."""
     import autotune
-    from autotune.task import parse
+    from autotune.workload import parse
 
     return _calls(parse(workload), autotune.compile(parse(workload)))
 
@@ -85,7 +85,7 @@ def tune(workloads: Sequence[str], trials: int, log: Path, seed: int) -> dict[st
     """Tune what the log does not know; the seconds that each took."""
     import autotune
     from autotune.progress import choose
-    from autotune.task import parse
+    from autotune.workload import parse
 
     seconds = {}
     for workload in workloads:
@@ -98,7 +98,7 @@ def tune(workloads: Sequence[str], trials: int, log: Path, seed: int) -> dict[st
 def until(workload: str, log: Path, mark: float) -> float | None:
     """Seconds of building and measuring until the log's best so far was as fast as `mark`; None if it never was."""
     from autotune.database import Database
-    from autotune.task import parse
+    from autotune.workload import parse
 
     spent = 0.0
     for trial in Database(log).records(parse(workload).key):

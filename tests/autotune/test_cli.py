@@ -10,7 +10,7 @@ import pytest
 from autotune import cli, commands
 from autotune.database import Database, write
 from autotune.record import Record
-from autotune.task import parse
+from autotune.workload import parse
 
 
 def run(capsys, *arguments):
@@ -296,7 +296,7 @@ def test_errors_in_the_users_file_are_shown_as_the_users_own(tmp_path, capsys):
     assert code == 2
     assert "KeyError: 'missing'" in errors
     assert 'return {}["missing"]' in errors
-    assert "autotune/task.py" not in errors
+    assert "autotune/workload.py" not in errors
 
 
 def test_a_relative_path_to_the_users_file(tmp_path, capsys, monkeypatch):
@@ -306,7 +306,7 @@ def test_a_relative_path_to_the_users_file(tmp_path, capsys, monkeypatch):
     code, _, errors = run(capsys, "tune", "mine.py:negative")
     assert code == 2
     assert "return tl.placeholder((-1,))" in errors
-    assert "autotune/task.py" not in errors
+    assert "autotune/workload.py" not in errors
 
 
 def test_a_log_that_knows_nothing_of_the_task(tmp_path, capsys):

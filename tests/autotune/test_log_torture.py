@@ -3,8 +3,9 @@
 import pytest
 
 from autotune.database import Database
-from autotune.task import ScheduleError, parse
+from autotune.task import ScheduleError
 from autotune.tuner import best_known
+from autotune.workload import parse
 from tests.tools import log_torture
 from tests.tools.log_torture import STEP, record
 

@@ -13,7 +13,7 @@ from autotune.charts import Axis, Chart
 from autotune.database import Database, write
 from autotune.record import Record
 from autotune.report import influence, page
-from autotune.task import parse
+from autotune.workload import parse
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""

@@ -9,7 +9,8 @@ from autotune.sketches.parts import Part
 from autotune.sketches.program import Program
 from autotune.sketches.tiles import find_tiling
 from autotune.space import Sketch, Space
-from autotune.task import Task, parse
+from autotune.task import Task
+from autotune.workload import parse
 
 
 def dense_relu():

@@ -6,7 +6,8 @@ from autotune.features import NAMES, Features
 from autotune.search import sample
 from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
-from autotune.task import ScheduleError, Task, parse
+from autotune.task import ScheduleError, Task
+from autotune.workload import parse
 
 
 @pytest.fixture(scope="module", params=["matmul:30,150,75", "matmul:64,128,128"])

@@ -9,7 +9,8 @@ import pytest
 from autotune.features import NAMES, Features
 from autotune.sketches import sketches_for
 from autotune.space import Space
-from autotune.task import ScheduleError, numpy_function, parse
+from autotune.task import ScheduleError, numpy_function
+from autotune.workload import parse
 from tensorlang.topi.published import PUBLISHED
 
 FEW = 20  # with more than that, shapes beside the first one of each family are tried too

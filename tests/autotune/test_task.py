@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
-from autotune.task import Task, WorkloadError, operators, parse
+from autotune.task import Task, WorkloadError
+from autotune.workload import operators, parse
 
 
 def test_an_operator_with_its_shape():
@@ -41,16 +42,6 @@ def test_the_reference_keeps_the_order_of_the_reduction():
 def test_open_sizes_are_refused():
     with pytest.raises(WorkloadError, match="cannot be tuned with open sizes"):
         Task.of(operators()["matmul"](tl.var("n"), 5, 6))
-
-
-def test_options_by_name():
-    task = parse("softmax:3,5,dim=0,dtype=float64")
-    assert [(a.shape, a.dtype) for a in task.arrays()[0]] == [((3, 5), "float64")]
-    assert parse("layer_norm:3,5,eps=0.5").key != parse("layer_norm:3,5").key
-    with pytest.raises(
-        WorkloadError, match="takes \\(batch, height, width, in_channels, out_channels, kernel, stride=1"
-    ):
-        parse("conv2d:1,8,8")
 
 
 def test_facts_that_a_target_does_not_have_are_not_part_of_its_key():

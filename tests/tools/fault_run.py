@@ -31,8 +31,9 @@ from autotune.measure.worker import Built, Run
 from autotune.progress import Lines, Progress
 from autotune.search import everything
 from autotune.space import Sketch
-from autotune.task import Kernel, Task, parse
+from autotune.task import Kernel, Task
 from autotune.tuner import Result, tune
+from autotune.workload import parse
 from autotune.zero_trial import open_spaces
 
 ENDS = {  # of each fault

@@ -5,7 +5,7 @@ import math
 import pytest
 
 import tensorlang as tl
-from autotune.task import parse
+from autotune.workload import parse
 from tensorlang.topi.published import PUBLISHED
 
 FAMILIES = {"GMM", "C1D", "C2D", "C3D", "GRP", "DIL", "DEP", "T2D", "CAP", "NRM", "SFM", "CBR", "TBG"}

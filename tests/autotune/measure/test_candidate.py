@@ -6,7 +6,7 @@ import pytest
 
 from autotune.measure.candidate import _MORE_RUNS, Reference, entry
 from autotune.measure.outcome import WrongAnswer
-from autotune.task import parse
+from autotune.workload import parse
 
 
 @pytest.fixture
