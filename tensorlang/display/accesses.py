@@ -1,7 +1,8 @@
 """The accesses that one tile makes to one buffer: which elements, in which order, by which lane or thread.
 
 They are enumerated, not estimated: loops run with those outside the tile at their first iteration, and buffers have
-the shape and the pitches that lowering gives them. Lanes of a vector and threads of a block act in one step.
+the shape and the pitches that lowering gives them. Lanes of a vector and threads of a block act in one step; threads
+do so wherever their loops stand, and of two loops of one axis the inner one counts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from tensorlang.passes.flatten import strides
 LINE_BYTES = 64  # of a cache, on common CPUs
 BANKS, BANK_BYTES, WARP = 32, 4, 32  # of shared memory: CUDA C++ Programming Guide, "Shared Memory"
 LIMIT = 1 << 16
+_SHOWN = 4  # threads of a bank conflict that are told
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +61,33 @@ class Accesses:
 
     @cached_property
     def conflicts(self) -> list[int]:
-        """For each step, how many different words a warp wants of the busiest bank of shared memory: 1 is free of
-        conflicts. Lanes that want the same word share it."""
+        """For each step, how many different words are wanted at once of the busiest bank of shared memory: 1 is free
+        of conflicts. Threads that want the same word share it."""
         worst = np.zeros(self.steps.max(initial=-1) + 1, int)
         np.maximum.at(worst, self.steps, self._words_of_bank)
         return worst.tolist()
 
     @cached_property
+    def banks(self) -> np.ndarray:
+        """For each access, the bank of shared memory that it goes to."""
+        return self.bytes // BANK_BYTES % BANKS
+
+    @cached_property
+    def _queues(self) -> np.ndarray:
+        """For each access, a number that it shares with those to the same bank at the same time.
+
+        That is in one step by one warp; vectors of 8 or 16 bytes are served to half or a quarter of it at a time.
+        """
+        alike = np.unique(np.stack([self.steps, self.lanes]), axis=1, return_inverse=True)[1].reshape(-1)
+        words = np.bincount(alike)[alike] * self.pitches[-1] // BANK_BYTES if self.pitches else 1
+        places = np.stack([self.steps, self.lanes // (WARP // np.clip(words, 1, WARP)), self.banks])
+        return np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
     def _words_of_bank(self) -> np.ndarray:
-        """For each access, how many different words its warp wants of its bank in its step."""
-        words = self.bytes // BANK_BYTES
-        places = np.stack([self.steps, self.lanes // WARP, words % BANKS])
-        place = np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
-        distinct = np.unique(np.stack([place, words]), axis=1)
-        return np.bincount(distinct[0])[place]
+        """For each access, how many different words are wanted of its bank at the same time."""
+        distinct = np.unique(np.stack([self._queues, self.bytes // BANK_BYTES]), axis=1)
+        return np.bincount(distinct[0])[self._queues]
 
     # ------------------------------------------------------------------------------------------ as a matrix
     @cached_property
@@ -101,7 +117,7 @@ class Accesses:
 
     @cached_property
     def in_conflict(self) -> np.ndarray:
-        """Whether that access waits for another one of its warp to the same bank, as such a matrix of bools."""
+        """Whether that access waits for another one to the same bank, as such a matrix of bools."""
         return self._spread(self._words_of_bank) > (1 if self.scope == "shared" else np.inf)
 
     def told(self, row: int, column: int) -> str:
@@ -109,8 +125,23 @@ class Accesses:
         place = row * self.first.shape[1] + column
         index = ", ".join(str(int(n)) for n in np.unravel_index(place, self.shape or (1,)))
         who = f"{'thread' if self.threads else 'lane'} {self.lane[row, column]}"
-        times = int(np.count_nonzero(self._flat == place))
-        return f"{self.buffer}[{index}]: step {self.first[row, column]}, {who}, touched {times} times"
+        accesses = np.flatnonzero(self._flat == place)
+        times = f"touched {len(accesses)} time{'s' * (len(accesses) > 1)}"
+        bank = f", bank {self.banks[accesses[0]]}" if self.scope == "shared" else ""
+        return f"{self.buffer}[{index}]: step {self.first[row, column]}, {who}{bank}, {times}"
+
+    @property
+    def worst(self) -> str:
+        """The first of the worst bank conflicts in words: which threads want which words of which bank; or nothing."""
+        if self.scope != "shared" or max(self.conflicts, default=1) == 1:
+            return ""
+        at = int(self._words_of_bank.argmax())
+        wanted: dict[int, str] = {}
+        for n in np.flatnonzero(self._queues == self._queues[at]).tolist():
+            index = ", ".join(map(str, self.elements[n]))
+            wanted.setdefault(int(self.bytes[n] // BANK_BYTES), f"thread {self.lanes[n]} [{index}]")
+        shown = [*list(wanted.values())[:_SHOWN], *["..."] * (len(wanted) > _SHOWN)]
+        return f"step {self.steps[at]}, bank {self.banks[at]}: {len(wanted)} words at once, of {', '.join(shown)}"
 
     def begins_line(self, row: int, column: int) -> bool:
         """Whether a cache line, or the first bank of shared memory, begins at this element of the matrix."""
@@ -136,7 +167,9 @@ class Accesses:
         return ", ".join(parts) + ("" if self.complete else f" (the first {total} accesses only)")
 
     def __str__(self) -> str:
-        return f"{self.summary}\n{access_picture.text(self)}" if len(self.steps) else self.summary
+        if not len(self.steps):
+            return self.summary
+        return "\n".join(filter(None, [self.summary, self.worst, access_picture.text(self)]))
 
     def _repr_html_(self) -> str:
         unit = "row of banks" if self.scope == "shared" else "cache line"
@@ -145,10 +178,11 @@ class Accesses:
             if self.threads
             else ("numbers and colours: the step that first touches an element")
         )
-        red = "; red: another thread of the warp wants the same bank" if self.in_conflict.any() else ""
+        red = "; red: another thread of the warp wants another word of the same bank" if self.worst else ""
         legend = f"{numbers}; a bar: a {unit} begins{red}"
         picture = access_picture.svg(self) if len(self.steps) else ""
-        return page.fragment(f'{picture}<div class="foot">{page.escape(self.summary)}<br>{legend}</div>')
+        told = "<br>".join(page.escape(line) for line in (self.summary, self.worst) if line)
+        return page.fragment(f'{picture}<div class="foot">{told}<br>{legend}</div>')
 
 
 def accesses(program: Any, block: Any, buffer: Any, inside: Any = None) -> Accesses:
@@ -170,12 +204,14 @@ def accesses(program: Any, block: Any, buffer: Any, inside: Any = None) -> Acces
     names = [n.var.name for n in around]
     if inside is not None and inside not in names:
         raise ValueError(f"there is no loop {inside!r} around block {block}: there is {', '.join(names)}")
-    fixed = 0 if inside is None else 1 + names.index(inside)
+    free = around[0 if inside is None else 1 + names.index(inside) :]
+    threads = {loop.kind: loop for loop in around if loop.kind.startswith("threadIdx")}  # the inner one of each axis
+    run = [n for n in around if threads.get(n.kind, n if n in free else None) is n]
     body = substitute(node.body, dict(zip((it.var for it in node.iters), node.bindings, strict=True)))
-    found = [(n, (*around[fixed:], *inner)) for n, inner in _in_order(body, ()) if n.buffer.name == buffer]
+    found = [(n, (*run, *inner)) for n, inner in _in_order(body, ()) if n.buffer.name == buffer]
     if not found:
         raise ValueError(f"block {block} does not touch a buffer named {buffer!r}")
-    tile = _Tile(tuple(n.var for n in around[:fixed]), node.predicate)
+    tile = _Tile(tuple(n.var for n in around if n not in run), node.predicate, bool(threads))
     return tile.accesses(found, _pitches(func, found[0][0].buffer))
 
 
@@ -205,60 +241,75 @@ def _known(value: Expr) -> int:
     return int(value.value)
 
 
+class _Run(NamedTuple):
+    """One run of an access: the iteration of the serial loops, which access of the block it is, the lane or thread,
+    and the element."""
+
+    serial: tuple[int, ...]
+    number: int
+    lane: int
+    element: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class _Tile:
-    """One iteration, the first, of the loops whose variables are `outer`."""
+    """One iteration, the first, of the loops whose variables are `outer`; threads: whether there are any."""
 
     outer: tuple[Var, ...]
     predicate: Expr
+    threads: bool
 
     def accesses(self, found: Sequence[Found], pitches: tuple[int, ...]) -> Accesses:
         buffer = found[0][0].buffer
-        threads = any(loop.kind.startswith("threadIdx") for _, loops in found for loop in loops)
-        # An access: the iteration of the serial loops, its place in the body, its lane; and the indices.
-        made: list[tuple[tuple[int, ...], int, int, tuple[int, ...]]] = []
-        complete = True
-        for number, (node, loops) in enumerate(found):
-            for serial, lane, indices in self._runs(node, loops, threads):
-                complete = len(made) < LIMIT
-                if not complete:
-                    break
-                made.append((serial, number, lane, indices))
-        made.sort()
-        order = {key: n for n, key in enumerate(dict.fromkeys(access[:2] for access in made))}
+        runs = (run for number, (node, loops) in enumerate(found) for run in self._runs(number, node, loops, pitches))
+        made = list(islice(runs, LIMIT + 1))
+        complete = len(made) <= LIMIT
+        made = sorted(made[:LIMIT])
+        order = {key: n for n, key in enumerate(dict.fromkeys(run[:2] for run in made))}
         return Accesses(
             buffer=buffer.name,
             scope=buffer.scope,
             shape=tuple(map(_known, buffer.shape)),
             pitches=pitches,
-            elements=np.array([a[3] for a in made], dtype=int).reshape(len(made), len(buffer.shape)),
-            steps=np.array([order[a[:2]] for a in made], dtype=int),
-            lanes=np.array([a[2] for a in made], dtype=int),
-            threads=threads,
+            elements=np.array([run.element for run in made], dtype=int).reshape(len(made), len(buffer.shape)),
+            steps=np.array([order[run[:2]] for run in made], dtype=int),
+            lanes=np.array([run.lane for run in made], dtype=int),
+            threads=self.threads,
             complete=complete,
         )
 
     def _runs(
-        self, node: Load | Store, loops: tuple[For, ...], threads: bool
-    ) -> Iterator[tuple[tuple[int, ...], int, tuple[int, ...]]]:
-        """(iteration of the serial loops, lane, indices) of each run of an access."""
+        self, number: int, node: Load | Store, loops: tuple[For, ...], pitches: tuple[int, ...]
+    ) -> Iterator[_Run]:
+        """The runs of an access, the `number`th of its block."""
         if any(isinstance(n, Load) for index in node.indices for n in visit(index)):
             raise ValueError(f"an index of {node.buffer.name} depends on data: {node!r}")
         variables = [*self.outer, *(loop.var for loop in loops)]
         function = numpy_function([self.predicate, *node.indices], variables)
         known = len(self.outer)
         extents = [numpy_function([loop.extent], variables[: known + n]) for n, loop in enumerate(loops)]
-        is_lane = [loop.kind.startswith("threadIdx") if threads else loop.kind == VECTORIZE for loop in loops]
+        is_lane = [loop.kind.startswith("threadIdx") if self.threads else loop.kind == VECTORIZE for loop in loops]
         # x of the threads runs fastest, and the innermost loop of vectors
         fastest_last = sorted((n for n, lane in enumerate(is_lane) if lane), key=lambda n: loops[n].kind, reverse=True)
+        in_vectors = self.threads and _are_neighbours(function, loops, known, pitches)
         for point in _points(extents, (0,) * known):
             runs, *indices = function(*point)
             if runs:
                 lane = 0
                 for n in fastest_last:
                     lane = lane * _known(loops[n].extent) + point[known + n]
-                serial = tuple(value for value, one in zip(point[known:], is_lane, strict=True) if not one)
-                yield serial, lane, tuple(map(int, indices))
+                serial = [value for value, one in zip(point[known:], is_lane, strict=True) if not one]
+                yield _Run(tuple(serial[:-1] if in_vectors else serial), number, lane, tuple(map(int, indices)))
+
+
+def _are_neighbours(
+    function: Callable[..., list[Any]], loops: Sequence[For], known: int, pitches: Sequence[int]
+) -> bool:
+    """Whether an access is in the vectors of the innermost loop: one iteration after the other, in memory too."""
+    if not loops or loops[-1].kind != VECTORIZE:
+        return False
+    first, second = (function(*(0,) * (known + len(loops) - 1), n)[1:] for n in (0, 1))
+    return sum((int(b) - int(a)) * p for a, b, p in zip(first, second, pitches, strict=True)) == pitches[-1]
 
 
 def _points(extents: Sequence[Callable[..., list[int]]], outer: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
