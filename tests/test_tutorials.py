@@ -16,9 +16,17 @@ IN_GPU_NOTEBOOKS = {"async_copy", "bind", "double_buffer", "software_pipeline"}
 
 @pytest.mark.parametrize("source", notebooks.sources(), ids=lambda path: path.stem)
 def test_a_notebook_is_made_of_its_source(source: Path) -> None:
-    made = notebooks.notebook(source.read_text(encoding="utf-8"))
+    made = notebooks.notebook(source.read_text(encoding="utf-8"), notebooks.kept_outputs(source))
     nbformat.validate(nbformat.reads(made, as_version=4))
     assert notebooks.target(source).read_text(encoding="utf-8") == made, "run python -m tests.tools.notebooks"
+
+
+def test_outputs_of_cells() -> None:
+    markdown = "A question.\n\n```python\nx = 2\nprint(x)\nx + 1\n```\n\n```python\nx += 1\n```\n"
+    first, second = notebooks.run(markdown)
+    assert [output["output_type"] for output in first] == ["stream", "execute_result"] and second == []
+    assert first[1]["data"] == {"text/plain": ["3"]}
+    nbformat.validate(nbformat.reads(notebooks.notebook(markdown, [first, second]), as_version=4))
 
 
 def test_every_notebook_has_a_source() -> None:
