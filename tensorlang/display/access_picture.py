@@ -11,7 +11,8 @@ from tensorlang.display.page import escape
 if TYPE_CHECKING:
     from tensorlang.display.accesses import Accesses
 
-MAX_ROWS, MAX_COLUMNS = 32, 64  # cells
+MAX_ROWS, MAX_COLUMNS, MAX_TURNS = 32, 64, 8  # cells
+_BANK = 24  # pixels of a bank
 _LARGE, _SMALL, _NUMBERED = 26, 12, 32  # pixels of a cell; most columns for which large ones, with numbers, fit
 _LEFT, _TOP = 48, 22  # pixels for the labels of rows and columns
 _RAMP = ((38, 70, 140), (46, 139, 140), (246, 203, 98))  # from early to late; white and black text on it
@@ -52,6 +53,49 @@ def svg(a: Accesses) -> str:
     for c in range(columns.start, columns.stop, 1 if cell == _LARGE else 4):
         parts.append(_label(_LEFT + cell * (c - columns.start) + cell / 2, _TOP - 7, c, "middle"))
     return "".join(parts) + "</svg>"
+
+
+def banks_text(a: Accesses) -> list[str]:
+    """Which bank gives which thread its word, in turns; nothing but for shared memory."""
+    if not len(a.turns):
+        return []
+    width = max(2, len(str(a.turns.max())))
+    rows = [range(a.turns.shape[1]), *a.turns[:MAX_TURNS].tolist()]
+    lines = [" ".join(f"{v:{width}}" if v >= 0 else f"{'.':>{width}}" for v in row) for row in rows]
+    labels = [" bank", *(f"{n:5}" for n in range(len(rows) - 1))]
+    drawn = [f"{label} | {line}" for label, line in zip(labels, lines, strict=True)]
+    return [_told_turns(a), *drawn]
+
+
+def banks_html(a: Accesses) -> str:
+    """The same as a picture."""
+    if not len(a.turns):
+        return ""
+    shown = a.turns[:MAX_TURNS].tolist()
+    width, height = _LEFT + _BANK * a.turns.shape[1] + 4, _TOP + _BANK * len(shown) + 4
+    parts = [f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">']
+    for bank in range(a.turns.shape[1]):
+        parts.append(_label(_LEFT + _BANK * (bank + 0.5), _TOP - 7, bank, "middle"))
+    for turn, row in enumerate(shown):
+        y = _TOP + _BANK * turn
+        parts.append(_label(_LEFT - 6, y + _BANK / 2 + 4, turn, "end"))
+        for bank, thread in enumerate(row):
+            x = _LEFT + _BANK * bank
+            fill = "var(--tl-shade)" if thread < 0 else _colour(0) if turn == 0 else "var(--tl-memory)"
+            parts.append(
+                f'<rect x="{x + 1}" y="{y + 1}" width="{_BANK - 2}" height="{_BANK - 2}" rx="2" fill="{fill}"/>'
+            )
+            if thread >= 0:
+                ink = "#fff" if turn == 0 else "Canvas"
+                middle = f'x="{x + _BANK / 2:g}" y="{y + _BANK / 2 + 4:g}" text-anchor="middle"'
+                parts.append(f'<text {middle} style="fill:{ink}">{thread}</text>')
+    return f'{"".join(parts)}</svg><div class="foot">{escape(_told_turns(a))}</div>'
+
+
+def _told_turns(a: Accesses) -> str:
+    more = len(a.turns) - MAX_TURNS
+    left = f", {more} more turns are not shown" if more > 0 else ""
+    return f"banks at the busiest moment: a row is a turn, a number the thread that a bank serves in it{left}"
 
 
 def _cell(a: Accesses, row: int, column: int, x: int, y: int, size: int) -> str:

@@ -26,7 +26,6 @@ from tensorlang.passes.flatten import strides
 LINE_BYTES = 64  # of a cache, on common CPUs
 BANKS, BANK_BYTES, WARP = 32, 4, 32  # of shared memory: CUDA C++ Programming Guide, "Shared Memory"
 LIMIT = 1 << 16
-_SHOWN = 4  # threads of a bank conflict that are told
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,21 +72,36 @@ class Accesses:
         return self.bytes // BANK_BYTES % BANKS
 
     @cached_property
-    def _queues(self) -> np.ndarray:
-        """For each access, a number that it shares with those to the same bank at the same time.
+    def _moments(self) -> np.ndarray:
+        """For each access, a number that it shares with those that shared memory serves at the same time.
 
-        That is in one step by one warp; vectors of 8 or 16 bytes are served to half or a quarter of it at a time.
+        These are the accesses of a warp in a step; vectors of 8 or 16 bytes are served to half or a quarter of a warp.
         """
-        alike = np.unique(np.stack([self.steps, self.lanes]), axis=1, return_inverse=True)[1].reshape(-1)
+        alike = _numbered(self.steps, self.lanes)
         words = np.bincount(alike)[alike] * self.pitches[-1] // BANK_BYTES if self.pitches else 1
-        places = np.stack([self.steps, self.lanes // (WARP // np.clip(words, 1, WARP)), self.banks])
-        return np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
+        return _numbered(self.steps, self.lanes // (WARP // np.clip(words, 1, WARP)))
 
     @cached_property
     def _words_of_bank(self) -> np.ndarray:
         """For each access, how many different words are wanted of its bank at the same time."""
-        distinct = np.unique(np.stack([self._queues, self.bytes // BANK_BYTES]), axis=1)
-        return np.bincount(distinct[0])[self._queues]
+        queues = _numbered(self._moments, self.banks)
+        distinct = np.unique(np.stack([queues, self.bytes // BANK_BYTES]), axis=1)
+        return np.bincount(distinct[0])[queues]
+
+    @cached_property
+    def turns(self) -> np.ndarray:
+        """The moment with the most bank conflicts, the first of these: at [turn, bank] the thread whose word that bank
+        gives in that turn, -1 for none. Of threads that want the same word, the first one stands for all."""
+        if self.scope != "shared" or not self.threads or not len(self.steps):
+            return np.zeros((0, BANKS), int)
+        at = int(self._words_of_bank.argmax())
+        found = np.full((self._words_of_bank[at], BANKS), -1)
+        then = np.flatnonzero(self._moments == self._moments[at])
+        _, first = np.unique(self.bytes[then] // BANK_BYTES, return_index=True)
+        for n in then[np.sort(first)]:
+            bank = self.banks[n]
+            found[np.count_nonzero(found[:, bank] >= 0), bank] = self.lanes[n]
+        return found
 
     # ------------------------------------------------------------------------------------------ as a matrix
     @cached_property
@@ -130,19 +144,6 @@ class Accesses:
         bank = f", bank {self.banks[accesses[0]]}" if self.scope == "shared" else ""
         return f"{self.buffer}[{index}]: step {self.first[row, column]}, {who}{bank}, {times}"
 
-    @property
-    def worst(self) -> str:
-        """The first of the worst bank conflicts in words: which threads want which words of which bank; or nothing."""
-        if self.scope != "shared" or max(self.conflicts, default=1) == 1:
-            return ""
-        at = int(self._words_of_bank.argmax())
-        wanted: dict[int, str] = {}
-        for n in np.flatnonzero(self._queues == self._queues[at]).tolist():
-            index = ", ".join(map(str, self.elements[n]))
-            wanted.setdefault(int(self.bytes[n] // BANK_BYTES), f"thread {self.lanes[n]} [{index}]")
-        shown = [*list(wanted.values())[:_SHOWN], *["..."] * (len(wanted) > _SHOWN)]
-        return f"step {self.steps[at]}, bank {self.banks[at]}: {len(wanted)} words at once, of {', '.join(shown)}"
-
     def begins_line(self, row: int, column: int) -> bool:
         """Whether a cache line, or the first bank of shared memory, begins at this element of the matrix."""
         index = np.unravel_index(row * self.first.shape[1] + column, self.shape or (1,))
@@ -169,7 +170,7 @@ class Accesses:
     def __str__(self) -> str:
         if not len(self.steps):
             return self.summary
-        return "\n".join(filter(None, [self.summary, self.worst, access_picture.text(self)]))
+        return "\n".join([self.summary, access_picture.text(self), *access_picture.banks_text(self)])
 
     def _repr_html_(self) -> str:
         unit = "row of banks" if self.scope == "shared" else "cache line"
@@ -178,11 +179,16 @@ class Accesses:
             if self.threads
             else ("numbers and colours: the step that first touches an element")
         )
-        red = "; red: another thread of the warp wants another word of the same bank" if self.worst else ""
+        red = "; red: another thread of the warp wants another word of the same bank" if self.in_conflict.any() else ""
         legend = f"{numbers}; a bar: a {unit} begins{red}"
         picture = access_picture.svg(self) if len(self.steps) else ""
-        told = "<br>".join(page.escape(line) for line in (self.summary, self.worst) if line)
-        return page.fragment(f'{picture}<div class="foot">{told}<br>{legend}</div>')
+        told = f'<div class="foot">{page.escape(self.summary)}<br>{legend}</div>'
+        return page.fragment(f"{picture}{told}{access_picture.banks_html(self)}")
+
+
+def _numbered(*keys: np.ndarray) -> np.ndarray:
+    """For each place a number, the same where all the keys are."""
+    return np.unique(np.stack(keys), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def accesses(program: Any, block: Any, buffer: Any, inside: Any = None) -> Accesses:

@@ -8,7 +8,7 @@ from math import floor, log10
 
 from tensorlang.display import page, units
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 520, 300, 74, 14, 16, 44  # pixels
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 560, 300, 100, 14, 16, 44  # pixels
 _COLUMNS, _ROWS = 56, 12  # characters of the same picture as text
 
 
@@ -143,9 +143,9 @@ def _picture(r: Roofline) -> str:
     ]
     parts.append(_line([(_LEFT + frame.x(i), _TOP + frame.y(rate)) for i, rate in roof], "parallel", 2.5))
     parts.append(_text(_WIDTH - _RIGHT, _TOP + frame.y(r.peaks.flops) - 7, units.rate(r.peaks.flops, "FLOP/s"), "end"))
-    slope = (start * ridge) ** 0.5
+    slope = (start**3 * ridge) ** 0.25
     x, y = _LEFT + frame.x(slope), _TOP + frame.y(slope * r.peaks.bandwidth)
-    parts.append(_text(x - 8, y - 4, units.rate(r.peaks.bandwidth, "B/s"), "end"))
+    parts.append(_text(x + 10, y + 14, units.rate(r.peaks.bandwidth, "B/s"), "start"))
     x, y, top = _LEFT + frame.x(r.intensity), _TOP + frame.y(r.achieved), _TOP + frame.y(r.roof)
     parts.append(_line([(x, y), (x, top)], "threadIdx", 1.5, "4 3"))
     parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="var(--tl-threadIdx)"/>')

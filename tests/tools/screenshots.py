@@ -44,9 +44,9 @@ def views() -> dict[str, tuple[object, int, int]]:
     return {
         "nest": (display.nest(s), 1130, 335),
         "diff": (s.diff(before), 760, 390),
-        "accesses": (display.accesses(small, "C", "B", inside=small.split("C.k", [None, 8])[0]), 560, 340),
-        "banks": (display.accesses(transposed, "T", "A.shared", inside=tile), 520, 960),
-        "roofline": (tl.build(fast).roofline(a, a), 620, 390),
+        "accesses": (display.accesses(small, "C", "B", inside=small.split("C.k", [None, 8])[0]), 600, 340),
+        "banks": (display.accesses(transposed, "T", "A.shared", inside=tile), 880, 740),
+        "roofline": (tl.build(fast).roofline(a, a), 660, 390),
     }
 
 
@@ -54,10 +54,9 @@ def transpose() -> tuple[tl.Schedule, object]:
     """A transpose on a GPU whose warps read columns of shared memory; and the loop over its tiles."""
     a = tl.placeholder((64, 64), name="A")
     s = tl.Schedule(tl.compute((64, 64), lambda i, j: a[j, i], name="T"))
-    i0, j0, i1, j1 = s.tile(["T.i", "T.j"], [8, 32])
+    i0, j0, i1, j1 = s.tile(["T.i", "T.j"], [16, 16])
     copy = s.cache_read("T", "A", "shared")
     s.compute_at(copy, j0)
-    s.storage_align(copy, 0, 8, 2)
     s.bind(i0, "blockIdx.y")
     s.bind(j0, "blockIdx.x")
     s.bind(i1, "threadIdx.y")
