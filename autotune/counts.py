@@ -172,25 +172,20 @@ def _region(f: Footprint, shape: tuple[Expr, ...], known: Known) -> _Region:
     """
     item = np.float32(f.item_bytes)
     run, runs, stride, span = item, np.float32(1), item, item
-    whole: Any = np.True_
+    whole = np.float32(1)
     for last, (extent, size) in enumerate(zip(reversed(shape), reversed(f.shape), strict=True)):
         e = known[extent]
         if not last:  # its elements lie side by side
             run = span = run * e
-        else:
-            longer = run * e
-            span = _choose(whole, longer, span + (e - 1) * stride)
-            run, runs = _choose(whole, longer, run), _choose(whole, runs, runs * e)
-        whole = whole & (e >= known[size])
+        else:  # the rows before are whole, and this dimension makes one run of them, or each makes one
+            joined = 1 + whole * (e - 1)
+            span = whole * (run * e) + (1 - whole) * (span + (e - 1) * stride)
+            run, runs = run * joined, runs * (e / joined)
+        whole = whole * (e >= known[size])
         stride = stride * known[size]
     lines = runs * np.ceil(run * np.float32(1 / LINE))
     pages = np.minimum(runs * np.ceil(run * np.float32(1 / PAGE)), np.ceil(span * np.float32(1 / PAGE)))
     return _Region(lines, pages)
-
-
-def _choose(condition: Any, a: Count, b: Count) -> Count:
-    """np.where, which is slow where the condition is the same for all."""
-    return np.where(condition, a, b) if condition.ndim else a if condition else b
 
 
 def _traffic(

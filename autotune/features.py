@@ -90,15 +90,10 @@ def _columns(counted: list[Counts], seconds: list[Seconds], main: int) -> list[C
     least = most = reads[0]
     for each in reads[1:]:
         least, most = np.minimum(least, each), np.maximum(most, each)
+    other_steps = sum((counted[n].steps * counted[n].step_vectors for n in others), zero)
     return [
         *(c.accumulators, c.operands, s.excess, c.step_vectors, c.step_loads, c.step_loads / c.step_vectors),
-        *(_log(c.reduction_trips), _log(c.calls), c.padding, c.share, _log(c.parallel_trips), 1 / c.step_vectors),
-        *(*map(_log, c.traffic), _log(c.pages), _log(most), _log(least), _log(c.written_traffic)),
-        *(_log(c.tile_bytes), _log(c.panel_bytes)),
-        _log(sum((counted[n].steps * counted[n].step_vectors for n in others), zero)),
-        *(_log(1e9 * t) for t in (other_seconds, s.compute, s.memory, s.total + other_seconds)),
+        *(c.reduction_trips, c.calls, c.padding, c.share, c.parallel_trips, 1 / c.step_vectors),
+        *(*c.traffic, c.pages, most, least, c.written_traffic, c.tile_bytes, c.panel_bytes),
+        *(other_steps, other_seconds, s.compute, s.memory, s.total + other_seconds),
     ]
-
-
-def _log(x: Count) -> Count:
-    return np.log2(1 + x)

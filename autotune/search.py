@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 
@@ -18,20 +18,18 @@ _GRID_TRIES = 64  # points to look at for one that is valid and not seen
 
 
 class KnobSpace(Protocol):
-    """What search needs of a space (see space.py): knob vectors are rows of int64 values, one column a knob."""
+    """What search needs of a space (see space.py): knob vectors are rows of int64 values, one column a knob.
+
+    rows: all valid ones, in ascending order; None if there are too many to list.
+    """
 
     @property
     def choices(self) -> tuple[np.ndarray, ...]: ...
 
-    def valid(self, values: np.ndarray) -> np.ndarray: ...
-
-
-@runtime_checkable
-class ListedSpace(KnobSpace, Protocol):
-    """A space of which only some knob vectors are there: `rows`, all valid."""
-
     @property
-    def rows(self) -> np.ndarray: ...
+    def rows(self) -> np.ndarray | None: ...
+
+    def valid(self, values: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -116,13 +114,13 @@ class EvolutionarySearch:
     """Scores a whole space unless it is too large; then walks it: mutation and crossover, the fittest are kept.
 
     population: knob vectors kept for each space; generations: rounds of offspring; exhaustive: points of the largest
-    space that is scored in full, 10^6 of which take some seconds; explore: share of a batch that is drawn at random,
-    which the model learns from; alike: proposals that may share all knobs but one with a better proposal of the batch.
+    listed space that is scored in full, 10^6 of which take some seconds; explore: share of a batch that is drawn at
+    random, which the model learns from; alike: proposals that may share all knobs but one with a better one of a batch.
     """
 
     population: int = 2048
     generations: int = 12
-    exhaustive: int = 200_000
+    exhaustive: int = 4_000_000
     explore: float = 0.1
     alike: int = 2
 
@@ -152,8 +150,8 @@ class EvolutionarySearch:
         parents: np.ndarray | None = None,
     ) -> np.ndarray:
         """The fittest knob vectors of one space, best first; parents: known ones to start from too."""
-        if size(space) <= self.exhaustive:
-            return self._best_of_all(space, score)
+        if space.rows is not None and len(space.rows) <= self.exhaustive:
+            return self._fittest(space.rows, score)
         values = sample(space, self.population, rng)
         if parents is not None and len(parents):
             values = np.concatenate([values, parents])
@@ -163,16 +161,11 @@ class EvolutionarySearch:
             values = values[np.argsort(score(values), kind="stable")[: self.population]]
         return values
 
-    def _best_of_all(self, space: KnobSpace, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """The fittest of all knob vectors of a space, a part at a time."""
-        kept, scores = np.zeros((0, len(space.choices)), np.int64), np.zeros(0)
-        for start in range(0, size(space), _PART):
-            values = points(space, np.arange(start, min(start + _PART, size(space))))
-            values = values[space.valid(values)]
-            kept, scores = np.concatenate([kept, values]), np.concatenate([scores, score(values)])
-            order = np.argsort(scores, kind="stable")[: self.population]
-            kept, scores = kept[order], scores[order]
-        return kept
+    def _fittest(self, rows: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The fittest of these knob vectors, scored a part at a time, best first."""
+        parts = [score(rows[start : start + _PART]) for start in range(0, len(rows), _PART)]
+        scores = np.concatenate(parts) if parts else np.zeros(0)
+        return rows[np.argsort(scores, kind="stable")[: self.population]]
 
     def _diverse(self, ranked: Sequence[Candidate], count: int) -> list[Candidate]:
         """The first `count`, but at most `alike` neighbours of one proposal."""
@@ -193,39 +186,31 @@ class EvolutionarySearch:
 
 
 def size(space: KnobSpace) -> int:
-    """Knob vectors of the space, the invalid ones included."""
-    if isinstance(space, ListedSpace):
+    """Knob vectors of the space; of one that is not listed, the invalid ones included."""
+    if space.rows is not None:
         return len(space.rows)
-    return int(np.prod([len(c) for c in space.choices], dtype=object)) if space.choices else 1
+    return int(np.prod([len(c) for c in space.choices], dtype=object))
 
 
 def points(space: KnobSpace, numbers: np.ndarray) -> np.ndarray:
-    """The knob vectors of those numbers, which count from 0 to size(space) - 1, the invalid ones included."""
-    if isinstance(space, ListedSpace):
+    """The knob vectors of those numbers, which count from 0 to size(space) - 1."""
+    if space.rows is not None:
         return space.rows[numbers]
-    if not space.choices:
-        return np.zeros((len(numbers), 0), np.int64)
     digits = np.unravel_index(numbers, [len(c) for c in space.choices])
     return np.stack([c[d] for c, d in zip(space.choices, digits, strict=True)], axis=1)
 
 
-def everything(space: KnobSpace) -> np.ndarray:
-    """All valid knob vectors."""
-    values = points(space, np.arange(size(space)))
-    return values[space.valid(values)]
-
-
 def sample(space: KnobSpace, count: int, rng: np.random.Generator) -> np.ndarray:
     """Up to `count` valid knob vectors drawn uniformly; fewer if few are valid."""
-    if isinstance(space, ListedSpace):
-        return space.rows[rng.integers(len(space.rows), size=count)]
+    if space.rows is not None:
+        return space.rows[rng.choice(len(space.rows), size=min(count, len(space.rows)), replace=False)]
     found = np.zeros((0, len(space.choices)), np.int64)
     for _ in range(20):
-        if len(found) >= count or not space.choices:
+        if len(found) >= count:
             break
         drawn = np.stack([rng.choice(c, size=2 * count) for c in space.choices], axis=1)
         found = np.concatenate([found, drawn[space.valid(drawn)]])
-    return everything(space) if not space.choices else found[:count]
+    return found[:count]
 
 
 def mutate(space: KnobSpace, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,15 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from autotune.features import Features
-from autotune.task import Expr, Schedule, Task, knob, numpy_function, trace_json
+from autotune.task import Expr, Schedule, Task, free_vars, knob, numpy_function, trace_json
 
 AskKnob = Callable[[str, Sequence[int]], Any]
 Write = Callable[[Schedule, AskKnob], Iterable[Any] | None]
+
+_MOST_LISTED = 4_000_000  # knob vectors of a space
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,29 @@ class Space:
         for holds in self._holds(*values.T):
             result &= holds
         return result
+
+    @cached_property
+    def rows(self) -> np.ndarray | None:
+        """All valid knob vectors in ascending order, int64[n, knobs]; None if there are too many to list.
+
+        Built knob by knob, and each condition is met as soon as its knobs are there: most invalid ones never come up.
+        """
+        columns: list[np.ndarray] = []
+        left, known = list(self.conditions), set[Any]()
+        count = 1
+        for number, (name, choices) in enumerate(zip(self.knobs, self.choices, strict=True), 1):
+            if count * len(choices) > _MOST_LISTED:
+                return None
+            columns = [np.repeat(c, len(choices)) for c in columns] + [np.tile(choices, count)]
+            known.add(name)
+            ready = [c for c in left if free_vars(c) <= known]
+            left = [c for c in left if not free_vars(c) <= known]
+            keep = np.ones(count * len(choices), bool)
+            for holds in numpy_function(ready, self.knobs[:number])(*columns):
+                keep &= holds
+            columns = [c[keep] for c in columns]
+            count = int(keep.sum())
+        return np.stack(columns, axis=1) if columns else np.zeros((1, 0), np.int64)
 
     def features(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(float32[n, features], estimated seconds[n]) of knob vectors."""

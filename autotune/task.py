@@ -29,7 +29,7 @@ from tensorlang import (
     peaks,
     topi,
 )
-from tensorlang.analysis import Access, Footprint, Knob, Nest, nests, numpy_function, patterns
+from tensorlang.analysis import Access, Footprint, Knob, Nest, free_vars, nests, numpy_function, patterns
 from tensorlang.display import nest as view_of_nest
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Task",
     "WorkloadError",
     "describe",
+    "free_vars",
     "knob",
     "nest_html",
     "nests",

@@ -48,6 +48,7 @@ __all__ = [
     "Pattern",
     "extents",
     "flops",
+    "free_vars",
     "from_json",
     "names",
     "nests",

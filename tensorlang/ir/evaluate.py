@@ -16,8 +16,6 @@ _INFIX = {
     "sub": "-",
     "mul": "*",
     "div": "/",
-    "floordiv": "//",
-    "mod": "%",
     "eq": "==",
     "ne": "!=",
     "lt": "<",
@@ -39,7 +37,23 @@ def _either(on_scalars: Callable[..., Any], on_arrays: Callable[..., Any]) -> Ca
     return apply
 
 
+def _floordiv(a: Any, b: Any) -> Any:
+    """`//`; of floats by a division, which takes a thirtieth of the time of NumPy's `//`."""
+    return np.floor(a / b) if _is_float(a) or _is_float(b) else a // b
+
+
+def _mod(a: Any, b: Any) -> Any:
+    """`%`, likewise."""
+    return a - b * np.floor(a / b) if _is_float(a) or _is_float(b) else a % b
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f"
+
+
 _CALLS: dict[str, Callable[..., Any]] = {
+    "floordiv": _floordiv,
+    "mod": _mod,
     "min": _either(min, np.minimum),
     "max": _either(max, np.maximum),
     "not": _either(operator.not_, np.logical_not),
@@ -54,7 +68,8 @@ _EXACT = ("index", "int64", "int32")
 def numpy_function(exprs: Sequence[Expr], variables: Sequence[Var]) -> Callable[..., list[Any]]:
     """A function of the values of `variables`, in order, that returns the list of the values of `exprs`.
 
-    Values are ints (exact) or NumPy arrays of any numeric dtype, which broadcast; on floats, `//` and `%` floor too.
+    Values are ints (exact) or NumPy arrays of any numeric dtype, which broadcast; on floats, `//` and `%` floor too,
+    exactly as long as the quotient has fewer digits than the dtype.
     Each shared subexpression is computed once. Both sides of if_then_else are computed.
     Raises ExprError for a variable that is not among `variables`, or an op that has no meaning on indices.
 

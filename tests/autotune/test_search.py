@@ -7,7 +7,6 @@ from autotune.search import (
     GridSearch,
     Known,
     RandomSearch,
-    everything,
     points,
     sample,
     size,
@@ -19,8 +18,10 @@ SEARCHES = [RandomSearch(), GridSearch(), EvolutionarySearch(), EvolutionarySear
 class Bowl:
     """x and y up to a bound, valid if x <= y; best at x = 16, y = 64."""
 
-    def __init__(self, knobs=2, powers=8):
+    def __init__(self, knobs=2, powers=8, listed=True):
         self.choices = tuple(np.array([2**p for p in range(powers)]) for _ in range(knobs))
+        every = np.stack([c.ravel() for c in np.meshgrid(*self.choices, indexing="ij")], axis=1) if listed else None
+        self.rows = every[self.valid(every)] if listed else None
 
     def valid(self, values):
         return values[:, 0] <= values[:, 1]
@@ -31,6 +32,7 @@ class Box:
 
     def __init__(self, *extents):
         self.choices = tuple(np.arange(extent) for extent in extents)
+        self.rows = np.stack([c.ravel() for c in np.meshgrid(*self.choices, indexing="ij")], axis=1)
 
     def valid(self, values):
         return np.ones(len(values), bool)
@@ -45,12 +47,12 @@ def propose(search, spaces, count=16, seen=(), seed=0, best=()):
     return search.propose(Known(spaces, score, best, set(seen), np.random.default_rng(seed)), count)
 
 
-def test_sizes_and_samples():
-    space = Bowl()
-    assert size(space) == 64
-    assert len(everything(space)) == 36
-    drawn = sample(space, 100, np.random.default_rng(0))
-    assert drawn.shape == (100, 2)
+@pytest.mark.parametrize("listed", [True, False])
+def test_sizes_and_samples(listed):
+    space = Bowl(listed=listed)
+    assert size(space) == (36 if listed else 64)
+    drawn = sample(space, 30, np.random.default_rng(0))
+    assert drawn.shape == (30, 2)
     assert space.valid(drawn).all()
 
 
@@ -84,13 +86,13 @@ def test_the_first_batch_looks_into_every_space():
 
 
 def test_evolution_climbs_in_a_space_too_large_to_list():
-    space = Bowl(knobs=9)
+    space = Bowl(knobs=9, listed=False)
     assert size(space) > 1e8
     assert propose(EvolutionarySearch(), [space])[0].values == (16, 64, 1, 1, 1, 1, 1, 1, 1)
 
 
 def test_a_batch_is_diverse():
-    found = propose(EvolutionarySearch(explore=0), [Bowl(knobs=9)])
+    found = propose(EvolutionarySearch(explore=0), [Bowl(knobs=9, listed=False)])
     for at in range(9):
         rest = [c.values[:at] + c.values[at + 1 :] for c in found]
         assert max(rest.count(r) for r in rest) <= 2
@@ -117,6 +119,8 @@ def test_a_large_space_is_scored_in_parts():
     assert (sum(calls), len(calls)) == (90_000, 2)
 
 
-def test_points_are_numbered():
+@pytest.mark.parametrize("listed", [True, False])
+def test_points_are_numbered(listed):
     space = Box(3, 5)
+    space.rows = space.rows if listed else None
     assert points(space, np.arange(size(space)))[[0, 1, 5, 14]].tolist() == [[0, 0], [0, 1], [1, 0], [2, 4]]

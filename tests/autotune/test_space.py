@@ -40,6 +40,12 @@ def test_conditions_are_those_of_the_sketch(spaces):
     assert (space.valid(values) == wanted & ((column_blocks - 1) * width < n)).all()
 
 
+def test_the_valid_knob_vectors_are_listed(spaces):
+    for space in spaces:
+        every = np.stack([c.ravel() for c in np.meshgrid(*space.choices, indexing="ij")], axis=1)
+        assert space.rows.tolist() == every[space.valid(every)].tolist()
+
+
 def test_features_are_finite_and_many_are_evaluated_at_once(spaces):
     for space in spaces:
         values = sample(space, 3000, np.random.default_rng(1))
