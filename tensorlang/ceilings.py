@@ -35,7 +35,7 @@ def peaks(kind: str = "llvm") -> Peaks:
     if kind == "llvm":
         return Peaks(_operations(target), _bandwidth(target))
     adds, sums = gpu_multiply_adds(target), gpu_triad(target)
-    return Peaks(flops(adds.func) / _least_on_gpu(adds), 3 * _GPU_BYTES / _least_on_gpu(sums))
+    return Peaks(flops(adds.func) / _least_on_gpu(adds, target), 3 * _GPU_BYTES / _least_on_gpu(sums, target))
 
 
 def multiply_adds(target: Target, pieces: int) -> Schedule:
@@ -111,11 +111,11 @@ def _least(s: Schedule, target: Target, runs: int = _RUNS) -> float:
     return kernel.time(*arrays, out=kernel(*arrays), repeat=runs, min_seconds=_RUN_SECONDS).minimum
 
 
-def _least_on_gpu(s: Schedule) -> float:
+def _least_on_gpu(s: Schedule, target: Target) -> float:
     """The least seconds of a launch on arrays of ones."""
     import cupy
 
     shapes = [tuple(int(repr(d)) for d in p.shape) for p in s.func.params if p not in s.func.outputs]
     arrays = [cupy.ones(shape, "float32") for shape in shapes]
-    kernel = build(s, s.target)
+    kernel = build(s, target)
     return kernel.time(*arrays, out=kernel(*arrays), repeat=_RUNS // 4).minimum

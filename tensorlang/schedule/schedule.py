@@ -45,6 +45,8 @@ from tensorlang.schedule.checks import Hint
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
 from tensorlang.schedule.primitive import perform
 from tensorlang.schedule.trace import Step, Trace
+from tensorlang.target import target as targets
+from tensorlang.target.target import Target
 
 LOOP, BLOCK, BUFFER = "loop", "block", "buffer"
 
@@ -53,8 +55,8 @@ class Schedule:
     """The schedule of a computation.
 
     `computed` is a Tensor, a list of output Tensors, or a loop-level Func; `args` are the parameters in call order
-    (default: placeholders by first use, then outputs); `target` makes primitives check its limits; `intrinsics` are
-    those that tensorize finds by name, beside the ones that the target lists.
+    (default: placeholders by first use, then outputs); `target`, or its kind, makes primitives check its limits;
+    `intrinsics` are those that tensorize finds by name, beside the ones that the target lists.
 
     func: the program so far. trace: the steps so far. constraints: conditions over knobs that must hold.
 
@@ -67,13 +69,13 @@ class Schedule:
         self,
         computed: Any,
         args: Sequence[Any] | None = None,
-        target: Any = None,
+        target: Target | str | None = None,
         intrinsics: Sequence[Intrinsic] = (),
     ):
         func = computed if isinstance(computed, Func) else create_func(computed, args)
         verify(func, "loop")
         self.func: Func = func
-        self.target = target
+        self.target = None if target is None else targets.of(target)
         self.intrinsics = tuple(intrinsics)
         self.trace = Trace(())
         self.constraints: tuple[Expr, ...] = ()

@@ -33,6 +33,7 @@ from tensorlang.ir.walk import find, free_vars, map_children, parts, substitute
 from tensorlang.schedule import checks, rfactor
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.dependence import separates, visits_once
+from tensorlang.target.target import Target
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -55,7 +56,7 @@ def hold(s: Schedule) -> None:
             _is_one_for_all(s, alloc, threads_of(s.path(alloc)))
     if s.target is not None and s.target.threads_per_block:
         for kernel in kernels(s.func.body):
-            _fits(s, kernel)
+            _fits(s, kernel, s.target)
 
 
 def threads_of(path: Sequence[Node]) -> list[For]:
@@ -98,7 +99,7 @@ def _is_a_grid(s: Schedule, loop: For) -> None:
         inside |= grid
 
 
-def _fits(s: Schedule, kernel: For) -> None:
+def _fits(s: Schedule, kernel: For, target: Target) -> None:
     """Reason: too_many_threads."""
     most: dict[str, Expr] = {}
     for loop in find(kernel, For):
@@ -107,7 +108,7 @@ def _fits(s: Schedule, kernel: For) -> None:
     total: Expr = ONE
     for axis, extent in most.items():
         total = total * extent
-        limit = s.target.threads_along[axis[-1]]
+        limit = target.threads_along[axis[-1]]
         message = f"the kernel of loop {kernel.var.name} has {extent!r} threads along {axis}, the target {limit}"
         s.require(
             extent <= limit,
@@ -117,7 +118,7 @@ def _fits(s: Schedule, kernel: For) -> None:
             at=[kernel],
             hint=f"at most {limit} iterations: split the loop, and bind the inner part",
         )
-    limit = s.target.threads_per_block
+    limit = target.threads_per_block
     message = f"the kernel of loop {kernel.var.name} has {total!r} threads in a block, the target at most {limit}"
     s.require(
         total <= limit,

@@ -20,6 +20,12 @@ def test_a_schedule_of_tensors_or_of_a_func():
     assert repr(s) == "<Schedule of C, 0 steps>"
 
 
+def test_a_target_may_be_named():
+    assert tl.Schedule(matmul(), target="llvm").target == tl.Target("llvm")
+    with pytest.raises(tl.BuildError, match="unknown target 'tpu'"):
+        tl.Schedule(matmul(), target="tpu")
+
+
 def test_handles():
     s = Schedule(chain())
     assert [b.name for b in s.blocks()] == ["P", "C"]
