@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tensorlang.errors import ExprError
-from tensorlang.ir import dtypes
+from tensorlang.ir import dtypes, exact
 from tensorlang.ir.nodes import Const, Expr, Op, Splat
 
 FLOAT, INT, INDEX, BOOL = "float", "int", "index", "bool"
@@ -182,7 +182,10 @@ def folded(node: Op) -> Expr:
         cond = node.args[0]
         return node.args[1 if cond.value else 2] if isinstance(cond, Const) else node
     if node.op == "cast":
-        return cast(node.args[0], node.dtype)
+        (value,) = node.args
+        if isinstance(value, Const) and value.dtype == "index" and dtypes.is_integer(node.dtype):
+            return Const(exact.wrap(int(value.value), node.dtype), node.dtype)  # no author wrote it: no error
+        return cast(value, node.dtype)
     fresh = _fold(node.op, node.args)
     return node if fresh is None else fresh
 

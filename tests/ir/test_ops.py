@@ -6,6 +6,7 @@ import pytest
 from tensorlang.errors import ExprError
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import FALSE, TRUE, Buffer, Const, Load, Var, const
+from tensorlang.ir.walk import substitute
 from tests.ir.small_funcs import extents, literal
 
 i, j = Var("i"), Var("j")
@@ -84,6 +85,12 @@ def test_python_and_numpy_numbers_take_the_dtype_of_the_other_operand():
 )
 def test_index_and_bool_arithmetic_folds(folded, expected):
     assert folded() is expected
+
+
+def test_numbers_that_arise_wrap_where_written_ones_are_refused():
+    with pytest.raises(ExprError, match="-2 does not fit in uint32"):
+        ops.cast(const(-2), "uint32")
+    assert substitute(ops.cast(i, "uint32"), {i: const(-2)}) is Const(2**32 - 2, "uint32")
 
 
 def test_floats_and_sized_integers_do_not_fold():
