@@ -11,7 +11,8 @@ from types import ModuleType
 
 from tensorlang.errors import BuildError
 
-OPTIONS = ("-std=c++17", "-fmad=false", "--ptxas-options=-v")  # products and sums are fused where the IR says so
+# Products and sums are fused where the IR says so. What comes from NVRTC's own cache comes without the log of usage.
+OPTIONS = ("-std=c++17", "-fmad=false", "--ptxas-options=-v", "--no-cache")
 
 
 @dataclass(frozen=True)

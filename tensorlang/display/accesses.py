@@ -155,8 +155,8 @@ class Accesses:
     def summary(self) -> str:
         """The figures in a line."""
         total, elements, steps = len(self.steps), len(np.unique(self._flat)), self.steps.max(initial=-1) + 1
-        shape = ", ".join(map(str, self.shape))
-        parts = [f"{self.buffer}[{shape}]: {total} accesses to {elements} elements in {steps} steps"]
+        shape, in_steps = ", ".join(map(str, self.shape)), "1 step" if steps == 1 else f"{steps} steps"
+        parts = [f"{self.buffer}[{shape}]: {total} accesses to {elements} elements in {in_steps}"]
         if self.threads:
             parts.append(f"{self.lanes.max(initial=-1) + 1} threads")
         if self.scope == "shared":

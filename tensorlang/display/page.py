@@ -52,7 +52,7 @@ _RULES = """
 .tl .faint { color: var(--tl-faint); }
 .tl .sizes { color: var(--tl-faint); font-size: 12px; }
 .tl .tag { border: 1px solid; border-radius: 4px; padding: 0 .4em; margin-left: .7em; font-size: 11px; }
-.tl .foot { color: var(--tl-faint); font-size: 12px; padding: .5em .4em 0; white-space: normal; }
+.tl .foot { color: var(--tl-faint); font-size: 12px; padding: .5em .4em; white-space: normal; }
 .tl .gone { background: var(--tl-gone); }
 .tl .added { background: var(--tl-added); }
 .tl .gone .mark { color: var(--tl-gone-mark); }

@@ -45,7 +45,7 @@ def views() -> dict[str, tuple[object, int, int]]:
         "nest": (display.nest(s), 1130, 335),
         "diff": (s.diff(before), 760, 390),
         "accesses": (display.accesses(small, "C", "B", inside=small.split("C.k", [None, 8])[0]), 600, 340),
-        "banks": (display.accesses(transposed, "T", "A.shared", inside=tile), 880, 740),
+        "banks": (display.accesses(transposed, "T", "A.shared", inside=tile), 880, 800),
         "roofline": (tl.build(fast).roofline(a, a), 660, 390),
     }
 
