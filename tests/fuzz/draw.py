@@ -12,6 +12,8 @@ from tensorlang.ir import walk
 from tensorlang.ir.nodes import SPATIAL, ZERO, Block, Buffer, Const, For, Node, Var
 from tensorlang.schedule import dataflow as flow
 
+SCOPES = ("local", "global", "shared")
+
 
 class Source(str):
     """Text that stands for itself in a step."""

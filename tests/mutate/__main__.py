@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 from benchmarks.machine import commit
@@ -35,7 +36,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="do not learn which tests run what")
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--report", action="store_true", help="print the score of what was tried, and try none")
-    parser.add_argument("--again", action="store_true", help="try those that survived once more")
+    parser.add_argument("--again", action="store_true", help="try those that were not killed once more")
     options = parser.parse_args()
     mutants = draw(options.seed, options.count)
     if options.list:
@@ -44,11 +45,11 @@ def main() -> int:
     done = recorded(options.seed)
     if options.report:
         return report(mutants, done)
-    left = [m for m in mutants if key(m) not in done or (options.again and not done[key(m)]["killed"])]
+    left = [m for m in mutants if key(m) not in done or (options.again and status(done[key(m)]) != runner.KILLED)]
 
     def tell(mutant: Mutant, outcome: runner.Outcome) -> None:
         done[key(mutant)] = record(options.seed, mutant, outcome)
-        print(f"{outcome.seconds:6.1f} s  {outcome.by or 'SURVIVED':60}  {mutant}", flush=True)
+        print(f"{outcome.seconds:6.1f} s  {outcome.by or outcome.status.upper():60}  {mutant}", flush=True)
 
     baseline = None if options.quick else BASELINE
     plan = runner.Plan(options.tests, options.fuzz, options.jobs, baseline, options.fresh, options.limit)
@@ -75,7 +76,7 @@ def record(seed: int, mutant: Mutant, outcome: runner.Outcome) -> dict[str, Any]
         "seed": seed,
         "mutant": mutant.identity,
         "line": mutant.fault.line,
-        "killed": outcome.killed,
+        "status": outcome.status,
         "by": outcome.by,
         "seconds": outcome.seconds,
         "commit": commit(),
@@ -85,20 +86,24 @@ def record(seed: int, mutant: Mutant, outcome: runner.Outcome) -> dict[str, Any]
     return entry
 
 
+def status(entry: dict[str, Any]) -> str:
+    """How a record says that its mutant ended; some say only whether it was killed, and how long it took."""
+    if "status" in entry:
+        return entry["status"]
+    late = entry["seconds"] >= runner.LIMIT
+    return runner.KILLED if entry["killed"] else runner.UNDECIDED if late else runner.SURVIVED
+
+
 def report(mutants: list[Mutant], done: dict[str, dict[str, Any]]) -> int:
-    """Print the survivors and the score: killed of those tried that are not equivalent."""
-    tried = [m for m in mutants if key(m) in done]
-    alive = [m for m in tried if not done[key(m)]["killed"]]
-    equivalent = [m for m in alive if m.identity in EQUIVALENT]
-    for mutant in alive:
-        why = EQUIVALENT.get(mutant.identity)
-        print(f"survived{f' (equivalent: {why})' if why else ''}: {mutant}")
-    counted = len(tried) - len(equivalent)
-    killed = len(tried) - len(alive)
-    print(
-        f"{len(tried)} of {len(mutants)} mutants tried, {killed} killed, {len(equivalent)} equivalent: "
-        f"score {killed / counted if counted else 0:.1%}"
-    )
+    """Print those that were not killed and the score: killed of those that were decided and are not equivalent."""
+    ends = {m: "equivalent" if m.identity in EQUIVALENT else status(done[key(m)]) for m in mutants if key(m) in done}
+    for mutant, end in ends.items():
+        if end != runner.KILLED:
+            print(f"{end}: {mutant}" + (f" ({EQUIVALENT[mutant.identity]})" if end == "equivalent" else ""))
+    counts = Counter(ends.values())
+    killed, counted = counts[runner.KILLED], counts[runner.KILLED] + counts[runner.SURVIVED]
+    told = ", ".join(f"{counts[end]} {end}" for end in (runner.KILLED, runner.SURVIVED, runner.UNDECIDED, "equivalent"))
+    print(f"{len(ends)} of {len(mutants)} mutants tried: {told}; score {killed / counted if counted else 0:.1%}")
     return 0
 
 

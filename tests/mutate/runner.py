@@ -25,6 +25,7 @@ from tests.mutate.baseline import Baseline, Recorder
 from tests.mutate.mutants import ROOT, Mutant
 
 LIMIT = 600.0  # seconds for a mutant
+KILLED, SURVIVED, UNDECIDED = "killed", "survived", "undecided"  # the last: time was up before all tests had run
 PATIENCE = (60.0, 20.0)  # a test that takes longer than this, and than so many times its usual time, hangs
 # These test the texts of the tree, or the machine, and not the code; the fuzzer has its own turn.
 LEFT_OUT = ("tests/mutate", "tests/test_layering.py", "tests/benchmarks", "tests/fuzz/test_fuzz.py")
@@ -32,9 +33,9 @@ LEFT_OUT = ("tests/mutate", "tests/test_layering.py", "tests/benchmarks", "tests
 
 @dataclass(frozen=True)
 class Outcome:
-    """by: the test, fuzzer case or limit that told the mutant from the code; "" if it survived."""
+    """status: KILLED, SURVIVED or UNDECIDED; by: the test, fuzzer case or limit that told the mutant from the code."""
 
-    killed: bool
+    status: str
     by: str
     seconds: float
 
@@ -107,11 +108,11 @@ class _Session:
                     running.append((child, mutant))
                 wait([child.pipe for child, _ in running], timeout=1.0)
                 for child, mutant in list(running):
-                    by = child.verdict(baseline, self.plan.limit)
-                    if by is not None:
+                    verdict = child.verdict(baseline, self.plan.limit)
+                    if verdict is not None:
                         running.remove((child, mutant))
                         child.end()
-                        self.done(mutant, Outcome(bool(by), by, round(time.monotonic() - child.begin, 1)))
+                        self.done(mutant, Outcome(*verdict, round(time.monotonic() - child.begin, 1)))
         finally:
             for child, _ in running:
                 child.end()
@@ -255,23 +256,23 @@ class Child:
         except (EOFError, ConnectionResetError):
             return "gone", ""
 
-    def verdict(self, baseline: Baseline, limit: float) -> str | None:
-        """What has killed the mutant by now, "" if nothing did in time, None if it is not decided."""
+    def verdict(self, baseline: Baseline, limit: float) -> tuple[str, str] | None:
+        """(status, what has killed the mutant), or None while there is time."""
         while True:
             what, text = self.message(0)
             if what == "running":
                 self.running, self.since = text, time.monotonic()
                 continue
             if what == "killed":
-                return text
+                return KILLED, text
             if what == "end":
-                return ""
+                return SURVIVED, ""
             if what == "gone":
-                return f"crash: {self.running}"
+                return KILLED, f"crash: {self.running}"
             now = time.monotonic()
             if now - self.since > max(PATIENCE[0], PATIENCE[1] * baseline.seconds(self.running)):
-                return f"hang: {self.running}"
-            return "" if now - self.begin > limit else None
+                return KILLED, f"hang: {self.running}"
+            return (UNDECIDED, "") if now - self.begin > limit else None
 
     def end(self) -> None:
         for kill in (os.killpg, os.kill):  # before it has made its own group, there is but the process
