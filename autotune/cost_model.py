@@ -16,14 +16,14 @@ from autotune.task import num_threads
 
 _PARAMETERS = {
     "objective": "reg:squarederror",
-    "max_depth": 4,
+    "max_depth": 3,
     "eta": 0.1,
     "subsample": 0.8,
     "colsample_bytree": 0.6,
     "tree_method": "hist",
     "nthread": 1,  # what is learnt from is small: more threads would wait for each other
 }
-_TREES = 100
+_TREES = 50  # few and flat: with little to learn from, the estimate should stand
 _MANY = 1 << 14  # candidates whose prediction is worth several threads
 _OTHERS = 0.25  # what a candidate of another task counts
 _ENOUGH = 8  # measured candidates before the correction is worth anything

@@ -54,18 +54,22 @@ class Counts:
     starts_threads: bool
 
 
-@dataclass(frozen=True)
-class _Region:
-    """What a buffer's footprint takes for all that runs inside some loops."""
-
-    lines: Count
-    pages: Count
+# For each buffer that a nest touches, what its footprint takes for all that runs inside the first 0, 1, ... loops, as
+# (lines, pages).
+Regions = Sequence[Sequence[tuple[Count, Count]]]
 
 
 def expressions(nest: Nest) -> list[Expr]:
-    """All that `count` needs to know the values of."""
-    shapes = [shape for f in nest.footprints for shape in (f.shape, *f.extents)]
-    return [nest.points, *(loop.extent for loop in nest.loops), *(e for shape in shapes for e in shape)]
+    """All that `count` needs to know the values of, beside regions."""
+    flat = _flat(nest)
+    accesses = [e for f in nest.footprints for e in (*f.shape, *f.extents[flat])]
+    return [nest.points, *(loop.extent for loop in nest.loops), *accesses]
+
+
+def touched(nest: Nest) -> list[Footprint]:
+    """The footprints that cost something; a reduction's result counts once."""
+    results = {f.buffer for f in nest.footprints if f.written}
+    return [f for f in nest.footprints if f.written or f.buffer not in results]
 
 
 def data_bytes(nests: Sequence[Nest], known: Known) -> Count:
@@ -74,20 +78,19 @@ def data_bytes(nests: Sequence[Nest], known: Known) -> Count:
     return sum((item * product(known[e] for e in shape) for item, shape in shapes.values()), np.float32(0))
 
 
-def count(nest: Nest, known: Known, target: Target, data: Count) -> Counts:
-    """Counts of a nest. known: values of its expressions; data: bytes that the program touches from call to call."""
+def count(nest: Nest, known: Known, regions: Regions, target: Target, data: Count) -> Counts:
+    """Counts of a nest. known: values of its expressions; regions: of the buffers that it touches; data: bytes that the
+    program touches from call to call."""
     loops, one = nest.loops, np.float32(1)
     trips = [known[loop.extent] for loop in loops]
     lanes, vectors = _vectorized(nest, trips, target)
-    flat = next((at + 1 for at in range(len(loops) - 1, -1, -1) if loops[at].kind in _AT_RUN_TIME), 0)
+    flat = _flat(nest)
     inside = [(loop, vectors if loop.kind == "vectorize" else t) for loop, t in zip(loops, trips, strict=True)][flat:]
     step_vectors = product(t for _, t in inside)
     tile = product(t for loop, t in inside if not loop.reduce)
     reducing = flat > 0 and loops[flat - 1].reduce
     call = flat - 1 if reducing else flat
-    results = {f.buffer for f in nest.footprints if f.written}
-    used = [f for f in nest.footprints if f.written or f.buffer not in results]  # a reduction's result counts once
-    regions = [_regions(f, known) for f in used]
+    used = touched(nest)
     loads, stores = (
         sum((_vector_accesses(f.extents[flat], known, lanes) for f in used if f.written is written), 0 * one)
         for written in (False, True)
@@ -95,9 +98,10 @@ def count(nest: Nest, known: Known, target: Target, data: Count) -> Counts:
     # Lowering leaves out what lies outside: blocks at the border are smaller, so loops run less often on average.
     padding = one if nest.moved else product(trips) / known[nest.points]
     parallel = product(t for t, loop in zip(trips, loops, strict=True) if loop.kind == "parallel")
-    lines, pages = [[r.lines for r in each] for each in regions], [[r.pages for r in each] for each in regions]
-    caches = (target.l1, target.l2, target.l3)
-    by_level = [_traffic(lines, trips, padding, size / LINE, _leaves(data / np.float32(size))) for size in caches]
+    lines, pages = [[r[0] for r in each] for each in regions], [[r[1] for r in each] for each in regions]
+    caches = np.array([[target.l1], [target.l2], [target.l3]], np.float32) / np.float32(LINE)
+    by_buffer = _traffic(lines, trips, padding, caches, _leaves(data / LINE, caches))
+    page_traffic = _traffic(pages, trips, padding, np.array([[TLB_PAGES]], np.float32), one)
     weights = [2 if f.written else 1 for f in used]
     return Counts(
         steps=product(trips[:flat]) / padding,
@@ -112,16 +116,21 @@ def count(nest: Nest, known: Known, target: Target, data: Count) -> Counts:
         parallel_trips=parallel,
         reduction_trips=trips[flat - 1] if reducing else one,
         padding=padding,
-        traffic=tuple(_weighted(level, weights) for level in by_level),
-        pages=_weighted(_traffic(pages, trips, padding, TLB_PAGES, one), weights),
-        read_traffic=tuple(t for t, f in zip(by_level[1], used, strict=True) if not f.written),
-        written_traffic=_weighted(by_level[1], [w if f.written else 0 for w, f in zip(weights, used, strict=True)]),
-        tile_bytes=LINE * sum((each[call].lines for each in regions), 0 * one),
-        panel_bytes=LINE * sum((each[max(call - 1, 0)].lines for each in regions), 0 * one),
+        traffic=tuple(_weighted(by_buffer, weights)),
+        pages=_weighted(page_traffic, weights)[0],
+        read_traffic=tuple(t[1] for t, f in zip(by_buffer, used, strict=True) if not f.written),
+        written_traffic=sum((2 * t[1] for t, f in zip(by_buffer, used, strict=True) if f.written), 0 * one),
+        tile_bytes=LINE * sum((each[call][0] for each in regions), 0 * one),
+        panel_bytes=LINE * sum((each[max(call - 1, 0)][0] for each in regions), 0 * one),
         flops=nest.flops,
         operations=nest.operations,
         starts_threads=not nest.moved,
     )
+
+
+def _flat(nest: Nest) -> int:
+    """How many of the loops stand outside all that runs without a loop: in vectors, or unrolled."""
+    return next((at + 1 for at in range(len(nest.loops) - 1, -1, -1) if nest.loops[at].kind in _AT_RUN_TIME), 0)
 
 
 def product(factors: Any) -> Count:
@@ -138,7 +147,7 @@ def _share(pieces: Count, work: Count, cores: int) -> Count:
 
 
 def _weighted(values: Sequence[Count], weights: Sequence[int]) -> Count:
-    return sum((w * v for v, w in zip(values, weights, strict=True) if w), np.float32(0))
+    return sum((v if w == 1 else w * v for v, w in zip(values, weights, strict=True)), np.float32(0))
 
 
 def _vectorized(nest: Nest, trips: Sequence[Count], target: Target) -> tuple[Count, Count]:
@@ -159,16 +168,11 @@ def _vector_accesses(shape: tuple[Expr, ...], known: Known, lanes: Count) -> Cou
     return product(known[e] for e in shape[:-1]) * np.where(last >= lanes, np.ceil(last / lanes), last)
 
 
-def _regions(f: Footprint, known: Known) -> list[_Region]:
-    """For all that runs inside the first 0, 1, ... loops."""
-    found = {shape: _region(f, shape, known) for shape in dict.fromkeys(f.extents)}
-    return [found[shape] for shape in f.extents]
+def region(f: Footprint, shape: tuple[Expr, ...], known: Known) -> tuple[Count, Count]:
+    """(lines, pages) of a region of this shape.
 
-
-def _region(f: Footprint, shape: tuple[Expr, ...], known: Known) -> _Region:
-    """Lines and pages of a region: whole trailing dimensions make one contiguous run, others a run for each row.
-
-    Rows that lie closer together than pages share them.
+    Whole trailing dimensions make one contiguous run, others a run for each row; rows that lie closer together than
+    pages share them.
     """
     item = np.float32(f.item_bytes)
     run, runs, stride, span = item, np.float32(1), item, item
@@ -185,30 +189,31 @@ def _region(f: Footprint, shape: tuple[Expr, ...], known: Known) -> _Region:
         stride = stride * known[size]
     lines = runs * np.ceil(run * np.float32(1 / LINE))
     pages = np.minimum(runs * np.ceil(run * np.float32(1 / PAGE)), np.ceil(span * np.float32(1 / PAGE)))
-    return _Region(lines, pages)
+    return lines, pages
 
 
 def _traffic(
-    parts: Sequence[Sequence[Count]], trips: Sequence[Count], padding: Count, capacity: float, cold: Count
-) -> list[Count]:
-    """For each buffer the lines (or pages) that come from beyond a cache that holds so many, for the whole nest.
+    parts: Sequence[Sequence[Count]], trips: Sequence[Count], padding: Count, capacities: np.ndarray, cold: Count
+) -> list[np.ndarray]:
+    """For each buffer the lines (or pages) that come from beyond caches that hold so many, for the whole nest.
 
-    parts: of each buffer, for all that runs inside the first 0, 1, ... loops; cold: the share of it that the cache does
-    not hold when the nest starts. From the inside out: a loop whose body's footprint stays in the cache touches its own
-    region once, else it pays for its body at each iteration; in between, a smooth blend.
+    parts: of each buffer, for all that runs inside the first 0, 1, ... loops; capacities: one a row, as in what is
+    returned; cold: the share of a buffer that a cache does not hold when the nest starts. From the inside out: a loop
+    whose body's footprint stays in the cache touches its own region once, else it pays for its body at each iteration;
+    in between, a smooth blend.
     """
     totals = [each[-1] for each in parts]
     for level in range(len(trips) - 1, -1, -1):
-        filled = sum(each[level + 1] for each in parts) / np.float32(capacity)
-        leaves = _leaves(filled)
-        again = leaves * trips[level]
-        totals = [each[level] * (1 - leaves) + again * total for each, total in zip(parts, totals, strict=True)]
+        leaves = _leaves(sum(each[level + 1] for each in parts), capacities)
+        stays, again = 1 - leaves, leaves * trips[level]
+        totals = [each[level] * stays + again * total for each, total in zip(parts, totals, strict=True)]
     return [
         np.maximum(total / padding - each[0], 0) + each[0] * cold for total, each in zip(totals, parts, strict=True)
     ]
 
 
-def _leaves(filled: Count) -> Count:
-    """The share of what a cache held that is gone when it is needed again, after so many times its size."""
-    filled = filled * filled
-    return 1 - 1 / (1 + filled * filled)
+def _leaves(used: Count, capacities: np.ndarray) -> np.ndarray:
+    """The share of what caches held that is gone when it is needed again, after so much was used."""
+    square, size = used * used, capacities * capacities
+    fourth = square * square
+    return fourth / (fourth + size * size)

@@ -1,22 +1,25 @@
 """Features of candidates: numbers that say why a schedule is fast or slow, whatever its sketch.
 
 One symbolic program gives extents and footprints as expressions over knobs; here they are evaluated on arrays of
-knob vectors, some thousands at a time so that intermediate arrays stay in the cache, on all cores.
+knob vectors, some thousands at a time so that intermediate arrays stay in the cache, on all cores. What regions of
+buffers take depends on few knobs each, and is looked up (tables.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 
 import numpy as np
 
 from autotune import analytical
 from autotune.analytical import Seconds
-from autotune.counts import Count, Counts, count, data_bytes, expressions, product
-from autotune.task import Expr, Func, Knob, Nest, Task, nests, numpy_function
+from autotune.counts import Count, Counts, count, data_bytes, expressions, product, region, touched
+from autotune.tables import Rows, Table
+from autotune.task import Expr, Footprint, Func, Knob, Nest, Task, nests, numpy_function
 
-CHUNK = 8192
+CHUNK = 16384
 
 NAMES = (
     *("accumulators", "vectors", "register_excess", "step_vectors", "step_loads", "loads_per_vector"),
@@ -34,17 +37,30 @@ class Features:
         self._nests = nests(func)
         wanted = {nest.block: _points(nest) * (1 + nest.flops) for nest in nests(task.func)}
         self._main = max(range(len(self._nests)), key=lambda n: wanted.get(self._nests[n].block, 0.0))
+        self._knobs = tuple(knobs)
         self._exprs = list(dict.fromkeys(expr for nest in self._nests for expr in expressions(nest)))
-        self._evaluate = numpy_function(self._exprs, tuple(knobs))
+        self._evaluate = numpy_function(self._exprs, self._knobs)
+
+    @cached_property
+    def _regions(self) -> list[list[list[Table]]]:
+        """What is touched inside the first 0, 1, ... loops, for each nest and buffer."""
+        return [[self._tables(f) for f in touched(nest)] for nest in self._nests]
+
+    def _tables(self, f: Footprint) -> list[Table]:
+        made = {
+            shape: Table(self._knobs, (*shape, *f.shape), partial(region, f, shape))
+            for shape in dict.fromkeys(f.extents)
+        }
+        return [made[shape] for shape in f.extents]
 
     def __call__(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         table = np.empty((len(values), len(NAMES)), np.float32)
         estimates = np.empty(len(values), np.float32)
-        columns = np.ascontiguousarray(values.T, np.float32)
+        _ = self._regions  # before several threads want them
 
         def fill(start: int) -> None:
             chunk = slice(start, min(start + CHUNK, len(values)))
-            counted = self._counts(columns[:, chunk])
+            counted = self._counts(values[chunk])
             seconds = [analytical.seconds(each, self._target) for each in counted]
             by_column = np.empty((len(NAMES), chunk.stop - start), np.float32)
             for at, column in enumerate(_columns(counted, seconds, self._main)):
@@ -64,15 +80,19 @@ class Features:
 
     def counts(self, values: np.ndarray) -> list[tuple[Counts, Nest]]:
         """The counts of each nest of the program, in its order."""
-        return list(zip(self._counts(np.asarray(values.T, np.float32)), self._nests, strict=True))
+        return list(zip(self._counts(values), self._nests, strict=True))
 
-    def _counts(self, columns: np.ndarray) -> list[Counts]:
+    def _counts(self, values: np.ndarray) -> list[Counts]:
+        rows = Rows(self._knobs, values)
         known: dict[Expr, Count] = {
             expr: np.asarray(value, np.float32)[()]
-            for expr, value in zip(self._exprs, self._evaluate(*columns), strict=True)
+            for expr, value in zip(self._exprs, self._evaluate(*rows.columns), strict=True)
         }
         data = data_bytes(self._nests, known)
-        return [count(nest, known, self._target, data) for nest in self._nests]
+        return [
+            count(nest, known, [[table(rows) for table in buffer] for buffer in regions], self._target, data)
+            for nest, regions in zip(self._nests, self._regions, strict=True)
+        ]
 
 
 def _points(nest: Nest) -> float:
