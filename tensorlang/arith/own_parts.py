@@ -1,4 +1,4 @@
-"""Whether a program reads of a buffer only elements that it has written itself.
+"""Whether a program reads of a buffer only what it has written itself.
 
 Used for what one of many threads runs, where an element that it has not written belongs to another thread. Regions
 that are boxes would not do: of a box with gaps, a thread may own every other element.
@@ -6,7 +6,7 @@ that are boxes would not do: of a box with gaps, a thread may own every other el
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import permutations
 from math import prod
 from typing import NamedTuple
@@ -32,24 +32,39 @@ class _Access(NamedTuple):
     ctx: Context
 
 
-def reads_own(stmt: Stmt, buffer: Buffer, ctx: Context) -> bool:
-    """Is every element of `buffer` that `stmt` reads among those that it writes? `ctx` knows the variables around it.
+def reads_own(stmt: Stmt, buffer: Buffer, own: Mapping[Var, Expr], ctx: Context) -> bool:
+    """Is every element of `buffer` that `stmt` reads one that it writes, and as the others leave it?
 
+    own: the variables that tell the programs apart, each with its extent; `ctx` knows all variables around `stmt`.
     Proved for a load if a store goes to the same elements, in loops that differ in their names or in their order, or
-    to all elements of a box that holds them.
+    to all elements of a box that holds them; and if each store that is not the same in all programs does so, wherever
+    it happens at all, or goes to other elements.
     """
     stores = list(_accesses(stmt, buffer, Store, {}, _Access((), (), (), ctx)))
     loads = list(_accesses(stmt, buffer, Load, {}, _Access((), (), (), ctx)))
-    return all(any(_alike(s, load) or _within(s, load) for s in stores) for load in loads)
+    differing = [_as_it_differs(s, own) for s in stores if _depends(s, own)]
+    if not differing:
+        return True  # all write the same
+    return all(any(_covers(s, load) for s in stores) for load in loads) and all(
+        _covers(s, load) or _apart(s, load, own) for load in loads for s in differing
+    )
 
 
-def writes_depend(stmt: Stmt, buffer: Buffer, own: Set[Var], ctx: Context) -> bool:
-    """Do the variables `own` have a say in which elements of `buffer` `stmt` writes, or whether it does?"""
-    for store in _accesses(stmt, buffer, Store, {}, _Access((), (), (), ctx)):
-        says = (*store.indices, *store.conds, *(loop.extent for loop in store.loops))
-        if any(free_vars(e) & own for e in says):
-            return True
-    return False
+def _depends(store: _Access, own: Mapping[Var, Expr]) -> bool:
+    """Do the variables `own` have a say in where it stores, or whether it does?"""
+    says = (*store.indices, *store.conds, *(loop.extent for loop in store.loops))
+    return any(free_vars(e) & own.keys() for e in says)
+
+
+def _as_it_differs(store: _Access, own: Mapping[Var, Expr]) -> _Access:
+    """The store under those of its conditions alone that may hold for some programs which store to an element, and not
+    for others."""
+    used = _used(store)
+    said = [v for v in own if any(v in free_vars(i) for i in store.indices)]
+    points = [*((n.var, n.extent) for n in used), *((v, own[v]) for v in said)]
+    told = set(said) if injective(store.indices, points, store.ctx) else set()
+    conds = (*store.conds, *(n.extent >= 1 for n in store.loops if n not in used))
+    return store._replace(conds=tuple(c for c in conds if (free_vars(c) & own.keys()) - told))
 
 
 def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], around: _Access) -> Iterator[_Access]:
@@ -104,6 +119,19 @@ def _used(access: _Access) -> list[For]:
     return [loop for loop in access.loops if loop.var in used]
 
 
+def _covers(store: _Access, load: _Access) -> bool:
+    return _alike(store, load) or _within(store, load)
+
+
+def _apart(store: _Access, load: _Access, own: Mapping[Var, Expr]) -> bool:
+    """Does no program store to what this one loads?"""
+    box, part = _box(store, own), _box(load)
+    return any(
+        proves(last < low, load.ctx) or proves(high < first, load.ctx)
+        for (low, high), (first, last) in zip(box or (), part or (), strict=False)
+    )
+
+
 def _alike(store: _Access, load: _Access) -> bool:
     """Do both go to the same elements, as their subscripts say in one order or another of the loops?"""
     theirs, mine = _used(load), _used(store)
@@ -144,9 +172,10 @@ def _product(extents: Iterable[Expr]) -> int:
     return -1 if None in found else prod(n for n in found if n is not None)
 
 
-def _box(access: _Access) -> list[tuple[Expr, Expr]] | None:
-    """The least and the greatest subscript in each dimension, in terms of the variables around the program."""
-    over = {loop.var for loop in access.loops}
+def _box(access: _Access, others: Collection[Var] = ()) -> list[tuple[Expr, Expr]] | None:
+    """The least and the greatest subscript in each dimension, in terms of the variables around the program, without
+    `others`."""
+    over = {*(loop.var for loop in access.loops), *others}
     found = []
     for index in access.indices:
         low, high = bounds(index, access.ctx, over)

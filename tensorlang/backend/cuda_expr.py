@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tensorlang.arith.simplify import simplify
 from tensorlang.backend.cuda_text import Names, literal, type_of
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
-from tensorlang.ir.nodes import Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var
-from tensorlang.ir.ops import MATH
+from tensorlang.ir.nodes import Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var, const
+from tensorlang.ir.ops import MATH, make
 from tensorlang.ir.walk import has_load
 from tensorlang.passes.scopes import LOCAL
 from tensorlang.passes.tools import nonnegative
@@ -173,6 +174,8 @@ class Values:
         if op in ("floordiv", "mod"):
             a, b = expr.args
             divisor = int(b.value) if isinstance(b, Const) else 0
+            if op == "floordiv" and divisor and (opposite := _opposite(a, divisor)) is not None:
+                return f"-{self.text(opposite, UNARY)}", UNARY
             if divisor and divisor & (divisor - 1) == 0:  # rounds down, whatever the sign
                 if op == "floordiv":
                     return f"{self.text(a, 79)} >> {divisor.bit_length() - 1}", 65
@@ -238,6 +241,17 @@ class Values:
             kind = type_of(result)
             return f"saturate<{kind}>({text}, ({kind}){low}, ({kind}){high})", ATOM
         return f"({type_of(result)}){inner}", UNARY
+
+
+def _opposite(a: Expr, divisor: int) -> Expr | None:
+    """What is -(a // divisor), as a quotient of numbers >= 0, for an `a` that is obviously below the divisor.
+
+    NVRTC 13.0 is not to be trusted with shifts of negative numbers: of (-threadIdx.x >> 1) + 2 it makes another number.
+    """
+    if nonnegative(a):
+        return None
+    dividend = simplify(const(divisor - 1) - a)
+    return make("floordiv", dividend, const(divisor)) if nonnegative(dividend) else None
 
 
 def _is_work(expr: Expr) -> bool:

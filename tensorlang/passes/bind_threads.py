@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 
 from tensorlang.arith.context import EMPTY
 from tensorlang.arith.footprint import bind_all
-from tensorlang.arith.own_parts import reads_own, writes_depend
+from tensorlang.arith.own_parts import reads_own
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, ops, walk
 from tensorlang.ir.nodes import (
     GRID,
+    NOTHING,
     SHARED,
     THREADS,
     UNROLL,
@@ -48,6 +49,7 @@ from tensorlang.ir.nodes import (
     seq,
     unit_of,
 )
+from tensorlang.passes.cross_thread import PARTIAL
 from tensorlang.passes.scopes import GLOBAL, LOCAL
 from tensorlang.target.target import Target
 
@@ -156,6 +158,8 @@ class _Kernel:
         if isinstance(stmt, For) and unit_of(stmt.kind) == GRID:
             return self.block_loop(stmt)
         if isinstance(stmt, For) and unit_of(stmt.kind) == THREADS:
+            if stmt.extent is ZERO:
+                return NOTHING
             body = self.stmt(stmt.body, (*threads, stmt))
             return walk.substitute(body, {stmt.var: self.var(stmt.kind) if stmt.kind in self.threads else ZERO})
         if isinstance(stmt, For) and unit_of(stmt.kind) == VIRTUAL:
@@ -163,6 +167,8 @@ class _Kernel:
         if isinstance(stmt, Alloc):
             self.allocated[stmt.buffer] = (stmt, len(threads))
             return self.stmt(stmt.body, threads)
+        if isinstance(stmt, LetStmt):
+            return self.let(stmt, threads)
         store = stmt.body if isinstance(stmt, Do) and isinstance(stmt.what, str) else stmt  # an effect on one element
         if isinstance(store, Store):
             conds = self.doers(store, threads)
@@ -180,6 +186,20 @@ class _Kernel:
         self.grid[stmt.kind] = stmt
         body = walk.substitute(stmt.body, {stmt.var: self.var(stmt.kind)})
         return self.stmt(body, ())
+
+    def let(self, stmt: LetStmt, threads: tuple[For, ...]) -> Stmt:
+        """Only those who store what is computed here compute it: it may read what they are about to change."""
+        conds = [self.doers(store, threads) for store in walk.find(stmt, Store)]
+        if all(each == conds[0] for each in conds):
+            return If(ops.all_of(conds[0]), stmt) if conds and conds[0] else stmt
+        changed = {n.buffer for n in walk.find(stmt, Store) if n.buffer.scope != LOCAL}
+        read = next(walk.find(stmt, Load, lambda n: n.buffer in changed), None)
+        if read is not None:
+            raise BuildError(
+                f"threads store {', '.join(b.name for b in changed)} that others read in the same statement: keep all "
+                "results of a reduction in the same memory"
+            )
+        return walk.map_children(stmt, lambda n: self.stmt(n, threads) if isinstance(n, Stmt) else n)
 
     def doers(self, store: Store, threads: tuple[For, ...]) -> list[Expr]:
         """The conditions under which a thread does `store`."""
@@ -199,13 +219,13 @@ class _Kernel:
         return conds
 
     def check_private(self, body: Stmt, loops: list[For]) -> None:
-        """What a thread reads of its own memory, it has written. Raises BuildError."""
+        """What a thread reads of its own memory is what the loops would have left there. Raises BuildError."""
         ctx = bind_all(EMPTY, loops)
-        own = {loop.var for loop in loops if unit_of(loop.kind) == THREADS}
+        own = {loop.var: loop.extent for loop in loops if unit_of(loop.kind) == THREADS}
         for buffer, (alloc, _) in self.allocated.items():
-            if buffer.scope != LOCAL or not _is_shared_out(alloc):
+            if buffer.scope != LOCAL or (PARTIAL, True) in alloc.annotations or not _is_shared_out(alloc):
                 continue
-            if writes_depend(body, buffer, own, ctx) and not reads_own(body, buffer, ctx):
+            if not reads_own(body, buffer, own, ctx):
                 raise BuildError(
                     f"{buffer.name} is in local memory, which each thread has for itself, but a thread may read what "
                     f"another one has written: set_scope({buffer.name!r}, 'shared')"

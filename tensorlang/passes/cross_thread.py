@@ -61,6 +61,7 @@ from tensorlang.target.target import Target
 
 WARP = ops.WARP
 _THREAD_X = "threadIdx.x"
+PARTIAL = "partial"  # what is noted at an Alloc of which each thread has its part of a reduction
 
 
 def cross_thread(func: Func, target: Target) -> Func:
@@ -188,7 +189,7 @@ class _Combined:
         top = walk.replace_node(self.top, self.block, partial)
         whole: Stmt = seq(self.at_points(self.begin, "part"), top, self.at_points(self.finish, "all"))
         for part in self.parts:
-            whole = Alloc(part, whole)
+            whole = Alloc(part, whole, ((PARTIAL, True),))
         return whole
 
     def at_points(self, body: Callable[[_Point], Stmt], suffix: str) -> Stmt:

@@ -8,6 +8,7 @@ for i: for k: for j:                        for i: for j': block C.init(i, j'): 
 
 from __future__ import annotations
 
+from tensorlang.arith.simplify import simplify
 from tensorlang.arith.stages import INIT
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, Block, Expr, For, Func, If, Iter, Stmt, Var, seq
@@ -41,23 +42,31 @@ def lower_init(func: Func, target: Target) -> Func:
 
 def _place(block: Block, around: Around) -> tuple[For | None, Around]:
     """The outermost loop that drives a reduction iterator of `block`, and what is around it from there inwards."""
-    driving = frozenset[Var]().union(
-        *(walk.free_vars(b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind != SPATIAL)
-    )
+    driving = frozenset[Var]().union(*map(walk.free_vars, _reduced(block)))
     for n, outer in enumerate(around):
         if isinstance(outer, For) and outer.var in driving:
             return outer, around[n:]
     return None, ()
 
 
+def _reduced(block: Block) -> list[Expr]:
+    """The values of the iterators that reduce."""
+    return [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind != SPATIAL]
+
+
 def _nest(block: Block, init: Stmt, around: Around) -> Stmt:
-    """`init`, that of `block`, in copies of those loops `around` it that drive its spatial iterators, and its Ifs."""
+    """`init`, that of `block`, in copies of those loops `around` it that drive its spatial iterators, and its Ifs.
+
+    Loops that drive no iterator need no copy, but have to run at all.
+    """
     inner = [outer for outer in around if isinstance(outer, For)]
     guards = [c for cond in (*(a for a in around if isinstance(a, Expr)), block.predicate) for c in conjuncts(cond)]
     spatial = [(it, b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
     driving = frozenset[Var]().union(*(walk.free_vars(b) for _, b in spatial))
+    reducing = frozenset[Var]().union(*map(walk.free_vars, _reduced(block)))
     copied = [loop for loop in inner if loop.var in driving]
     hidden = {loop.var for loop in inner} - {loop.var for loop in copied}
+    guards += [simplify(loop.extent >= 1) for loop in inner if loop.var not in driving | reducing]
     renamed: dict[Var, Expr] = {loop.var: Var(f"{loop.var.name}.init") for loop in copied}
     iters = {it.var: Var(it.var.name) for it, _ in spatial}
     body: Stmt = Block(

@@ -113,7 +113,7 @@ def _upper_bound(guard: Expr, var: Var) -> Expr | None:
 def needs(stmt: Stmt) -> tuple[Expr, ...]:
     """Index expressions of outside variables that are all >= 1 unless `stmt` does nothing."""
     if isinstance(stmt, For):
-        found = [part for part in minimum(stmt.extent) if not isinstance(part, Const)]
+        found = [part for part in minimum(stmt.extent) if not isinstance(part, Const) or part.value < 1]
         for need in needs(stmt.body):
             if stmt.var not in walk.free_vars(need):
                 found.append(need)

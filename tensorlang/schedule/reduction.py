@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import conjuncts
-from tensorlang.arith.simplify import negation
+from tensorlang.arith.simplify import negation, simplify
 from tensorlang.ir.nodes import SPATIAL, Block, Expr, For, If, Iter, Stmt, Var, seq
 from tensorlang.ir.ops import all_of, make
 from tensorlang.ir.walk import free_vars, substitute
@@ -57,11 +57,12 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     outer = [n for n in reducing if n in around[:depth]]
     checks.runs_at_least_once(s, outer, node)
     inner = [n for n in around[depth:] if n not in reducing]
-    kept = _conditions(s, node, at, reducing)
+    idle = [simplify(n.extent >= 1, s.context(n)) for n in inner if not checks.driven(n, node)]
+    kept = [*_conditions(s, node, at, reducing), *idle]
     dependence.visits_once(s, node, at, inner, reducing, kept)
     init = _init_block(s, node, init_body, [*(make("eq", n.var, 0) for n in outer), *kept])
     nest = _copied_loops(init, inner)
-    checks.extents_free_of(s, nest, reducing)
+    checks.extents_free_of(s, inner, reducing)
     fresh = {n.var: Var(s.fresh(f"{init.name}.{relative(n.var.name, node.name)}")) for n in nest}
     body: Stmt = rebind(init, fresh, Context())
     for n in reversed(nest):

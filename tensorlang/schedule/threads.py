@@ -186,7 +186,7 @@ def _read_in_parts(stmt: Stmt, buffer: Buffer, ctx: Context) -> bool:
         return False
     for axis, extent in extents.items():
         ctx = ctx.bind(as_one[axis], extent)
-    return reads_own(one, buffer, ctx)
+    return reads_own(one, buffer, {as_one[axis]: extent for axis, extent in extents.items()}, ctx)
 
 
 def _is(node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlang.arith.affine import linear
@@ -93,12 +93,15 @@ def produced_ranges(
     """For each iterator of `node`, the range for which all that it reads is complete at the end of `place`'s body.
 
     root: the program without `node`; outer: the loops around that place. Producers in `place` determine the range;
-    those that only share a loop further out must cover it. Parts of one computation (as a cut makes them) count as
-    one producer. Reasons: producer_incomplete, producer_in_parts, not_gapless, not_elementwise, reduction_split,
+    those that only share a loop further out must cover it. `node` runs where one of its loads is produced: that every
+    element of it is, once, makes it run everywhere. A second load determines ranges only if other loops step through
+    what it reads, so that all pairs come together. Parts of one computation (as a cut makes them) count as one
+    producer. Reasons: producer_incomplete, producer_in_parts, not_gapless, not_elementwise, reduction_split,
     conditional_read.
     """
     found: dict[Var, Range] = {}
-    owed: list[tuple[Block, Var, Expr, Range]] = []
+    followed = set[Var]()
+    owed: list[tuple[Block, Var, Range]] = []
     around = bind_all(ctx, outer)
     inside = flow.blocks(place)
     for buffer in flow.loaded(node):
@@ -106,18 +109,23 @@ def produced_ranges(
         if not any(loop in flow.loops_above(root, producer) for producer in made for loop in outer):
             continue
         _side_by_side(s, root, made, buffer, outer, hint)
-        for dim, part in enumerate(_made_together(s, root, made, buffer, outer, around, hint)):
-            for load in find(node.body, Load, lambda n, b=buffer: n.buffer is b):  # type: ignore[misc]
-                if part.low is ZERO and proves(part.extent >= buffer.shape[dim], around):
-                    continue
+        parts = dict(enumerate(_made_together(s, root, made, buffer, outer, around, hint)))
+        for dim, size in enumerate(buffer.shape):
+            if parts[dim].low is ZERO and proves(parts[dim].extent >= size, around):
+                del parts[dim]  # complete
+        steps = _steps(parts.values(), outer)
+        for load in flow.loads(node.body, buffer):
+            leads = made[-1] in inside and not steps & followed
+            for dim, part in parts.items():
                 var, offset = _reads_plainly(s, node, load, dim, made[-1], hint)
                 mine = Range(simplify(part.low - offset, around), part.extent)
-                if made[-1] in inside and var not in found:
+                if leads and var not in found:
                     _always_reads(s, node, var, simplify(offset, ctx), load, dim, ctx, hint)
                     found[var] = mine
                 else:
-                    owed.append((made[-1], var, offset, mine))
-    for producer, var, _, part in owed:
+                    owed.append((made[-1], var, mine))
+            followed |= steps if leads else set()
+    for producer, var, part in owed:
         extent = next(it.extent for it in node.iters if it.var is var)
         wanted = found.get(var, Range(ZERO, extent))
         fits = (wanted.low >= part.low) & (wanted.low + wanted.extent <= part.low + part.extent)
@@ -129,6 +137,15 @@ def produced_ranges(
                 hint=hint,
             )
     return [_exactly(found.get(it.var), it.extent, around) for it in node.iters]
+
+
+def _steps(parts: Iterable[Range], outer: tuple[For, ...]) -> set[Var]:
+    """The variables of the loops `outer` whose iterations differ in `parts`, or in which of them there are."""
+    used = set[Var]().union(*(free_vars(e) for part in parts for e in part))
+    for loop in reversed(outer):
+        if loop.var in used:
+            used |= free_vars(loop.extent)
+    return used & {loop.var for loop in outer}
 
 
 def _always_reads(
@@ -205,6 +222,20 @@ def _made_together(
     return box
 
 
+def _is_complete(s: Schedule, producer: Block, buffer: Buffer, shared: Sequence[For], hint: Hint) -> None:
+    """The loops `shared` around the producer run its reduction at once. Reason: producer_incomplete."""
+    reduced = [b for it, b in zip(producer.iters, producer.bindings, strict=True) if it.kind != SPATIAL]
+    for loop in (n for n in shared if any(n.var in free_vars(b) for b in reduced)):
+        before = s.context(s.loop_node(loop.var.name))
+        if proves(ops.make("eq", loop.extent, ONE), before):
+            continue
+        does = "goes on reducing after this iteration"
+        if proves(loop.extent <= ONE, before):
+            does = f"may reduce over nothing, without an iteration of {loop.var.name}"
+        message = f"{producer.name} {does}: {buffer.name} is not complete there"
+        s.refuse("producer_incomplete", message, at=[producer], hint=hint)
+
+
 def _same(a: Range, b: Range, ctx: Context) -> bool:
     return proves(ops.make("eq", a.low, b.low) & ops.make("eq", a.extent, b.extent), ctx)
 
@@ -226,15 +257,7 @@ def _made_box(
     """
     above = flow.loops_above(root, producer)
     inner = above[len([loop for loop in above if loop in outer]) :]
-    shared = {n.var for n in above if n not in inner and not proves(n.extent <= ONE, around)}
-    reduced = [b for it, b in zip(producer.iters, producer.bindings, strict=True) if it.kind != SPATIAL]
-    if any(free_vars(b) & shared for b in reduced):
-        s.refuse(
-            "producer_incomplete",
-            f"{producer.name} goes on reducing after this iteration: {buffer.name} is not complete there",
-            at=[producer],
-            hint=hint,
-        )
+    _is_complete(s, producer, buffer, above[: len(above) - len(inner)], hint)
     values = dict(zip((it.var for it in producer.iters), producer.bindings, strict=True))
     store = next(find(producer.body, Store, lambda n: n.buffer is buffer))
     inner += flow.loops_above(producer.body, store)

@@ -17,20 +17,24 @@ def if_then_else(*args: Expr) -> Expr:
     return make("if_then_else", *args)
 
 
-def nest(extents: dict[str, int], access) -> Stmt:
+def nest(extents: dict[str, Expr | int], access) -> Stmt:
     loops = [Var(name) for name in extents]
     body = access(*loops)
     for var, extent in reversed(list(zip(loops, extents.values(), strict=True))):
-        body = For(var, const(extent), SERIAL, body)
+        body = For(var, index(extent), SERIAL, body)
     return body
 
 
-def store(*indices: Expr) -> Stmt:
-    return Store(B, indices, ZERO)
+def index(value: Expr | int) -> Expr:
+    return const(value) if isinstance(value, int) else value
 
 
-def load(*indices: Expr) -> Stmt:
-    return Store(OUT, (const(0),), Load(B, indices))
+def store(*indices: Expr | int) -> Stmt:
+    return Store(B, tuple(map(index, indices)), ZERO)
+
+
+def load(*indices: Expr | int) -> Stmt:
+    return Store(OUT, (const(0),), Load(B, tuple(map(index, indices))))
 
 
 GAPS = {"a": 2, "v": 4}
@@ -55,7 +59,7 @@ RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
         # a box, all of it and a part; one that is not all written
         (nest({"f": 32}, lambda f: store(f // 8, f % 8)), nest({"i": 4, "j": 8}, lambda i, j: load(i, j)), True),
         (nest({"f": 32}, lambda f: store(f // 8, f % 8)), load(T, T), True),
-        (nest({"f": 16}, lambda f: store(f // 4, f % 4 * 2)), load(T, T), False),
+        (nest({"f": 16}, lambda f: store(f // 4 + T * 4, f % 4 * 2)), load(T * 4, 1), False),
         # of another thread
         (store(T, T), load(3 - T, T), False),
         (nest({"i": 4}, lambda i: store(i, T)), load(T, 3 - T), False),
@@ -74,7 +78,13 @@ RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
             True,
         ),
         (nest({"i": 4}, lambda i: If(i * 4 + T < 9, store(i, T))), nest({"j": 4}, lambda j: load(j, T)), False),
+        # all write the same, then one of them something else, to this place, to a place of its own, or to another
+        (seq(store(T, 0), If(T < 2, store(T, 0))), load(T, 0), True),
+        (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j, 0)))), If(T < 2, load(T, 0)), False),
+        (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j, 0)))), If(T < 1, load(T, 0)), True),
+        (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j + 2, 0)))), If(T < 2, load(T, 0)), True),
+        (nest({"j": 2}, lambda j: seq(store(j, 0), nest({"k": T}, lambda k: store(j, 0)))), load(0, 0), False),
     ],
 )
 def test_reads_own(writes: Stmt, reads: Stmt, own: bool) -> None:
-    assert reads_own(seq(writes, reads), B, Context().bind(T, 4)) is own
+    assert reads_own(seq(writes, reads), B, {T: const(4)}, Context().bind(T, 4)) is own

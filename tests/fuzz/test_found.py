@@ -5,6 +5,19 @@ import pytest
 from tests.fuzz.case import Case
 from tests.fuzz.random_te import REDUCERS, Expression
 
+UNIT_SUM = Expression(
+    [
+        'A = tl.placeholder((2,), "float32", name="A")',
+        'k = tl.reduce_axis(2, "k")',
+        'C = tl.compute((1,), lambda i: tl.sum(A[k] + 1.0, axis=k), name="C")',
+    ],
+    ["C"],
+)
+EMPTY_INSIDE = (
+    'add_unit_loop("C.i")',
+    'loop_partition("C.i.unit", [1])',
+    'reorder("C.part1.k", "C.part1.i", "C.i.unit.part1")',
+)
 FOUND = {
     "the init of a reduction of two results, one of them unused, is inside the allocation of both": Case(
         Expression(
@@ -115,6 +128,48 @@ FOUND = {
             'reverse_compute_at("C.global", "C.i.0")',
         ),
         seed=0,
+    ),
+    "no consumer follows a reduction over nothing into its loop": Case(
+        Expression(
+            [
+                'A = tl.placeholder((2,), "float32", name="A")',
+                'k = tl.reduce_axis(0, "k")',
+                'C = tl.compute((2,), lambda i: tl.min(A[k], axis=k), name="C")',
+                'D = tl.compute((2,), lambda i: C[i] + 1.0, name="D")',
+            ],
+            ["D"],
+        ),
+        ('reverse_compute_at("D", "C.k")',),
+        seed=0,
+    ),
+    "a consumer of two elements does not run where only one of them is made": Case(
+        Expression(
+            [
+                'C = tl.compute((3,), lambda i: i * 2, name="C")',
+                'D = tl.compute((2, 2), lambda i, j: C[i] * C[j + 1], name="D")',
+            ],
+            ["D"],
+        ),
+        ('reverse_compute_at("D", "C.i")',),
+        seed=0,
+    ),
+    "what follows a loop that never runs, whatever the one around it, touches nothing": Case(
+        Expression(
+            ['A = tl.placeholder((6,), "int16", name="A")', 'C = tl.compute((6,), lambda i: A[i] + 1, name="C")'],
+            ["C"],
+        ),
+        (
+            'tile(["C.i"], [5])',
+            'cache_write("C", "global")',
+            'reverse_compute_at("C.write", "C.i.1")',
+            'loop_partition("C.i.1", [1, 5])',
+            'double_buffer("C.global.part2")',
+        ),
+        seed=0,
+    ),
+    "a block in a loop without iterations has no init": Case(UNIT_SUM, (*EMPTY_INSIDE,), seed=0),
+    "nor if the init stands apart": Case(
+        UNIT_SUM, (*EMPTY_INSIDE, 'decompose_reduction("C.part1", "C.part1.k")'), seed=0
     ),
     "zeros have signs": Case(
         Expression(

@@ -8,7 +8,7 @@ from tensorlang.errors import BuildError
 from tensorlang.passes.barriers import barriers
 from tests.fuzz.check import Failure
 from tests.fuzz.gpu import TARGET, GpuCase, Report, check
-from tests.fuzz.random_te import Expression
+from tests.fuzz.random_te import REDUCERS, Expression
 
 SHIFTED = Expression(
     [
@@ -81,6 +81,32 @@ FOUND = {
         ),
         seed=0,
     ),
+    "threads that store nothing do not read what is being stored": GpuCase(
+        Expression(
+            [
+                'n = tl.var("n")',
+                'A = tl.placeholder((4,), "float32", name="A")',
+                'k = tl.reduce_axis(n, "k")',
+                REDUCERS["first_argmax"],
+                'C_0, C_1 = tl.compute((2,), lambda i: first_argmax((k, A[i] + A[i + 2]), axis=k), name="C")',
+            ],
+            ["C_0"],
+            {"n": 1},
+        ),
+        (
+            'bind("C.i", "blockIdx.x")',
+            'cache_read("C", "A", "shared")',
+            'compute_at("A.shared", "C.k")',
+            'bind("A.shared.ax0_1", "threadIdx.x")',
+            'software_pipeline("C.k", {"A.shared": 0, "C": 1})',
+        ),
+        seed=0,
+    ),
+    "a loop of threads without an iteration does nothing": GpuCase(
+        Expression(['C = tl.compute((1, 0), lambda i, j: i + j, name="C")'], ["C"]),
+        ('bind("C.i", "threadIdx.x")', 'bind("C.j", "threadIdx.y")'),
+        seed=0,
+    ),
 }
 ALIEN = GpuCase(
     Expression(
@@ -101,6 +127,24 @@ ALIEN = GpuCase(
     ),
     seed=0,
 )
+ADDED_BY_ONE = GpuCase(
+    Expression(
+        [
+            'k = tl.reduce_axis(1, "k")',
+            'C = tl.compute((1, 2), lambda i, j: tl.sum(i + j + k, axis=k), name="C")',
+        ],
+        ["C"],
+    ),
+    (
+        'decompose_reduction("C", "C.k")',
+        'cache_write("C.init", "local")',
+        'reverse_compute_at("C.write", "C.i")',
+        'bind("C.write.j_1", "threadIdx.x")',
+        'bind("C.k", "threadIdx.x")',
+        'bind("C.i", "blockIdx.x")',
+    ),
+    seed=0,
+)
 
 
 @pytest.mark.parametrize("what", FOUND)
@@ -108,10 +152,11 @@ def test_found(what):
     FOUND[what].run()
 
 
-def test_registers_of_another_thread():
-    """One thread has written what two would read."""
+@pytest.mark.parametrize("case", [ALIEN, ADDED_BY_ONE])
+def test_registers_of_another_thread(case):
+    """One thread has written, or written last, what two would read."""
     with pytest.raises(BuildError, match=r"C\.local is in local memory.* what another one has written"):
-        ALIEN.run()
+        case.run()
 
 
 def test_random_cases():

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.backend.cuda_expr import Values
+from tensorlang.backend.cuda_text import Names
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import For
+from tensorlang.ir.nodes import For, Var
 from tests.gpu.programs import H100, PROGRAMS, barriers_of, in_threads, inputs, lowered, several
 
 pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
@@ -54,3 +56,13 @@ def test_text(name: str, golden) -> None:
     s = PROGRAMS[name]()
     source = tl.build(s, H100).source()
     golden(f"gpu/{name.replace(' ', '_')}", f"{tl.lower(s, H100)}\n\n{source[source.index('extern') :]}")
+
+
+def test_numbers_below_0_are_not_shifted() -> None:
+    """-t // 2 is a quotient of what is not negative, and means the same."""
+    t = Var("t")
+    values = Values(Names())
+    values.of[t] = "t"
+    assert values.text(-t // 2 + 21) == "-((t + 1) >> 1) + 21"
+    assert values.text((1 - t) // 5) == "-((t + 3) / 5)"
+    assert all(-n // 2 == -((n + 1) >> 1) and (1 - n) // 5 == -((n + 3) // 5) for n in range(100))
