@@ -8,10 +8,12 @@ for i: for k: for j:                        for i: for j': block C.init(i, j'): 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tensorlang.arith.simplify import simplify
 from tensorlang.arith.stages import INIT
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, Block, Expr, For, Func, If, Iter, Stmt, Var, seq
+from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, TRUE, Block, Expr, For, Func, If, Iter, Stmt, Var, seq
 from tensorlang.passes.tools import conjuncts
 from tensorlang.target.target import Target
 
@@ -55,25 +57,19 @@ def _reduced(block: Block) -> list[Expr]:
 
 
 def _nest(block: Block, init: Stmt, around: Around) -> Stmt:
-    """`init`, that of `block`, in copies of those loops `around` it that drive its spatial iterators, and its Ifs.
-
-    Loops that drive no iterator need no copy, but have to run at all.
-    """
-    inner = [outer for outer in around if isinstance(outer, For)]
-    guards = [c for cond in (*(a for a in around if isinstance(a, Expr)), block.predicate) for c in conjuncts(cond)]
+    """`init`, that of `block`, in copies of those loops `around` it that have a say in where and whether it runs."""
     spatial = [(it, b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
-    driving = frozenset[Var]().union(*(walk.free_vars(b) for _, b in spatial))
-    reducing = frozenset[Var]().union(*map(walk.free_vars, _reduced(block)))
-    copied = [loop for loop in inner if loop.var in driving]
-    hidden = {loop.var for loop in inner} - {loop.var for loop in copied}
-    guards += [simplify(loop.extent >= 1) for loop in inner if loop.var not in driving | reducing]
+    hidden = _hidden(block, around)
+    conds = (*(a for a in around if isinstance(a, Expr)), block.predicate)
+    guards = [c for cond in conds for c in conjuncts(cond) if not walk.free_vars(c) & hidden]
+    copied = _copied(around, hidden, (*(b for _, b in spatial), *guards))
     renamed: dict[Var, Expr] = {loop.var: Var(f"{loop.var.name}.init") for loop in copied}
     iters = {it.var: Var(it.var.name) for it, _ in spatial}
     body: Stmt = Block(
         f"{block.name}.init",
         tuple(Iter(iters[it.var], it.extent, SPATIAL) for it, _ in spatial),
         tuple(walk.substitute(b, renamed) for _, b in spatial),
-        walk.substitute(ops.all_of(c for c in guards if not walk.free_vars(c) & hidden), renamed),
+        walk.substitute(ops.all_of(guards), renamed),
         None,
         None,
         walk.substitute(init, iters),
@@ -84,3 +80,26 @@ def _nest(block: Block, init: Stmt, around: Around) -> Stmt:
         extent = walk.substitute(loop.extent, renamed)
         body = For(renamed[loop.var], extent, kind, body, loop.annotations)
     return body
+
+
+def _hidden(block: Block, around: Around) -> set[Var]:
+    """The variables of the reduction loops `around` the block, over which its init does not run."""
+    reducing = frozenset[Var]().union(*map(walk.free_vars, _reduced(block)))
+    spatial = set[Var]()
+    for it, binding in zip(block.iters, block.bindings, strict=True):
+        spatial |= walk.free_vars(binding) if it.kind == SPATIAL else frozenset()
+    for loop in reversed([n for n in around if isinstance(n, For)]):
+        if loop.var not in reducing or loop.var in spatial:
+            spatial |= walk.free_vars(loop.extent)
+    return set(reducing - spatial)
+
+
+def _copied(around: Around, hidden: set[Var], init: Sequence[Expr]) -> list[For]:
+    """The loops that `init` depends on, directly or through extents, and those that may run nothing."""
+    copied: list[For] = []
+    needed = set[Var]().union(*map(walk.free_vars, init))
+    for loop in reversed([n for n in around if isinstance(n, For) and n.var not in hidden]):
+        if loop.var in needed or simplify(loop.extent >= 1) is not TRUE:
+            copied.append(loop)
+            needed |= walk.free_vars(loop.extent)
+    return copied[::-1]

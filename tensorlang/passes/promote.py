@@ -13,8 +13,10 @@ mask, and if any two of these places are equal or provably disjoint. LLVM cannot
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
+from tensorlang.arith.affine import linear
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import (
@@ -23,6 +25,7 @@ from tensorlang.ir.nodes import (
     ONE,
     SERIAL,
     TRUE,
+    ZERO,
     Alloc,
     Buffer,
     Const,
@@ -45,12 +48,13 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.walk import has_load
-from tensorlang.passes.tighten import needs
+from tensorlang.passes.tighten import minimum, needs
 from tensorlang.passes.tools import add_const, map_stmts
 from tensorlang.target.target import Target
 
 REGISTER = "register"
 Place = tuple[tuple[Expr, ...], Expr | None]  # subscripts and mask
+Needs = tuple[Expr, ...]  # of loops to run at all: each is >= 1
 
 
 def promote(func: Func, target: Target) -> Func:
@@ -86,16 +90,18 @@ class _Uses:
     """The accesses to one buffer inside a loop."""
 
     places: dict[Place, int] = field(default_factory=dict)  # in order of appearance -> lanes, as long as `fixed`
+    runs: dict[Place, list[Needs]] = field(default_factory=dict)  # it is used if one of these holds
     stored: bool = False
     fixed: bool = True  # none depends on what the loop changes, none is conditional
 
-    def add(self, access: Load | Store, bound: frozenset[Var], sure: bool) -> None:
+    def add(self, access: Load | Store, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
         self.stored |= isinstance(access, Store)
         self.fixed = self.fixed and sure
         if not self.fixed:
             return
         place = _place(access)
         self.places[place] = max((i.lanes for i in place[0]), default=1)
+        self.runs.setdefault(place, []).append(needed)
         parts = [*place[0], *([place[1]] if place[1] is not None else [])]
         self.fixed = not any(not walk.free_vars(p).isdisjoint(bound) or has_load(p) for p in parts)
 
@@ -104,15 +110,19 @@ def _place(access: Load | Store) -> Place:
     return tuple(map(simplify, access.indices)), access.mask
 
 
-def _collect(node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, uses: dict[Buffer, _Uses]) -> None:
+def _collect(
+    node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, needed: Needs, uses: dict[Buffer, _Uses]
+) -> None:
     """All accesses below `node`. `mask` is that of the store that the value goes to: another mask's lanes differ."""
     if isinstance(node, Load):
         sure = sure and (node.mask is None or node.mask is mask)
     if isinstance(node, Load | Store):
-        uses.setdefault(node.buffer, _Uses()).add(node, bound, sure)
+        uses.setdefault(node.buffer, _Uses()).add(node, bound, sure, needed)
+    if isinstance(node, For):
+        more = _first_runs(node.extent, bound)
+        sure, needed = sure and node.kind == SERIAL and more is not None, (*needed, *(more or ()))
     if isinstance(node, For | Let | LetStmt):
         bound |= {node.var}
-        sure = sure and not (isinstance(node, For) and node.kind != SERIAL)
     if isinstance(node, Do):  # its code finds its operands in memory
         sure = False
     if isinstance(node, Alloc):
@@ -121,14 +131,32 @@ def _collect(node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, u
     for child in walk.children(node):
         if isinstance(child, Expr) and not has_load(child):
             continue
-        _collect(child, bound, sure and not conditional, node.mask if isinstance(node, Store) else mask, uses)
+        inside = node.mask if isinstance(node, Store) else mask
+        _collect(child, bound, sure and not conditional, inside, needed, uses)
+
+
+def _first_runs(extent: Expr, bound: frozenset[Var]) -> Needs | None:
+    """When a loop of that extent runs in some iteration of those that `bound` counts: if so, in the first one.
+
+    None if that is not known.
+    """
+    found = []
+    for part in minimum(extent):
+        for var in walk.free_vars(part) & bound:
+            form = linear(part, (var,))
+            slope = None if form is None else form[0].get(var, ZERO)
+            if form is None or not (isinstance(slope, Const) and slope.value <= 0):
+                return None
+            part = form[1]
+        found.append(simplify(part))
+    return tuple(n for n in found if not isinstance(n, Const) or n.value < 1)
 
 
 def _accumulators(loop: For, most: int, taken: set[str]) -> list[_Accumulator]:
     uses: dict[Buffer, _Uses] = {}
-    _collect(loop.body, frozenset((loop.var,)), True, None, uses)
+    _collect(loop, frozenset(), True, None, (), uses)
     return [
-        _Accumulator(buffer, found.places, _fresh(f"{buffer.name}.acc", taken))
+        _Accumulator(buffer, found, _fresh(f"{buffer.name}.acc", taken))
         for buffer, found in uses.items()
         if found.stored and found.fixed and len(found.places) <= most and _all_disjoint(found.places)
     ]
@@ -167,15 +195,19 @@ def _apart(a: tuple[Expr, int, int], b: tuple[Expr, int, int]) -> bool:
     return a[0] is b[0] and (a[2] <= b[1] or b[2] <= a[1])
 
 
+def _hold(needed: Iterable[Expr]) -> Expr:
+    return ops.all_of(dict.fromkeys(simplify(ops.make("ge", need, ONE)) for need in needed))
+
+
 # ------------------------------------------------------------------------------------------------- the rewriting
 class _Accumulator:
     """The registers for the places of one buffer."""
 
-    def __init__(self, buffer: Buffer, places: dict[Place, int], name: str):
-        self.buffer, self.lanes = buffer, places
+    def __init__(self, buffer: Buffer, uses: _Uses, name: str):
+        self.buffer, self.lanes, self.runs = buffer, uses.places, uses.runs
         self.slots: dict[Place, int] = {}
         total = 0
-        for place, lanes in places.items():
+        for place, lanes in uses.places.items():
             self.slots[place] = total
             total += lanes
         self.register = Buffer(name, (const(total),), buffer.dtype, REGISTER)
@@ -199,23 +231,32 @@ class _Accumulator:
     def around(self, loop: Stmt, original: For, before: list[Stmt]) -> Stmt:
         """`loop` with loads before and stores after; values stored right `before` it are taken from there."""
         initial = self._stored_before(before)
-        after = [
-            Store(self.buffer, indices, Load(self.register, self._index((indices, mask))), mask)
-            for indices, mask in self.slots
-        ]
+        after = {
+            place: Store(self.buffer, place[0], Load(self.register, self._index(place)), place[1])
+            for place in self.slots
+        }
         if initial is not None:
             loads = [Store(self.register, self._index(place), initial[place]) for place in self.slots]
-            return Alloc(self.register, seq(*loads, loop, *after))
-        loads = [
-            Store(self.register, self._index((indices, mask)), Load(self.buffer, indices, mask))
-            for indices, mask in self.slots
-        ]
-        whole = Alloc(self.register, seq(*loads, loop, *after))
+            return Alloc(self.register, seq(*loads, loop, *after.values()))
+        before_it = {place: Store(self.register, self._index(place), Load(self.buffer, *place)) for place in self.slots}
         # A loop that does not run must touch nothing.
-        runs = ops.all_of(simplify(ops.make("ge", need, ONE)) for need in needs(original))
+        known = set(needs(original))
+        whole = seq(self._used(before_it, known), loop, self._used(after, known))
+        runs = _hold(needs(original))
         if runs is FALSE:
             return NOTHING
+        whole = Alloc(self.register, whole)
         return whole if runs is TRUE else If(runs, whole)
+
+    def _used(self, stores: Mapping[Place, Stmt], known: Set[Expr]) -> Stmt:
+        """The stores, one for each place, of the places that are used, if `known` hold."""
+        parts: list[Stmt] = []
+        for place, store in stores.items():
+            used: Expr = FALSE
+            for each in self.runs[place]:
+                used = ops.make("or", used, _hold(n for n in each if n not in known))
+            parts += [store] if used is TRUE else [] if used is FALSE else [If(used, store)]
+        return seq(*parts)
 
     def _stored_before(self, before: list[Stmt]) -> dict[Place, Expr] | None:
         """Take the stores to all places from the end of `before`; None, and nothing taken, unless all are there."""

@@ -84,6 +84,28 @@ def inits_stay_whole(s: Schedule, loop: For) -> None:
             checks.extents_free_of(s, _loops_of_init(s, loop, block), [loop])
 
 
+def inits_keep_guard(s: Schedule, loop: For, body: Stmt, guard: Expr) -> None:
+    """In `body`, which stands for that of `loop`, inits run under `guard` where it keeps them inside of their domain.
+
+    An init runs under the conditions that are free of reduction loops. Reason: mixed_iterators.
+    """
+    before, after = checks.blocks_below(loop), checks.blocks_below(body)
+    for old, block in zip(before, after, strict=True):
+        if block.init is None or len(checks.driven(loop, old)) < 2:
+            continue
+        reducing, spatial = set[Var](), set[Var]()
+        for it, binding in zip(block.iters, block.bindings, strict=True):
+            (spatial if it.kind == SPATIAL else reducing).update(free_vars(binding))
+        if free_vars(guard) & (reducing - spatial):
+            s.refuse(
+                "mixed_iterators",
+                f"loop {loop.var.name} drives spatial and reduction iterators of block {block.name}, whose init would "
+                f"run without the guard {guard!r}",
+                at=[loop, block],
+                hint=f"factors that divide, or decompose_reduction({block.name}, {loop.var.name}) first",
+            )
+
+
 def _loops_of_init(s: Schedule, loop: For, block: Block) -> list[For]:
     """The loops inside `loop` that decide for which elements the init of `block` runs."""
     path = s.path(block)

@@ -46,6 +46,8 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
       5. the extent is not negative
       6. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both, and where
          it is in reduction iterators, no extent on which the init depends does on the loop
+      7. "guard": where the loop drives both, no loop of the result drives reduction iterators only, for the init would
+         run without a guard that speaks of it
 
     rewrite:
       for i in n:                    for i.0 in (n + 3) // 4:
@@ -71,6 +73,7 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
     around, index = _digits(fresh, extents, s.context(node, rewriting=True))
     guard = TRUE if exact else index < node.extent
     body = rebind(node.body, {node.var: index}, around, guard)
+    copies.inits_keep_guard(s, node, body, guard)
     s.replace(node, nest(fresh, extents, body))
     return tuple(Loop(s, v.name) for v in fresh)
 

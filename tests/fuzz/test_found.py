@@ -171,6 +171,62 @@ FOUND = {
     "nor if the init stands apart": Case(
         UNIT_SUM, (*EMPTY_INSIDE, 'decompose_reduction("C.part1", "C.part1.k")'), seed=0
     ),
+    "an init goes no further than the guard of a loop that drives both kinds of iterators": Case(
+        Expression(
+            [
+                'A = tl.placeholder((4,), "float32", name="A")',
+                'k = tl.reduce_axis(2, "k")',
+                'C = tl.compute((1, 2), lambda i, j: tl.sum(A[j + k], axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        ('fuse("C.i", "C.j", "C.k")', 'split("C.i_j_k", [5, None, 2])'),
+        seed=0,
+    ),
+    "the init keeps a guard of loops that drive nothing": Case(
+        Expression(
+            [
+                'A = tl.placeholder((5,), "float32", name="A")',
+                'k = tl.reduce_axis(3, "k")',
+                'C = tl.compute((5,), lambda i: tl.sum(A[i], axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        (
+            'cache_write("C", "local")',
+            'compute_at("C", "C.write.i")',
+            'tile(["C.i_1", "C.k_1"], [8, 7])',
+            'split("C.i_1.0", [None, 3, 3])',
+        ),
+        seed=0,
+    ),
+    "a number that an unsigned dtype does not hold is cast where nobody needs it": Case(
+        Expression(
+            [
+                'C = tl.compute((4,), lambda i: i.astype("uint32"), name="C")',
+                'D = tl.compute((6,), lambda i: tl.if_then_else(i >= 2, C[i - 2], tl.cast(1, "uint32")), name="D")',
+            ],
+            ["D"],
+        ),
+        ('compute_at("C", "D.i")', 'software_pipeline("D.i", {"C": 0, "D": 1})'),
+        seed=0,
+    ),
+    "registers are filled and emptied only where the loop that uses them runs": Case(
+        Expression(
+            [
+                'A = tl.placeholder((22,), "float32", name="A")',
+                'k = tl.reduce_axis(22, "k")',
+                'C = tl.compute((7,), lambda i: tl.sum(A[k] + i.astype("float32"), axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        (
+            'split("C.i", [3, 5, None])',
+            'tile(["C.i.1", "C.i.2", "C.k"], [3, 2, 3])',
+            'loop_partition("C.i.1.1", [1, 2])',
+        ),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [

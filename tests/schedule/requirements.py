@@ -30,6 +30,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         4: ("unknown_tail",),
         5: ("extent_negative",),
         6: ("mixed_iterators", "extent_depends"),
+        7: ("mixed_iterators",),
     },
     "fuse": {
         1: ("too_few_loops", "duplicate_loop", "not_adjacent"),

@@ -210,3 +210,14 @@ def test_tile_is_undone_as_a_whole():
     refused(s, "not_perfectly_nested", lambda: s.tile(["P.i", "C.i"], [4, 4]))
     with pytest.raises(tl.ScheduleError, match="factor_count"):
         s.tile(["P.i"], [4, 4])
+
+
+def test_split_of_a_loop_for_points_and_their_sums():
+    """The init runs without the loops that reduce, so without a guard that speaks of them."""
+    A = tl.placeholder((4,), "float32", name="A")
+    k = tl.reduce_axis(2, "k")
+    C = tl.compute((2,), lambda i: tl.sum(A[i + k], axis=k), name="C")
+    s = tl.Schedule(C)
+    s.fuse("C.i", "C.k")
+    refused(s, "mixed_iterators", lambda: s.split("C.i_k", [5, 2]))
+    s.split("C.i_k", [2, 2])
