@@ -119,10 +119,6 @@ def kind_of(dtype: str) -> str:
     return FLOAT if dtypes.is_float(dtype) else INT if dtypes.is_integer(dtype) else dtype
 
 
-def _fits(value: float, dtype: str) -> bool:
-    return kind_of(dtype) != INT or _range(dtype)[0] <= value <= _range(dtype)[1]
-
-
 def literal(value: Any, dtype: str) -> Const:
     """`value` as a constant of `dtype`; it must be representable there as NumPy users expect."""
     kind = kind_of(dtype)
@@ -133,7 +129,7 @@ def literal(value: Any, dtype: str) -> Const:
             raise ExprError(f"expected a {dtype} literal, got {value}: write {int(value)}")
         return Const(value, dtype)
     if isinstance(value, int) and kind in (INT, INDEX):
-        if not _fits(value, dtype):
+        if kind == INT and not _range(dtype)[0] <= value <= _range(dtype)[1]:
             raise ExprError(f"{value} does not fit in {dtype}, which holds {_range(dtype)[0]} .. {_range(dtype)[1]}")
         return Const(value, dtype)
     if isinstance(value, int | float) and kind == FLOAT:
@@ -292,8 +288,10 @@ def cast(value: Expr, dtype: Any) -> Expr:
         raise ExprError(f"unknown dtype {dtype!r}: one of {', '.join(dtypes.DATA)}")
     if value.dtype == dtype:
         return value
-    if isinstance(value, Const) and value.dtype == "index" and dtype != "bool" and _fits(value.value, dtype):
+    if isinstance(value, Const) and value.dtype == "index" and dtype != "bool":
         return literal(value.value, dtype)
+    if isinstance(value, Const) and dtype == "index" and dtypes.is_integer(value.dtype):
+        return Const(int(value.value), dtype)
     return Op("cast", (value,), dtype)
 
 
