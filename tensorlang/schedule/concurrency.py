@@ -32,6 +32,7 @@ from tensorlang.schedule import threads
 from tensorlang.schedule.checks import blocks_below
 from tensorlang.schedule.dependence import (
     allocated,
+    never_runs,
     runs_once,
     separates,
     shared_regions,
@@ -100,7 +101,7 @@ def not_nested(s: Schedule, loop: For) -> None:
 
 def independent(s: Schedule, loop: For) -> None:
     """The iterations of `loop` may run at the same time. Reasons: loop_reduces, loop_repeats, loop_carries."""
-    if runs_once(s, loop):
+    if runs_once(s, loop) or never_runs(s, loop):
         return
     private = allocated(loop.body)
     for block in blocks_below(loop):

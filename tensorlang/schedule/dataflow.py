@@ -13,6 +13,7 @@ from tensorlang.ir.nodes import (
     Alloc,
     Block,
     Buffer,
+    Expr,
     For,
     If,
     LetStmt,
@@ -21,9 +22,10 @@ from tensorlang.ir.nodes import (
     Seq,
     Stmt,
     Store,
+    Var,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, map_children, path_to, replace_node, statements
+from tensorlang.ir.walk import find, free_vars, map_children, path_to, replace_node, statements, substitute
 
 STORE_AT, ALIGN, FOLD = "store_at", "align", "fold"  # what the annotations of an Alloc may say: see storage.py
 
@@ -68,6 +70,28 @@ def _excluded(root: Node, a: Node, b: Node) -> bool:
             return isinstance(outer, If)
         outer = left
     return False
+
+
+def _updates(block: Block) -> bool:
+    """Does the block read what it writes?"""
+    return any(load.buffer in stored(block) for load in find(block.body, Load))
+
+
+def repeats(a: Block, b: Block) -> bool:
+    """Do both store the same values, wherever both store? Parts of one block that does not reduce do."""
+    if any(n.init is not None or _updates(n) for n in (a, b)) or len(a.iters) != len(b.iters):
+        return False
+    if any(x.extent is not y.extent for x, y in zip(a.iters, b.iters, strict=True)):
+        return False
+    values: dict[Var, Expr] = {y.var: x.var for x, y in zip(a.iters, b.iters, strict=True)}
+    mine, theirs = (body.stmts if isinstance(body, Seq) else (body,) for body in (a.body, substitute(b.body, values)))
+    return len(mine) == len(theirs) and all(map(_same_store, mine, theirs))
+
+
+def _same_store(a: Stmt, b: Stmt) -> bool:
+    if not (isinstance(a, Store) and isinstance(b, Store) and a.buffer is b.buffer):
+        return False
+    return a.value is b.value and all(x is y for x, y in zip(a.indices, b.indices, strict=True))
 
 
 def readers(root: Node, buffer: Buffer) -> list[Block]:

@@ -29,6 +29,7 @@ from tensorlang.ir.nodes import (
     Var,
 )
 from tensorlang.ir.walk import find, free_vars
+from tensorlang.schedule import checks
 from tensorlang.schedule.checks import blocks_below
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ def separates(s: Schedule, loop: For, block: Block) -> bool:
 def runs_once(s: Schedule, loop: For) -> bool:
     """Is it proved that the loop has at most one iteration?"""
     return proves(loop.extent <= 1, s.context(loop))
+
+
+def never_runs(s: Schedule, loop: For) -> bool:
+    """Is it proved that there is no iteration of the loop, nor an init that runs without one?"""
+    around = (n for n in (*s.path(loop), loop) if isinstance(n, For))
+    empty = next((n for n in around if proves(n.extent <= 0, s.context(n))), None)
+    if empty is None:
+        return False
+    return not any(b.init is not None and checks.driven(empty, b) - {SPATIAL} for b in blocks_below(empty))
 
 
 def visits_once(

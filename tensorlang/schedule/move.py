@@ -51,7 +51,8 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ['D.i', 'C.i_1', 'C.j_1', 'C.k_1']
 
     requires:
-      1. what the block writes is not a parameter, and no other block writes it
+      1. what the block writes is not a parameter, and no other block writes it, but parts of the same computation
+         that do not reduce, which then compute again what the block does
       2. some block reads it, and all blocks that do are inside `loop`
       3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
          them produce all that it needs there
@@ -136,7 +137,8 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       3. in each iteration the producer fills a gapless box, and `block` reads it with one of its spatial iterators
          (plus a constant) in each dimension that is not produced in full
       4. whatever else the block reads is complete before
-      5. no other block writes what the block writes, but in another branch of a specialize
+      5. no other block writes what the block writes, but in another branch of a specialize, and parts of the same
+         computation that do not reduce
       6. neither `loop` nor a loop around it is vectorised
       7. the block's own loops are serial, and have no annotations
       8. the block and its producers write each element at one spatial point only
@@ -150,8 +152,9 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         block E(i = i)                             block E(i = i0 * 8 + E.i)    # reads C[i]
     """
     node, target = s.block_node(block), s.loop_node(loop)
-    if any(flow.writers(s.func.body, b, beside=node) != [node] for b in flow.stored(node)):
-        others = [w for b in flow.stored(node) for w in flow.writers(s.func.body, b, beside=node) if w is not node]
+    writing = [w for b in flow.stored(node) for w in flow.writers(s.func.body, b, beside=node)]
+    others = [w for w in writing if w is not node and not flow.repeats(w, node)]
+    if others:
         message = f"block {others[0].name} writes what block {node.name} writes, too"
         remedy = "this step before the one that made several blocks of one"
         s.refuse("several_writers", message, at=[node, *others], hint=remedy)
@@ -204,7 +207,7 @@ def _is_sole_writer(s: Schedule, node: Block) -> None:
                 at=[node],
                 hint=f"cache_write({node.name}, scope) first, or reverse_compute_at of another block",
             )
-        others = [w for w in flow.writers(s.func.body, buffer) if w is not node]
+        others = [w for w in flow.writers(s.func.body, buffer) if w is not node and not flow.repeats(w, node)]
         if others:
             names = ", ".join(w.name for w in others)
             s.refuse(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
+from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import FALSE, SPATIAL, TRUE, ZERO, Block, Buffer, Expr, For, Iter, Load, Store, Var
 from tensorlang.ir.walk import find, free_vars, substitute, transform
@@ -84,6 +85,9 @@ def _subscripts(s: Schedule, node: Block, buffer: Buffer) -> tuple[Expr, ...]:
     stores = [n.indices for root in (node.body, node.init) if root is not None for n in flow.stores(root, buffer)]
     found = list(dict.fromkeys([*stores, *loads]))
     if len(found) > 1:
+        ctx = _knowing(s, node.iters)
+        found = list(dict.fromkeys(tuple(simplify(i, ctx) for i in indices) for indices in found))
+    if len(found) > 1:
         shown = " and ".join(f"{buffer.name}[{', '.join(map(repr, i))}]" for i in found)
         s.refuse("several_accesses", f"{node.name} accesses {shown}", at=[node], hint="one access to each buffer")
     if any(True for i in found[0] for _ in find(i, Load)):
@@ -114,9 +118,7 @@ def _through(node: Block, old: Buffer, new: Buffer, point: tuple[Var, ...]) -> B
 
 def _guarded(s: Schedule, buffer: Buffer, indices: Sequence[Expr], iters: Sequence[Iter]) -> Expr:
     """`buffer[indices]`, or zero where that is outside."""
-    ctx: Context = s.context(s.func.body)
-    for it in iters:
-        ctx = ctx.bind(it.var, it.extent)
+    ctx = _knowing(s, iters)
     inside = [
         cond
         for index, dim in zip(indices, buffer.shape, strict=True)
@@ -126,3 +128,11 @@ def _guarded(s: Schedule, buffer: Buffer, indices: Sequence[Expr], iters: Sequen
     value = Load(buffer, tuple(indices))
     zero = FALSE if buffer.dtype == "bool" else ops.literal(0, buffer.dtype)
     return ops.make("if_then_else", ops.all_of(inside), value, zero) if inside else value
+
+
+def _knowing(s: Schedule, iters: Sequence[Iter]) -> Context:
+    """What is known inside a block of these iterators."""
+    ctx = s.context(s.func.body)
+    for it in iters:
+        ctx = ctx.bind(it.var, it.extent)
+    return ctx

@@ -97,8 +97,17 @@ def test_a_producer_does_not_go_to_one_part_of_its_consumers():
     assert "C.part1" in error.message
 
 
-def test_one_part_of_a_producer_does_not_move_alone():
+def test_a_part_of_a_sum_does_not_move_alone():
+    s = Schedule(biased_matmul(10, 12, 6))
+    s.loop_partition("C.k", [3])
+    refused(s, "several_writers", lambda: s.compute_at("C", "E.i"))
+
+
+def test_one_part_of_a_producer_moves():
+    """It then computes all that is needed there, whatever part it was; the others compute the same."""
     s = Schedule(chain(10, 12))
+    before = s.func
     s.loop_partition("P.j", [3])
-    refused(s, "several_writers", lambda: s.compute_at("P", "C.i"))
     refused(s, "several_writers", lambda: s.compute_inline("P.part1"))
+    s.compute_at("P", "C.i")
+    check_kernel(before, s)
