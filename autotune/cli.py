@@ -27,7 +27,7 @@ WORKLOAD names what to tune:
 _EXAMPLES = """\
 examples:
   autotune tune matmul:1024,1024,1024 --trials 64 --log tuned.jsonl
-  autotune tune softmax:64,512 mine.py:blur --minutes 10       several tasks take turns
+  autotune tune softmax:64,512 mine.py:blur --minutes 10       several tasks, by what each may gain
   autotune best matmul:1024,1024,1024 --log tuned.jsonl --trace
   autotune export matmul:1024,1024,1024 --log tuned.jsonl -o matmul.py
   autotune report tuned.jsonl -o report.html
@@ -133,6 +133,7 @@ def _tune_options(one: argparse.ArgumentParser) -> None:
     one.epilog = f"{_WORKLOAD}\n{_TUNE}\n{_RUNNERS}"
     _workload(one, nargs="*")
     one.add_argument("--trials", type=_at_least(1), default=200, help="candidates to measure a task (default: 200)")
+    one.add_argument("--budget", type=_at_least(1), metavar="TRIALS", help="of all tasks together (default: no limit)")
     one.add_argument("--minutes", type=_positive("minutes"), help="begin no trial later (default: no limit)")
     one.add_argument("--log", type=Path, default=Path("tuned.jsonl"), help="file to append to (default: tuned.jsonl)")
     one.add_argument("--seed", type=_at_least(0), default=0, help="fixes all random choices (default: 0)")

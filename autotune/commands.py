@@ -48,6 +48,7 @@ def tune(options: argparse.Namespace) -> int:
     )
     plan = Plan(
         trials=options.trials,
+        budget=options.budget,
         minutes=options.minutes,
         seed=options.seed,
         cold=options.cold,

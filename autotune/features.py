@@ -20,6 +20,7 @@ from autotune.tables import Rows, Table
 from autotune.task import Expr, Footprint, Func, Knob, Nest, Task, nests, numpy_function
 
 CHUNK = 16384
+_FEW = 4096  # knob vectors that one thread evaluates
 
 NAMES = (
     *("accumulators", "vectors", "register_excess", "step_vectors", "step_loads", "loads_per_vector"),
@@ -59,7 +60,7 @@ class Features:
         _ = self._regions  # before several threads want them
 
         def fill(start: int) -> None:
-            chunk = slice(start, min(start + CHUNK, len(values)))
+            chunk = slice(start, min(start + size, len(values)))
             counted = self._counts(values[chunk])
             seconds = [analytical.seconds(each, self._target) for each in counted]
             by_column = np.empty((len(NAMES), chunk.stop - start), np.float32)
@@ -68,8 +69,10 @@ class Features:
             table[chunk] = by_column.T
             estimates[chunk] = sum(each.total for each in seconds)
 
-        starts = range(0, len(values), CHUNK)
-        threads = min(len(starts), self._target.cores)
+        threads = self._target.cores if len(values) > _FEW else 1
+        rounds = max(1, -(-len(values) // (threads * CHUNK)))
+        size = max(1, -(-len(values) // (threads * rounds)))  # so that all threads have as much to do
+        starts = range(0, len(values), size)
         if threads > 1:  # NumPy lets go of the interpreter while it computes
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(fill, starts))

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autotune.progress import Snapshot, best, clean, clock, quality
+from autotune.progress import Snapshot, best, clean, clock, facts
 
 
 class Display:
@@ -40,8 +40,7 @@ def picture(state: Snapshot) -> Group:
     bar = ProgressBar(total=max(state.trials, 1), completed=state.done, width=36)
     head.add_row(Text(clean(state.task), style="bold"), bar, Text(f"{state.done}/{state.trials} trials"), clock(state))
     parts: list[Table | Text] = [head, Text.assemble("  best  ", (best(state), "bold green"))]
-    if state.quality is not None:
-        parts.append(Text(f"  model {quality(state.quality)}"))
+    parts += [Text(f"  {fact}") for fact in facts(state)]
     if state.failures:
         failures = Table.grid(padding=(0, 2))
         for status, count in sorted(state.failures.items()):

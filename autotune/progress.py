@@ -17,7 +17,11 @@ PLAIN_SECONDS = 5.0  # between plain lines
 
 @dataclass
 class Snapshot:
-    """The state of a tuning run. `started` is a time.monotonic(); peak_gflops is 0 if unknown."""
+    """The state of a tuning run.
+
+    started: a time.monotonic(); peak_gflops: 0 if unknown; quality: of what the model foresaw of the latest batch;
+    overall: of all batches; space: candidates that there are; scored: how many of them the model has looked at.
+    """
 
     task: str
     trials: int
@@ -27,6 +31,9 @@ class Snapshot:
     peak_gflops: float = 0.0
     phase: str = "starting"
     quality: Quality | None = None
+    overall: Quality | None = None
+    space: int = 0
+    scored: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
@@ -130,8 +137,7 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 def _line(state: Snapshot) -> str:
     failed = sum(state.failures.values())
     parts = [state.task, f"{state.done}/{state.trials} trials", f"best {best(state)}", f"{failed} failed"]
-    if state.quality is not None:
-        parts.append(f"model {quality(state.quality)}")
+    parts += facts(state)
     return " · ".join([*parts, clock(state)])
 
 
@@ -141,6 +147,21 @@ def best(state: Snapshot) -> str:
         return "none yet"
     text = f"{seconds(state.best.seconds)}, {state.best.gflops:.1f} GFLOP/s"
     return text + (f", {100 * state.best.gflops / state.peak_gflops:.0f} % of peak" if state.peak_gflops else "")
+
+
+def facts(state: Snapshot) -> list[str]:
+    """What is known of the model and the space, in words."""
+    found = [f"{_share(state.scored, state.space)} of {state.space} candidates scored"] if state.space else []
+    if state.quality is not None:
+        found.append(f"model {quality(state.quality)}")
+    if state.overall is not None:
+        found.append(f"so far {quality(state.overall)}")
+    return found
+
+
+def _share(part: int, whole: int) -> str:
+    """In percent, never rounded up to all."""
+    return f"{math.floor(100 * part / whole)} %" if part >= whole / 100 else f"{100 * part / whole:.2g} %"
 
 
 def quality(model: Quality) -> str:

@@ -17,7 +17,7 @@ from autotune.database import Database, best, rank
 from autotune.measure.outcome import LIMITS, Limits, Outcome
 from autotune.measure.runner import Runner
 from autotune.record import Record
-from autotune.search import Candidate, EvolutionarySearch, Search
+from autotune.search import Candidate, EvolutionarySearch, Search, size
 from autotune.space import Sketch, Space
 from autotune.task import Task
 from autotune.zero_trial import open_spaces
@@ -96,6 +96,8 @@ class Session:
         if not self.left or self._late:
             return False
         candidates, expected = self._advisor.propose(int(min(BATCH, self.left, most)), self._measured(), self._seen())
+        self.state.space = sum(map(size, self._spaces))
+        self.state.scored = sum(map(min, self._advisor.scored, map(size, self._spaces)))
         if candidates:
             self._batch(runner, candidates, expected)
             self._bests.append(None if self.state.best is None else self.state.best.seconds)
@@ -132,7 +134,14 @@ class Session:
             self._tell("measuring")
             if self._late:
                 break
-        self.state.quality = _pooled(quality(np.array(foreseen), np.array(seconds)), self.state.quality)
+        self.state.quality = quality(np.array(foreseen), np.array(seconds)) or self.state.quality
+        self.state.overall = self._overall()
+
+    def _overall(self) -> Quality | None:
+        """How well all candidates were foreseen, each before it was measured."""
+        known = (r for r in self.database.records(self.task.key) if r.run == 0 and r.ok)
+        pairs = [(r.expected, r.seconds) for r in known if r.expected and r.seconds is not None]
+        return quality(*np.array(pairs).T) if pairs else None
 
     def _remember(
         self,
@@ -187,7 +196,9 @@ class Session:
         """Where a record lies in today's spaces; None if it lies nowhere."""
         for index, space in enumerate(self._spaces):
             if space.sketch.name == record.sketch and set(space.names) == record.knobs.keys():
-                return Candidate(index, tuple(record.knobs[name] for name in space.names))
+                values = tuple(record.knobs[name] for name in space.names)
+                if all(value in choices for value, choices in zip(values, space.choices, strict=True)):
+                    return Candidate(index, values)
         return None
 
     def _seen(self) -> set[Candidate]:
@@ -205,8 +216,3 @@ class Session:
     def _tell(self, phase: str) -> None:
         self.state.phase = phase
         self.plan.show.update(self.state)
-
-
-def _pooled(fresh: Quality | None, before: Quality | None) -> Quality | None:
-    """The quality to show: the latest batch that says something."""
-    return before if fresh is None else fresh

@@ -1,4 +1,4 @@
-"""Tuning: tasks take turns until their trials, or the time, are used up."""
+"""Tuning: of several tasks the one that may gain the most comes next, until trials or the time are used up."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def tune(
 
 
 def tune_all(tasks: Sequence[Task], plan: Plan, log: str | Path | None = None) -> list[Result]:
-    """`tune` for several tasks, which take turns: `plan.trials` for each, `plan.minutes` for all together.
+    """`tune` for several tasks: `plan.trials` for each, `plan.minutes` for all together.
 
-    Within a budget, each batch goes to the task that may gain the most seconds by it, as its latest batches tell. What
-    is learnt from one task helps to foresee the others.
+    Each batch goes to the task that may gain the most seconds by it, as its latest batches tell. What is learnt from
+    one task helps to foresee the others.
     """
     for task in tasks:
         if task.is_empty:
@@ -154,16 +154,12 @@ def tune_all(tasks: Sequence[Task], plan: Plan, log: str | Path | None = None) -
 
 
 def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
-    """A batch of each session in turn, until all are done; within a budget of the one that may gain the most.
-
-    Who measures has the machines to itself meanwhile.
-    """
+    """A batch of the session that may gain the most, until all are done. Who measures has the machines to itself."""
     make_runner = plan.make_runner or _local_runner
     left = math.inf if plan.budget is None else plan.budget
     turns = deque(session for session in sessions if session.left)
     while turns:
-        if plan.budget is not None:
-            turns.rotate(-max(range(len(turns)), key=lambda n: turns[n].gain))
+        turns.rotate(-max(range(len(turns)), key=lambda n: turns[n].gain))
         session = turns.popleft()
         with contextlib.closing(make_runner(session.task, plan.seed, plan.limits)) as runner:
             more = keeps = True
@@ -171,7 +167,7 @@ def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
                 before = session.state.done
                 more = left > 0 and session.step(runner, left)
                 left -= session.state.done - before
-                keeps = not turns or (plan.budget is not None and session.gain > max(other.gain for other in turns))
+                keeps = all(session.gain > other.gain for other in turns)
             if not more:
                 session.confirm(runner)
         if more:

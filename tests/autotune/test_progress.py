@@ -11,7 +11,8 @@ from autotune.record import Record
 def snapshot():
     state = Snapshot("matmul", trials=64, done=16, peak_gflops=200.0, phase="measuring")
     state.best = Record("k", "matmul", {}, "tile", {}, {}, "OK", seconds=1e-3, flops=10**8)
-    state.quality = Quality(16, 0.875, 0.5)
+    state.quality, state.overall = Quality(16, 0.875, 0.5), Quality(64, 0.75, 0.25)
+    state.space, state.scored = 2000, 1999
     for reason in ("segfault", "another"):
         state.fail(Record("k", "matmul", {}, "tile", {}, {}, "CRASH", reason=reason))
     return state
@@ -33,6 +34,8 @@ def test_the_live_panel_shows_what_matters():
         "CRASH",
         "segfault",
         "0.88",
+        "0.75",
+        "99 % of 2000 candidates scored",
         "measuring",
         "another",
     ):
