@@ -16,10 +16,12 @@ from autotune.measure.worker import Built, Run
 from autotune.task import Array, Kernel, Task
 
 INPUT_SETS = 2  # that candidates meet in turn
-HOPELESS = 2.0  # times the best so far: not worth a second run
+HOPELESS = 2.0  # times the best so far: not worth a run of several calls
 LOSING = 1.25  # times the best so far: not worth precise timing
 _RUNS, _MORE_RUNS = 5, 15  # at first, and at most where they differ by more than _STEADY
 _STEADY = 0.05
+_TRIES = 2  # runs of a loser: one may be disturbed
+_LONG = 1e-3  # seconds of a call that are worth saving
 _RUN_SECONDS = 0.004  # at least, for a run
 _FLUSH_FACTOR = 2  # bytes to write for each byte of cache, so that nothing of a kernel's data is left there
 
@@ -62,23 +64,24 @@ class Reference:
         arrays = self._inputs[number]
         for output in self._outputs:
             output.poison()
-        begin = time.perf_counter()
-        self._call(kernel, arrays)
-        first = time.perf_counter() - begin
+        first = self._seconds(kernel, arrays)
         for output, want in zip(self._outputs, self._wanted[number], strict=True):
             output.check(want, self._length)
         return self._time(kernel, arrays, first, best)
 
     def _time(self, kernel: Kernel, arrays: list[np.ndarray], first: float, best: float | None) -> dict[str, Any]:
-        """The first call is cold, so it only rules out the hopeless; losers get one more run, the others several.
+        """Losers get two short runs, the others several; the hopeless get a single call.
 
+        The first call is cold, it fetches code and the pages of workspaces: only a call after it tells who is hopeless.
         Runs that differ much are followed by more of them, until the candidate turns out to lose.
         """
-        if best is not None and first > HOPELESS * best and first > 1e-3:
-            return _statistics([first])
-        runs = self._runs(kernel, arrays, 1)
+        if best is not None and first > HOPELESS * best and first > _LONG:
+            again = self._seconds(kernel, arrays)
+            if again > HOPELESS * best:
+                return _statistics([again])
+        runs = self._runs(kernel, arrays, _TRIES)
         limit = math.inf if best is None else LOSING * best
-        while statistics.median(runs) < limit and (
+        while statistics.median_low(runs) < limit and (
             len(runs) < _RUNS or (len(runs) < _MORE_RUNS and _spread(runs) > _STEADY)
         ):
             runs += self._runs(kernel, arrays, _RUNS - len(runs) % _RUNS)
@@ -91,10 +94,14 @@ class Reference:
         runs = []
         for _ in range(repeat):
             self._flush += 1
-            begin = time.perf_counter()
-            self._call(kernel, arrays)
-            runs.append(time.perf_counter() - begin)
+            runs.append(self._seconds(kernel, arrays))
         return runs
+
+    def _seconds(self, kernel: Kernel, arrays: list[np.ndarray]) -> float:
+        """Of a single call."""
+        begin = time.perf_counter()
+        self._call(kernel, arrays)
+        return time.perf_counter() - begin
 
     def _call(self, kernel: Kernel, arrays: list[np.ndarray]) -> list[np.ndarray]:
         kernel(*arrays, out=self._out())
@@ -106,7 +113,7 @@ class Reference:
 
 
 def _statistics(runs: list[float]) -> dict[str, Any]:
-    return {"seconds": statistics.median(runs), "spread": _spread(runs), "runs": len(runs)}
+    return {"seconds": statistics.median_low(runs), "spread": _spread(runs), "runs": len(runs)}
 
 
 def _spread(runs: list[float]) -> float:
