@@ -7,9 +7,10 @@ buffers take depends on few knobs each, and is looked up (tables.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from autotune.tables import Rows, Table
 from autotune.task import Expr, Footprint, Func, Knob, Nest, Task, nests, numpy_function
 
 CHUNK = 16384
-_FEW = 4096  # knob vectors that one thread evaluates
+_FEW = 4096  # knob vectors that one thread evaluates, without tables
 
 NAMES = (
     *("accumulators", "vectors", "register_excess", "step_vectors", "step_loads", "loads_per_vector"),
@@ -36,32 +37,40 @@ class Features:
     def __init__(self, task: Task, func: Func, knobs: Sequence[Knob]):
         self._target = task.target
         self._nests = nests(func)
-        wanted = {nest.block: _points(nest) * (1 + nest.flops) for nest in nests(task.func)}
+        wanted = {nest.block: _points(nest) * (1 + nest.flops) for nest in task.nests}
         self._main = max(range(len(self._nests)), key=lambda n: wanted.get(self._nests[n].block, 0.0))
         self._knobs = tuple(knobs)
-        self._exprs = list(dict.fromkeys(expr for nest in self._nests for expr in expressions(nest)))
-        self._evaluate = numpy_function(self._exprs, self._knobs)
+        self._touched = [touched(nest) for nest in self._nests]
 
     @cached_property
-    def _regions(self) -> list[list[list[Table]]]:
-        """What is touched inside the first 0, 1, ... loops, for each nest and buffer."""
-        return [[self._tables(f) for f in touched(nest)] for nest in self._nests]
+    def _loops(self) -> _Evaluated:
+        """All that counting needs, but for the shapes of regions."""
+        return _Evaluated(self._knobs, (expr for nest in self._nests for expr in expressions(nest)))
 
-    def _tables(self, f: Footprint) -> list[Table]:
-        made = {
-            shape: Table(self._knobs, (*shape, *f.shape), partial(region, f, shape))
-            for shape in dict.fromkeys(f.extents)
-        }
-        return [made[shape] for shape in f.extents]
+    @cached_property
+    def _shapes(self) -> _Evaluated:
+        """These."""
+        every = (f for buffers in self._touched for f in buffers)
+        return _Evaluated(self._knobs, (e for f in every for shape in (f.shape, *f.extents) for e in shape))
+
+    @cached_property
+    def _tables(self) -> list[list[list[Table]]]:
+        """The regions inside the first 0, 1, ... loops, for each nest and buffer, whatever the knobs."""
+
+        def table(f: Footprint, shape: tuple[Expr, ...]) -> Table:
+            return Table(self._knobs, (*shape, *f.shape), partial(region, f, shape))
+
+        return [[_by_shape(f, partial(table, f)) for f in buffers] for buffers in self._touched]
 
     def __call__(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         table = np.empty((len(values), len(NAMES)), np.float32)
         estimates = np.empty(len(values), np.float32)
-        _ = self._regions  # before several threads want them
+        many = len(values) > _FEW
+        _ = self._loops, self._tables if many else self._shapes  # before several threads want them
 
         def fill(start: int) -> None:
             chunk = slice(start, min(start + size, len(values)))
-            counted = self._counts(values[chunk])
+            counted = self._counts(values[chunk], many)
             seconds = [analytical.seconds(each, self._target) for each in counted]
             by_column = np.empty((len(NAMES), chunk.stop - start), np.float32)
             for at, column in enumerate(_columns(counted, seconds, self._main)):
@@ -69,7 +78,7 @@ class Features:
             table[chunk] = by_column.T
             estimates[chunk] = sum(each.total for each in seconds)
 
-        threads = self._target.cores if len(values) > _FEW else 1
+        threads = self._target.cores if many else 1
         rounds = max(1, -(-len(values) // (threads * CHUNK)))
         size = max(1, -(-len(values) // (threads * rounds)))  # so that all threads have as much to do
         starts = range(0, len(values), size)
@@ -83,19 +92,38 @@ class Features:
 
     def counts(self, values: np.ndarray) -> list[tuple[Counts, Nest]]:
         """The counts of each nest of the program, in its order."""
-        return list(zip(self._counts(values), self._nests, strict=True))
+        return list(zip(self._counts(values, False), self._nests, strict=True))
 
-    def _counts(self, values: np.ndarray) -> list[Counts]:
+    def _counts(self, values: np.ndarray, many: bool) -> list[Counts]:
+        """many: that tables are worth their while."""
         rows = Rows(self._knobs, values)
-        known: dict[Expr, Count] = {
-            expr: np.asarray(value, np.float32)[()]
-            for expr, value in zip(self._exprs, self._evaluate(*rows.columns), strict=True)
-        }
+        known = self._loops(rows)
+        regions: list[list[list[Any]]]
+        if many:
+            regions = [[[table(rows) for table in buffer] for buffer in nest] for nest in self._tables]
+        else:
+            shapes = self._shapes(rows)
+            regions = [[_by_shape(f, partial(region, f, known=shapes)) for f in nest] for nest in self._touched]
         data = data_bytes(self._nests, known)
-        return [
-            count(nest, known, [[table(rows) for table in buffer] for buffer in regions], self._target, data)
-            for nest, regions in zip(self._nests, self._regions, strict=True)
-        ]
+        return [count(nest, known, each, self._target, data) for nest, each in zip(self._nests, regions, strict=True)]
+
+
+class _Evaluated:
+    """Expressions over knobs, evaluated together."""
+
+    def __init__(self, knobs: Sequence[Knob], exprs: Iterable[Expr]):
+        self._exprs = tuple(dict.fromkeys(exprs))
+        self._function = numpy_function(self._exprs, knobs)
+
+    def __call__(self, rows: Rows) -> dict[Expr, Count]:
+        values = self._function(*rows.columns)
+        return {e: np.asarray(v, np.float32)[()] for e, v in zip(self._exprs, values, strict=True)}
+
+
+def _by_shape(f: Footprint, make: Callable[[tuple[Expr, ...]], Any]) -> list[Any]:
+    """What `make` makes of the footprint's shape inside the first 0, 1, ... loops, each shape once."""
+    made = {shape: make(shape) for shape in dict.fromkeys(f.extents)}
+    return [made[shape] for shape in f.extents]
 
 
 def _points(nest: Nest) -> float:

@@ -136,7 +136,12 @@ class Task:
     @cached_property
     def is_empty(self) -> bool:
         """Whether some loop never runs, so that there is nothing to tune."""
-        return any(int(repr(loop.extent)) == 0 for nest in nests(self.func) for loop in nest.loops)
+        return any(int(repr(loop.extent)) == 0 for nest in self.nests for loop in nest.loops)
+
+    @cached_property
+    def nests(self) -> list[Nest]:
+        """The blocks of the program as stated, with the loops around them."""
+        return nests(self.func)
 
     @property
     def target_facts(self) -> dict[str, Any]:
@@ -171,7 +176,7 @@ class Task:
         That leaves the order in which each element is reduced as it is.
         """
         schedule = self.schedule()
-        for nest in nests(self.func):
+        for nest in self.nests:
             spatial = [loop.name for loop in nest.loops if not loop.reduce]
             reduce = [loop.name for loop in nest.loops if loop.reduce]
             if spatial and reduce:
@@ -182,7 +187,7 @@ class Task:
     @cached_property
     def reduction_length(self) -> int:
         """The most values that are reduced into one element."""
-        lengths = (math.prod(int(repr(p.extent)) for p in n.loops if p.reduce) for n in nests(self.func))
+        lengths = (math.prod(int(repr(p.extent)) for p in n.loops if p.reduce) for n in self.nests)
         return max(lengths, default=1)
 
     def arrays(self) -> tuple[list[Array], list[Array]]:

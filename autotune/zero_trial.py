@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from autotune.search import Candidate, EvolutionarySearch
+from autotune.search import sample
 from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
 from autotune.task import Schedule, ScheduleError, Target, Task
 
-_QUICK = EvolutionarySearch(population=512, generations=6, exhaustive=4096)  # where nobody wants to wait
-_QUICK_SKETCHES = 3  # the most promising ones, likewise
-_TRIES = 16  # of each sketch, should the best ones be refused
+_LOOKS = 4096  # candidates that the analytical model looks at
+_TRIES = 16  # should the best ones be refused
 
 
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
@@ -28,18 +27,21 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     task = Task.of(computed, target)
     if task.is_empty:
         return task.schedule()
-    spaces = [space for space, _ in islice(_opened(task, sketches_for(task)), _QUICK_SKETCHES) if space is not None]
-    found: list[tuple[float, Candidate]] = []
-    for index, space in enumerate(spaces):
-        values = _QUICK.survivors(space, space.estimate, np.random.default_rng(0))[:_TRIES]
-        estimates = space.estimate(values).tolist()
-        found += [(t, Candidate(index, tuple(v))) for t, v in zip(estimates, values.tolist(), strict=True)]
-    for _, candidate in sorted(found, key=lambda pair: (pair[0], pair[1].space, pair[1].values)):
-        try:
-            return spaces[candidate.space].instantiate(spaces[candidate.space].named(candidate.values))
-        except ScheduleError:
+    for space, _ in _opened(task, sketches_for(task)):  # the first one that fits: the others are hardly better
+        if space is None:
             continue
+        values = sample(space, _LOOKS, np.random.default_rng(0))
+        for row in values[np.argsort(space.estimate(values), kind="stable")[:_TRIES]]:
+            with contextlib.suppress(ScheduleError):
+                return _written(space, row)
     return task.schedule()
+
+
+def _written(space: Space, row: np.ndarray) -> Schedule:
+    """The schedule with these knobs, by the sketch itself: a replay of its trace makes the same and takes longer."""
+    schedule, values = space.task.schedule(), space.named(row.tolist())
+    space.sketch.write(schedule, lambda name, choices: values[name])
+    return schedule
 
 
 def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:

@@ -330,10 +330,17 @@ def _shapes(
     buffer: Buffer, accesses: list[list[Subscript]], path: tuple[For, ...], most: Mapping[Var, Expr]
 ) -> tuple[tuple[Expr, ...], ...]:
     """The shape of the region that accesses touch inside the first 0, 1, ... loops."""
-    return tuple(
-        tuple(span([a[n] for a in accesses], path[level:], most) for n in range(len(buffer.shape)))
-        for level in range(len(path) + 1)
-    )
+    spans = [_spans([a[n] for a in accesses], path, most) for n in range(len(buffer.shape))]
+    return tuple(zip(*spans, strict=True)) if spans else ((),) * (len(path) + 1)
+
+
+def _spans(accesses: list[Subscript], path: tuple[For, ...], most: Mapping[Var, Expr]) -> list[Expr]:
+    """What accesses span of a dimension inside the first 0, 1, ... loops: it changes at loops that they depend on."""
+    depends = {var for s in accesses for var in (*s.coefficients, *s.wild)}
+    found = [span(accesses, (), most)]
+    for level in range(len(path) - 1, -1, -1):
+        found.append(span(accesses, path[level:], most) if path[level].var in depends else found[-1])
+    return found[::-1]
 
 
 def _closed(extent: Expr, size: Expr, ctx: Context) -> Expr:

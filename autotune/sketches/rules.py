@@ -42,14 +42,16 @@ def sketches_for(computed: Any, rules: Sequence[Rule] = RULES, pin: Write | None
     >>> autotune.tune(C, sketches=autotune.sketches_for(C, pin=lambda s, knob: s.parallel("C.i")))
     """
     task = Task.of(computed)
-    s = task.schedule()
+    s, touched = task.schedule(), frozenset[str]()
     if pin is not None:
         pin(s, lambda _, choices: choices[0])
-    touched = _touched(task, s)
-    splits = _splits_at_divisors(Program(s, task.target, touched))
-    for loop, divisor in splits:
-        s.split(loop, [None, divisor])
+        touched = _touched(task, s)
     program = Program(s, task.target, touched)
+    splits = _splits_at_divisors(program)
+    if splits:
+        for loop, divisor in splits:
+            s.split(loop, [None, divisor])
+        program = Program(s, task.target, touched)
     return [_sketch(parts, splits, pin) for parts in _plans(program, frozenset(program), rules)]
 
 

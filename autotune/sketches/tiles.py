@@ -137,9 +137,9 @@ def _follows(stage: Stage, producer: Stage) -> bool:
 def _packings(t: Tiling) -> list[tuple[str, str, str]]:
     """(name, rows packed, columns packed), the most promising ones first."""
     every: list[tuple[str, str, str]] = [
+        ("tile, pack columns", "", ONCE),
         ("tile, pack rows and columns", PER_TILE, ONCE),
         ("tile, pack rows once and columns", ONCE, ONCE),
-        ("tile, pack columns", "", ONCE),
         *([] if t.column_operand and t.column_operand.run else [("tile, pack columns by tile", "", PER_TILE)]),
         *([] if t.must_pack else [("tile", "", "")]),
     ]
@@ -147,9 +147,14 @@ def _packings(t: Tiling) -> list[tuple[str, str, str]]:
 
 
 def _input_places(t: Tiling, inputs: Sequence[Stage]) -> list[tuple[str, list[Stage], str]]:
-    """(name, stages, "tile" or "inline") of where to compute what the stage reads; those not listed come before it."""
+    """(name, stages, "tile" or "inline") of where to compute what the stage reads; those not listed come before it.
+
+    Where little work waits for the inputs, a pass over them of its own costs much.
+    """
     if not inputs:
         return [("", [], "")]
-    taps = prod(loop.extent for loop in t.stage.reduction)
-    inline = [("inputs inline", list(inputs), "inline")] if taps <= MOST_UNROLLED else []
-    return [("", [], ""), ("inputs by tile", list(inputs), "tile"), *inline]
+    before: tuple[str, list[Stage], str] = ("", [], "")
+    by_tile = ("inputs by tile", list(inputs), "tile")
+    if prod(loop.extent for loop in t.stage.reduction) > MOST_UNROLLED:
+        return [before, by_tile]
+    return [by_tile, ("inputs inline", list(inputs), "inline"), before]

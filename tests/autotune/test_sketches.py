@@ -96,7 +96,7 @@ def test_the_roles_of_loops_are_found():
 
 
 def test_the_sketches_of_a_product_and_what_follows_it():
-    packed = ["tile, pack rows and columns", "tile, pack rows once and columns", "tile, pack columns"]
+    packed = ["tile, pack columns", "tile, pack rows and columns", "tile, pack rows once and columns"]
     names = [s.name for s in sketches_for(parse("dense:64,256,256,activation=relu"))]
     assert names == [*packed, "tile, pack columns by tile"]  # its weights have no runs along the columns
     names = [s.name for s in sketches_for(parse("matmul:64,256,256"))]
