@@ -21,6 +21,11 @@ def test_a_notebook_is_made_of_its_source(source: Path) -> None:
     assert notebooks.target(source).read_text(encoding="utf-8") == made, "run python -m tests.tools.notebooks"
 
 
+def test_the_outputs_of_a_gpu_are_kept() -> None:
+    outputs = notebooks.kept_outputs(notebooks.SOURCES / "12_gpu_matmul.md")
+    assert outputs and "H100" in str(outputs) and "of cuBLAS" in str(outputs[-1])
+
+
 def test_outputs_of_cells() -> None:
     markdown = "A question.\n\n```python\nx = 2\nprint(x)\nx + 1\n```\n\n```python\nx += 1\n```\n"
     first, second = notebooks.run(markdown)
