@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import permutations
-from math import prod
 from typing import NamedTuple
 
 from tensorlang.arith.affine import injective
@@ -16,7 +15,7 @@ from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import negation, simplify
-from tensorlang.ir.nodes import TRUE, Block, Buffer, Const, Expr, For, If, LetStmt, Load, Node, Op, Stmt, Store, Var
+from tensorlang.ir.nodes import ONE, TRUE, ZERO, Block, Buffer, Expr, For, If, LetStmt, Load, Node, Op, Stmt, Store, Var
 from tensorlang.ir.walk import children, free_vars, substitute
 
 _MOST_LOOPS = 4  # whose orders are tried
@@ -24,12 +23,13 @@ _MOST_LOOPS = 4  # whose orders are tried
 
 class _Access(NamedTuple):
     """One load or store: its subscripts, in terms of the variables around the program and of `loops` in it, and the
-    conditions in the program under which it happens, which `ctx` knows too."""
+    conditions in the program under which it happens, which `ctx` knows too; `always` knows the loops alone."""
 
     indices: tuple[Expr, ...]
     loops: tuple[For, ...]
     conds: tuple[Expr, ...]
     ctx: Context
+    always: Context
 
 
 def reads_own(stmt: Stmt, buffer: Buffer, own: Mapping[Var, Expr], ctx: Context) -> bool:
@@ -37,11 +37,11 @@ def reads_own(stmt: Stmt, buffer: Buffer, own: Mapping[Var, Expr], ctx: Context)
 
     own: the variables that tell the programs apart, each with its extent; `ctx` knows all variables around `stmt`.
     Proved for a load if a store goes to the same elements, in loops that differ in their names or in their order, or
-    to all elements of a box that holds them; and if each store that is not the same in all programs does so, wherever
-    it happens at all, or goes to other elements.
+    in some of its iterations, which the subscripts tell, or to all elements of a box that holds them; and if each store
+    that is not the same in all programs does so, wherever it happens at all, or goes to other elements.
     """
-    stores = list(_accesses(stmt, buffer, Store, {}, _Access((), (), (), ctx)))
-    loads = list(_accesses(stmt, buffer, Load, {}, _Access((), (), (), ctx)))
+    stores = list(_accesses(stmt, buffer, Store, {}, _Access((), (), (), ctx, ctx)))
+    loads = list(_accesses(stmt, buffer, Load, {}, _Access((), (), (), ctx, ctx)))
     differing = [_as_it_differs(s, own) for s in stores if _depends(s, own)]
     if not differing:
         return True  # all write the same
@@ -71,7 +71,8 @@ def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], a
     """The accesses of that kind in `node`; `around` has what is known where it stands."""
     if isinstance(node, For):
         loop = node.replace(extent=substitute(node.extent, values))
-        inside = around._replace(loops=(*around.loops, loop), ctx=around.ctx.bind(loop.var, loop.extent))
+        inner, always = (ctx.bind(loop.var, loop.extent) for ctx in (around.ctx, around.always))
+        inside = around._replace(loops=(*around.loops, loop), ctx=inner, always=always)
         yield from _accesses(node.body, buffer, kind, values, inside)
         return
     if isinstance(node, Block):
@@ -110,7 +111,7 @@ def _under(around: _Access, cond: Expr) -> _Access:
 
 def _happens(store: _Access, load: _Access, renamed: Mapping[Var, Expr]) -> bool:
     """Do the conditions of the store hold where the load happens? `renamed`: the loops of the store as the load's."""
-    return all(proves(substitute(cond, renamed), load.ctx) for cond in store.conds)
+    return all(proves(simplify(substitute(cond, renamed), load.ctx), load.ctx) for cond in store.conds)
 
 
 def _used(access: _Access) -> list[For]:
@@ -120,12 +121,12 @@ def _used(access: _Access) -> list[For]:
 
 
 def _covers(store: _Access, load: _Access) -> bool:
-    return _alike(store, load) or _within(store, load)
+    return _alike(store, load) or _digits(store, load) or _within(store, load)
 
 
 def _apart(store: _Access, load: _Access, own: Mapping[Var, Expr]) -> bool:
     """Does no program store to what this one loads?"""
-    box, part = _box(store, own), _box(load)
+    box, part = _box(store, store.ctx, own), _box(load, load.ctx)
     return any(
         proves(last < low, load.ctx) or proves(high < first, load.ctx)
         for (low, high), (first, last) in zip(box or (), part or (), strict=False)
@@ -147,38 +148,76 @@ def _alike(store: _Access, load: _Access) -> bool:
     return False
 
 
-def _within(store: _Access, load: _Access) -> bool:
-    """Does the store go to all elements of a box, and the load to some of them?
-
-    As many different elements as the box has are all of it.
-    """
-    box, part, loops = _box(store), _box(load), _used(store)
-    if box is None or part is None or _product(n.extent for n in loops) < 0:
-        return False
-    if not injective(store.indices, [(n.var, n.extent) for n in loops], store.ctx):
-        return False
-    sizes = [simplify(high - low + 1) for low, high in box]
-    if _product(n.extent for n in loops) != _product(sizes):
-        return False
-    ends = zip(box, part, strict=True)
-    return _happens(store, load, {}) and all(
-        proves(low <= first, load.ctx) and proves(last <= high, load.ctx) for (low, high), (first, last) in ends
+def _digits(store: _Access, load: _Access) -> bool:
+    """Does the store go to the element of the load where its loops have the values of the variables of the load that
+    count as much in the subscript, 0 if there is none?"""
+    extents = {loop.var: loop.extent for loop in store.loops}
+    found: dict[Var, Expr] = {}
+    for mine, theirs in zip(store.indices, load.indices, strict=True):
+        others = [(w, _step(theirs, w)) for w in free_vars(theirs) - free_vars(mine)]
+        for var in free_vars(mine) & extents.keys():
+            step = _step(mine, var)
+            found[var] = next((w for w, counts in others if counts is step), ZERO)
+    same = (
+        simplify(substitute(mine, found) - theirs, load.ctx) is ZERO
+        for mine, theirs in zip(store.indices, load.indices, strict=True)
+    )
+    return (
+        all(same)
+        and all(proves(v >= 0, load.ctx) and proves(v < extents[var], load.ctx) for var, v in found.items())
+        and _happens(store, load, found)
     )
 
 
-def _product(extents: Iterable[Expr]) -> int:
-    """Of constants; below 0 if one is none."""
-    found = [int(e.value) if isinstance(e, Const) else None for e in extents]
-    return -1 if None in found else prod(n for n in found if n is not None)
+def _step(index: Expr, var: Var) -> Expr:
+    """What the next value of a variable adds to a subscript."""
+    return simplify(substitute(index, {var: var + 1}) - index)
 
 
-def _box(access: _Access, others: Collection[Var] = ()) -> list[tuple[Expr, Expr]] | None:
+def _within(store: _Access, load: _Access) -> bool:
+    """Does the store go to all elements of a box, but for those that its conditions leave out, and the load to some?
+
+    As many different elements as the box has are all of it.
+    """
+    box, loops = _box(store, store.always), _used(store)
+    if box is None or not injective(store.indices, [(n.var, n.extent) for n in loops], store.always):
+        return False
+    sizes = [simplify(high - low + 1) for low, high in box]
+    if _product(n.extent for n in loops) is not _product(sizes):
+        return False
+    return _happens(store, load, _solved(store, load)) and all(
+        proves(low <= index, load.ctx) and proves(index <= high, load.ctx)
+        for (low, high), index in zip(box, load.indices, strict=True)
+    )
+
+
+def _solved(store: _Access, load: _Access) -> dict[Var, Expr]:
+    """Where the store goes to the element of the load, as its subscripts say it: of each, a loop by the others."""
+    own = {loop.var for loop in store.loops}
+    found: dict[Var, Expr] = {}
+    for mine, theirs in zip(store.indices, load.indices, strict=True):
+        for var in free_vars(mine) & own:
+            rest = simplify(mine - var)
+            if var not in free_vars(rest):
+                found[var] = simplify(theirs - rest)
+                break
+    return found
+
+
+def _product(extents: Iterable[Expr]) -> Expr:
+    result: Expr = ONE
+    for extent in extents:
+        result = result * extent
+    return simplify(result)
+
+
+def _box(access: _Access, ctx: Context, others: Collection[Var] = ()) -> list[tuple[Expr, Expr]] | None:
     """The least and the greatest subscript in each dimension, in terms of the variables around the program, without
     `others`."""
     over = {*(loop.var for loop in access.loops), *others}
     found = []
     for index in access.indices:
-        low, high = bounds(index, access.ctx, over)
+        low, high = bounds(index, ctx, over)
         if low is None or high is None:
             return None
         found.append((low, high))

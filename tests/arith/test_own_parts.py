@@ -4,7 +4,7 @@ import pytest
 
 from tensorlang.arith.context import Context
 from tensorlang.arith.own_parts import reads_own
-from tensorlang.ir.nodes import NOTHING, SERIAL, Buffer, Const, Expr, For, If, Load, Stmt, Store, Var, const, seq
+from tensorlang.ir.nodes import NOTHING, SERIAL, Buffer, Const, Expr, For, If, Knob, Load, Stmt, Store, Var, const, seq
 from tensorlang.ir.ops import make
 
 B = Buffer("B", (const(64), const(64)), "float32")
@@ -84,7 +84,32 @@ RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
         (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j, 0)))), If(T < 1, load(T, 0)), True),
         (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j + 2, 0)))), If(T < 2, load(T, 0)), True),
         (nest({"j": 2}, lambda j: seq(store(j, 0), nest({"k": T}, lambda k: store(j, 0)))), load(0, 0), False),
+        # a box with a border that is left out, which the load leaves out, too, or not
+        (
+            nest({"i": 5, "j": 3}, lambda i, j: If(i * 3 + j < 13, store(i * 3 + j, T))),
+            nest({"w": 13}, lambda w: load(w, T)),
+            True,
+        ),
+        (
+            nest({"i": 5, "j": 3}, lambda i, j: If(i * 3 + j < 13, store(i * 3 + j, T))),
+            nest({"w": 14}, lambda w: load(w, T)),
+            False,
+        ),
+        # some digits of a subscript
+        (nest({"i": 5, "j": 4}, lambda i, j: store(i * 8 + j, T)), nest({"w": 5}, lambda w: load(w * 8 + T, T)), True),
+        (nest({"i": 5, "j": 4}, lambda i, j: store(i * 8 + j, T)), nest({"w": 6}, lambda w: load(w * 8 + T, T)), False),
+        (nest({"i": 5, "j": 3}, lambda i, j: store(i * 8 + j, T)), nest({"w": 5}, lambda w: load(w * 8 + T, T)), False),
     ],
 )
 def test_reads_own(writes: Stmt, reads: Stmt, own: bool) -> None:
     assert reads_own(seq(writes, reads), B, {T: const(4)}, Context().bind(T, 4)) is own
+
+
+@pytest.mark.parametrize(("border", "own"), [(0, True), (1, False)])
+def test_parts_of_open_sizes(border: int, own: bool) -> None:
+    """A box of y * z rows, of which each thread reads those that it has of every z."""
+    y, z, n, t = (Knob(name, (2, 4)) for name in "yznt")
+    i, j, w = Var("i"), Var("j"), Var("w")
+    written = For(i, n, SERIAL, For(j, y, SERIAL, If(i * y * z + j < t * y, store(i * y * z + j, T))))
+    read = For(w, n, SERIAL, If(w * y * z + T < t * y + border, load(w * y * z + T, T)))
+    assert reads_own(seq(written, read), B, {T: y}, Context().bind(T, y)) is own
