@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -61,8 +62,10 @@ def composition(function: Callable[Concatenate[Schedule, P], R]) -> Callable[Con
 
     @wraps(function)
     def method(s: Schedule, *args: P.args, **named: P.kwargs) -> R:
+        with suppress(ScheduleError), s.transaction(), s.together():
+            return function(s, *args, **named)
         try:
-            with s.transaction():
+            with s.transaction():  # step by step, which tells the one that is refused
                 return function(s, *args, **named)
         except ScheduleError as error:
             raise error.but(primitive=error.primitive or function.__name__) from None

@@ -84,6 +84,7 @@ class Schedule:
         self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
         self._made: list[str] = []
         self._proved: dict[Var, frozenset] = {}  # what proofs that loops are independent rest on
+        self._is_together = False  # whether steps are checked as one
         self._overlap: dict[For, frozenset] = {}  # the same for pipelined loops
         self._planned: Iterator[str] | None = None
         for key in self._nodes.named:
@@ -165,13 +166,20 @@ class Schedule:
 
         Raises ScheduleError for the first step that is not legal here; its message gives the number of the step.
         """
-        with self.transaction():
-            for number, step in enumerate(trace.steps, 1):
-                try:
-                    perform(self, step)
-                except ScheduleError as error:
-                    raise error.but(message=f"step {number} of the trace: {error.message}") from None
+        try:
+            with self.transaction(), self.together():
+                self._perform(trace)
+        except ScheduleError:
+            with self.transaction():  # one by one, which tells the step
+                self._perform(trace)
         return self
+
+    def _perform(self, trace: Trace) -> None:
+        for number, step in enumerate(trace.steps, 1):
+            try:
+                perform(self, step)
+            except ScheduleError as error:
+                raise error.but(message=f"step {number} of the trace: {error.message}") from None
 
     def copy(self) -> Schedule:
         """An independent schedule in the same state. Handles stay with this one; names fit both."""
@@ -320,12 +328,30 @@ class Schedule:
         for name in planned:
             raise ScheduleError("trace_mismatch", f"the trace does not fit: nothing gets the name {name!r}")
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within this context, steps count as one: what loop kinds and marks need must hold after the last one only.
+
+        Each step keeps the meaning of the program, so that it does not matter what would have been legal in between.
+        """
+        outer, self._is_together = self._is_together, True
+        try:
+            yield
+        finally:
+            self._is_together = outer
+        if not outer:
+            self._kinds_hold()
+
+    def _kinds_hold(self) -> None:
+        self._proved = concurrency.kinds_hold(self, self._proved)
+        self._overlap = _pipeline.marks_hold(self, self._overlap)
+
     def finish(self, op: str, args: dict[str, Any]) -> None:
         """Verify the program that a step has made, loop kinds included, and add the step to the trace."""
         step = Step(op, args, tuple(self._made))
         verify(self.func, "loop")
-        self._proved = concurrency.kinds_hold(self, self._proved)
-        self._overlap = _pipeline.marks_hold(self, self._overlap)
+        if not self._is_together:
+            self._kinds_hold()
         for key in self._before.named.keys() - self._nodes.named.keys():
             self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
         self.trace = Trace((*self.trace.steps, step))
