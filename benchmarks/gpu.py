@@ -206,17 +206,17 @@ def sums(axis: int, n: int) -> Row:
 
 
 def transpose(n: int) -> Row:
-    def by_hand(tile: int, threads: int) -> Schedule:
+    def by_hand(*threads: int) -> Schedule:
         def make() -> tl.Schedule:
             s = tl.Schedule(elementwise.transpose(n, n))
-            library.transpose(s, "transpose", tile, threads)
+            library.transpose(s, "transpose", threads)
             return s
 
         return make
 
     return Row(
         f"transpose float32 {n}x{n}",
-        {f"{tile}x{tile}, {t} threads": by_hand(tile, t) for tile, t in ((32, 256), (64, 256), (64, 512), (64, 128))},
+        {f"{y} x {x} threads": by_hand(y, x) for y, x in ((16, 16), (32, 16), (16, 32))},
         _several(_normal(n, n)),
         lambda torch, out, x: out.copy_(x.t()),
         lambda torch, x: x.t().double(),

@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorlang.ir.nodes import Expr
+from tensorlang.schedule.gpu_tiles import tiled_matmul
 from tensorlang.schedule.handles import BlockLike, Loop
 from tensorlang.schedule.primitive import composition
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
+
+__all__ = ["column_sums", "elementwise", "matmul", "row_sums", "rows", "tiled_matmul", "transpose"]
 
 Count = int | Expr
 
@@ -122,19 +125,22 @@ def column_sums(
 
 
 @composition
-def transpose(s: Schedule, block: BlockLike, tile: int = 64, threads: int = 256, vector: int = 4) -> None:
+def transpose(s: Schedule, block: BlockLike, threads: tuple[Count, Count] = (16, 16), vector: int = 4) -> None:
     """Through square tiles in shared memory, whose rows are one element longer than they need be, so that a column
-    lies in different banks."""
+    lies in different banks. Of `threads` rows and columns; a tile is as wide as these are with a vector each."""
+    y, x = threads
     row, column = s.loops(block)
-    row0, column0, row1, column1 = s.tile([row, column], [tile, tile])
+    row0, column0, row1, column1 = s.tile([row, column], [x * vector, x * vector])
     (source,) = s.block(block).reads
     copy = s.cache_read(block, source, "shared")
     s.compute_at(copy, column0)
-    s.storage_align(copy, 0, tile, 1)
-    for loops in ((row1, column1), tuple(s.loops(copy)[-2:])):
-        again, thread, lanes = s.split(s.fuse(*loops), [None, threads, vector])
+    s.storage_align(copy, 0, 32, 1)
+    for rows_, columns in ((row1, column1), tuple(s.loops(copy)[-2:])):
+        again, down = s.split(rows_, [None, y])
+        along, lanes = s.split(columns, [x, vector])
+        s.bind(down, "threadIdx.y")
+        s.bind(along, "threadIdx.x")
         s.unroll(again)
-        s.bind(thread, "threadIdx.x")
         s.vectorize(lanes)
     s.bind(row0, "blockIdx.y")
     s.bind(column0, "blockIdx.x")

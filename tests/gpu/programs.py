@@ -93,6 +93,13 @@ def library_matmul(stages: int, **options: int) -> tl.Schedule:
     return s
 
 
+def library_tiles(stages: int, **options: int) -> tl.Schedule:
+    """The same with loops that are not fused."""
+    s = tl.Schedule(linalg.matmul(32, 64, 80), target=H100)
+    gpu_library.tiled_matmul(s, "C", (2, 4, 8), (2, 1), (2, 8), group=1, stages=stages, **options)
+    return s
+
+
 def library_rows(kind: str, m: int, n: int, dtype: str = "float32", beside: int = 1) -> tl.Schedule:
     """A norm or softmax by the library."""
     s = tl.Schedule(getattr(normalization, kind)(m, n, dtype=dtype), target=H100)
@@ -116,7 +123,7 @@ def library_column_sums(m: int = 40, n: int = 256) -> tl.Schedule:
 
 def library_transpose(m: int = 32, n: int = 64) -> tl.Schedule:
     s = tl.Schedule(elementwise.transpose(m, n), target=H100)
-    gpu_library.transpose(s, "transpose", 32, 64)
+    gpu_library.transpose(s, "transpose", (8, 8))
     return s
 
 
@@ -248,6 +255,8 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: matmul with one stage": lambda: library_matmul(1, resident=4),
     "library: matmul with two stages": lambda: library_matmul(2),
     "library: matmul, asynchronous": lambda: library_matmul(2, asynchronous=True),
+    "library: tiles": lambda: library_tiles(0),
+    "library: tiles in two stages, asynchronous": lambda: library_tiles(2, asynchronous=True),
     "library: softmax": lambda: library_rows("softmax", 4, 256, beside=2),
     "library: layer norm": lambda: library_rows("layer_norm", 3, 200),
     "library: rms norm, bfloat16": lambda: library_rows("rms_norm", 2, 256, "bfloat16"),
