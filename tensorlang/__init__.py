@@ -52,6 +52,7 @@ from tensorlang.functions import (
 from tensorlang.ir import dtypes
 from tensorlang.ir.nodes import Buffer, Expr, Func
 from tensorlang.reducers import all, any, max, max_value, min, min_value, prod, reducer, sum
+from tensorlang.runtime.device_arrays import DeviceArray
 from tensorlang.runtime.gpu_kernel import GpuKernel
 from tensorlang.runtime.kernel import Kernel
 from tensorlang.schedule.schedule import Schedule
@@ -63,6 +64,7 @@ __all__ = [
     "ArgumentError",
     "Buffer",
     "BuildError",
+    "DeviceArray",
     "DeviceError",
     "Expr",
     "ExprError",

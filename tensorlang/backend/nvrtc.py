@@ -10,20 +10,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from tensorlang.errors import BuildError
+from tensorlang.runtime.gpu_kernel import Usage
 
 # Products and sums are fused where the IR says so. What comes from NVRTC's own cache comes without the log of usage.
 OPTIONS = ("-std=c++17", "-fmad=false", "--ptxas-options=-v", "--no-cache")
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the assembler says that a kernel uses: registers of 4 bytes and bytes of stack of a thread, bytes that are
-    spilled from registers to it, and bytes of shared memory of a block that the kernel declares."""
-
-    registers: int
-    stack: int
-    spills: int
-    shared: int
 
 
 @dataclass(frozen=True)

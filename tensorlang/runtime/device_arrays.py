@@ -21,7 +21,9 @@ _NO_WAIT = -1  # to __dlpack__: the consumer takes care of streams
 
 
 class DeviceArray(NamedTuple):
-    """`device` is the number of the GPU; `owner` keeps the memory alive."""
+    """An array in the memory of a GPU, for kernels to take where no library knows its type.
+
+    `device` is the number of the GPU; `owner` keeps the memory alive."""
 
     pointer: int
     shape: tuple[int, ...]
@@ -41,6 +43,8 @@ class DeviceArray(NamedTuple):
 
 def view(array: Any) -> DeviceArray:
     """What `array` is. Raises Unusable if it is no array in the memory of a GPU."""
+    if isinstance(array, DeviceArray):
+        return array
     library = _library(array)
     if library == "cupy":
         flags = array.flags

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,17 @@ from tensorlang.runtime.signature import Signature, type_text
 
 _BLOCKS_ALONG = (2**31 - 1, 65535, 65535)
 _SHARED_ATTRIBUTE = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the assembler says that a kernel uses: registers of 4 bytes and bytes of stack of a thread, bytes that are
+    spilled from registers to it, and bytes of shared memory of a block that the kernel declares."""
+
+    registers: int
+    stack: int
+    spills: int
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class GpuKernel(Signature):
         cubin: bytes,
         arch: str,
         wide: bool,
-        usage: Mapping[str, Any],
+        usage: Mapping[str, Usage],
         source: Callable[[], str],
         asm: Callable[[], str],
         work: Callable[..., int] | None = None,
@@ -111,6 +124,52 @@ class GpuKernel(Signature):
         call = self._prepare(args, out, named, stream)
         self._launch(call)
         return call.results[0] if len(call.results) == 1 else tuple(call.results)
+
+    # ------------------------------------------------------------------------------------------------ to elsewhere
+    def packed(self) -> dict[str, Any]:
+        """A JSON value from which `unpacked` makes the kernel again, in a process that need not compile anything.
+
+        Raises ArgumentError if sizes are open.
+        """
+        if self.sizes:
+            raise ArgumentError(
+                f"{self.name}: expected a kernel of known sizes, got one with {self.sizes[0].name} open"
+            )
+        return {
+            "name": self.name,
+            "launches": [{**dataclasses.asdict(p), "grid": [int(n) for n in p.grid()]} for p in self.launches],
+            "workspaces": [int(n) for n in self._workspaces()],
+            "aligned": sorted(self._aligned),
+            "cubin": base64.b64encode(self.cubin).decode(),
+            "arch": self.arch,
+            "wide": self._size_type is np.int64,
+            "usage": {name: dataclasses.asdict(usage) for name, usage in self.usage.items()},
+            "source": self.source(),
+        }
+
+    @classmethod
+    def unpacked(cls, value: Mapping[str, Any], params: Sequence[Buffer], outputs: Sequence[Buffer]) -> GpuKernel:
+        """The kernel that `packed` told of, with the parameters that it was built for."""
+        stated = {name: value[name] for name in ("name", "aligned", "arch", "wide")}
+
+        def always(known: Sequence[int]) -> Callable[..., Sequence[int]]:
+            return lambda *_: known
+
+        return cls(
+            **stated,
+            params=params,
+            outputs=outputs,
+            sizes=(),
+            launches=[
+                LaunchPlan(p["name"], tuple(p["arguments"]), always(p["grid"]), tuple(p["block"]), p["shared"])
+                for p in value["launches"]
+            ],
+            workspaces=always(value["workspaces"]),
+            cubin=base64.b64decode(value["cubin"]),
+            usage={name: Usage(**usage) for name, usage in value["usage"].items()},
+            source=lambda: value["source"],
+            asm=lambda: "",
+        )
 
     def time(self, *args: Any, out: Any = None, repeat: int = 20, cold: bool = False, **named: Any) -> Timing:
         """Time calls with these arguments by events on their stream; `repeat` runs of one call each, in seconds.
