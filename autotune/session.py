@@ -23,6 +23,7 @@ from autotune.task import Task
 from autotune.zero_trial import open_spaces
 
 BATCH = 16
+GPU_BATCH = 48  # of which many are built at the same time
 LEADERS = 5  # candidates that are measured again at the end
 PASSES = 3  # measurements that the winner rests on, the first one included
 _HOPE = 0.1  # of its time that the next batch may save, were it the second one
@@ -95,7 +96,8 @@ class Session:
             self._open()
         if not self.left or self._late:
             return False
-        candidates, expected = self._advisor.propose(int(min(BATCH, self.left, most)), self._measured(), self._seen())
+        count = int(min(GPU_BATCH if self.task.target.simt else BATCH, self.left, most))
+        candidates, expected = self._advisor.propose(count, self._measured(), self._seen())
         self.state.space = sum(map(size, self._spaces))
         self.state.scored = sum(map(min, self._advisor.scored, map(size, self._spaces)))
         if candidates:
@@ -109,9 +111,10 @@ class Session:
         self._tell("opening the search space")
         self._spaces = open_spaces(self.task, self.plan.sketches)
         self._advisor = Advisor(self._spaces, self.plan.search, self.plan.seed, self._experience)
-        self._tell("measuring the machine's peak")
-        self._machine = machine.facts(self.database.records())
-        self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)
+        if not self.task.target.simt:  # facts of a GPU come from the process that measures on it
+            self._tell("measuring the machine's peak")
+            self._machine = machine.facts(self.database.records())
+            self.state.peak_gflops = self._machine.get("peak_gflops", 0.0)
         self._tell("starting a worker")
 
     @property

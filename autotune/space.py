@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from autotune.features import Features
+from autotune.gpu_model import GpuFeatures
 from autotune.task import Expr, Schedule, Task, free_vars, knob, numpy_function, trace_json
 
 AskKnob = Callable[[str, Sequence[int]], Any]
@@ -69,7 +70,8 @@ class Space:
         self.choices = tuple(np.array(k.choices, dtype=np.int64) for k in knobs.values())
         self.conditions: tuple[Expr, ...] = (*self.schedule.constraints, *(c for c in further if isinstance(c, Expr)))
         self._holds = numpy_function(self.conditions, self.knobs)
-        self._features = Features(task, self.schedule.func, self.knobs)
+        features = GpuFeatures if task.target.simt else Features
+        self._features = features(task, self.schedule.func, self.knobs)
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Which knob vectors meet the conditions: bool[n]."""

@@ -16,9 +16,11 @@ import numpy as np
 import tensorlang as tl
 from tensorlang import (
     BuildError,
+    DeviceArray,
     Expr,
     ExprError,
     Func,
+    GpuKernel,
     Kernel,
     Schedule,
     ScheduleError,
@@ -29,19 +31,23 @@ from tensorlang import (
     peaks,
     topi,
 )
-from tensorlang.analysis import Access, Footprint, Knob, Nest, free_vars, nests, numpy_function, patterns
+from tensorlang.analysis import Access, Footprint, Knob, LoopInfo, Nest, free_vars, nests, numpy_function, patterns
 from tensorlang.display import nest as view_of_nest
+from tensorlang.schedule import gpu_library
 
 __all__ = [
     "Access",
     "Array",
     "BuildError",
+    "DeviceArray",
     "Expr",
     "ExprError",
     "Footprint",
     "Func",
+    "GpuKernel",
     "Kernel",
     "Knob",
+    "LoopInfo",
     "Nest",
     "Schedule",
     "ScheduleError",
@@ -50,6 +56,7 @@ __all__ = [
     "WorkloadError",
     "describe",
     "free_vars",
+    "gpu_library",
     "knob",
     "nest_html",
     "nests",
@@ -63,6 +70,7 @@ __all__ = [
 ]
 
 KEY_LENGTH = 16
+_PLAIN_THREADS = 256
 
 
 class WorkloadError(ValueError):
@@ -173,9 +181,12 @@ class Task:
     def plain(self) -> Schedule:
         """The reference: the program as stated, but with reductions outside the innermost spatial loop for locality.
 
-        That leaves the order in which each element is reduced as it is.
+        That leaves the order in which each element is reduced as it is. On a GPU, a thread computes an element.
         """
         schedule = self.schedule()
+        if self.target.simt:
+            _a_thread_for_each_element(schedule)
+            return schedule
         for nest in self.nests:
             spatial = [loop.name for loop in nest.loops if not loop.reduce]
             reduce = [loop.name for loop in nest.loops if loop.reduce]
@@ -213,13 +224,28 @@ class Task:
         func = self.func if names is None or names == self.names else analysis.renamed(self.func, names)
         return tl.Trace.from_json(json.dumps(trace)).apply(func, target=self.target)
 
-    def build(self, schedule: Schedule) -> Kernel:
-        """The kernel of a schedule of this task; its parameters have the task's own names."""
+    def build(self, schedule: Schedule) -> Any:
+        """The kernel of a schedule of this task, a Kernel or a GpuKernel; its parameters have the task's own names."""
         func = schedule.func
         own = [p.name for p in self.func.params]
         if [p.name for p in func.params] != own:
             func = analysis.renamed(func, [*own, *analysis.names(func)[len(own) :]])
         return tl.build(func, target=self.target)
+
+    def unpack(self, value: dict[str, Any]) -> GpuKernel:
+        """The kernel that another process has built for this task, and told of by `GpuKernel.packed`."""
+        return GpuKernel.unpacked(value, self.func.params, self.func.outputs)
+
+
+def _a_thread_for_each_element(schedule: Schedule) -> None:
+    """Every block as a kernel of its own; where it has one element, threads share the reduction of it."""
+    for nest in nests(schedule.func):
+        loops = [loop.name for loop in nest.loops if not loop.reduce] or [nest.loops[-1].name]
+        whole = schedule.fuse(*loops) if len(loops) > 1 else loops[0]
+        outer, thread = schedule.split(whole, [None, _PLAIN_THREADS])
+        if not nest.loops[-1].reduce or len(nest.loops) > len(loops):
+            schedule.bind(outer, "blockIdx.x")
+        schedule.bind(thread, "threadIdx.x")
 
 
 def nest_html(schedule: Schedule) -> str:

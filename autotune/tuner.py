@@ -18,6 +18,7 @@ from typing import Any
 from autotune import progress
 from autotune.advisor import Experience
 from autotune.database import Database, Failures, best, failures, rank
+from autotune.measure.gpu_runner import GpuRunner
 from autotune.measure.outcome import LIMITS, Limits
 from autotune.measure.runner import LocalRunner, Runner
 from autotune.record import Record
@@ -175,7 +176,8 @@ def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
 
 
 def _local_runner(task: Task, seed: int, limits: Limits) -> Runner:
-    return LocalRunner({"task": task.to_json(), "seed": seed}, limits)
+    make = GpuRunner if task.target.simt else LocalRunner
+    return make({"task": task.to_json(), "seed": seed}, limits)
 
 
 class _Borrowed:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autotune.measure import check
+from autotune.measure.racing import HOPELESS, race, summary
 from autotune.measure.worker import Built, Run
 from autotune.task import Array, Kernel, Task
 
 INPUT_SETS = 2  # that candidates meet in turn
-HOPELESS = 2.0  # times the best so far: not worth a run of several calls
-LOSING = 1.25  # times the best so far: not worth precise timing
-_RUNS, _MORE_RUNS = 5, 15  # at first, and at most where they differ by more than _STEADY
-_STEADY = 0.05
-_TRIES = 2  # runs of a loser: one may be disturbed
 _LONG = 1e-3  # seconds of a call that are worth saving
 _RUN_SECONDS = 0.004  # at least, for a run
 _FLUSH_FACTOR = 2  # bytes to write for each byte of cache, so that nothing of a kernel's data is left there
@@ -70,22 +66,13 @@ class Reference:
         return self._time(kernel, arrays, first, best)
 
     def _time(self, kernel: Kernel, arrays: list[np.ndarray], first: float, best: float | None) -> dict[str, Any]:
-        """Losers get two short runs, the others several; the hopeless get a single call.
-
-        The first call is cold, it fetches code and the pages of workspaces: only a call after it tells who is hopeless.
-        Runs that differ much are followed by more of them, until the candidate turns out to lose.
-        """
+        """The hopeless get a single call; the first one is cold, it fetches code and the pages of workspaces, so that
+        only a call after it tells who is hopeless."""
         if best is not None and first > HOPELESS * best and first > _LONG:
             again = self._seconds(kernel, arrays)
             if again > HOPELESS * best:
-                return _statistics([again])
-        runs = self._runs(kernel, arrays, _TRIES)
-        limit = math.inf if best is None else LOSING * best
-        while statistics.median_low(runs) < limit and (
-            len(runs) < _RUNS or (len(runs) < _MORE_RUNS and _spread(runs) > _STEADY)
-        ):
-            runs += self._runs(kernel, arrays, _RUNS - len(runs) % _RUNS)
-        return _statistics(runs)
+                return summary([again])
+        return race(partial(self._runs, kernel, arrays), best)
 
     def _runs(self, kernel: Kernel, arrays: list[np.ndarray], repeat: int) -> list[float]:
         """Seconds of a call in each of `repeat` runs."""
@@ -110,18 +97,6 @@ class Reference:
     def _out(self) -> Any:
         arrays = tuple(output.array for output in self._outputs)
         return arrays[0] if len(arrays) == 1 else arrays
-
-
-def _statistics(runs: list[float]) -> dict[str, Any]:
-    return {"seconds": statistics.median_low(runs), "spread": _spread(runs), "runs": len(runs)}
-
-
-def _spread(runs: list[float]) -> float:
-    """The distance between the quartiles, relative to the median."""
-    if len(runs) < 2:
-        return 0.0
-    low, median, high = statistics.quantiles(runs, n=4, method="inclusive")
-    return (high - low) / median
 
 
 def _save(file: Path, arrays: Sequence[np.ndarray]) -> None:

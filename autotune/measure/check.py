@@ -29,7 +29,7 @@ _EPS = {
 def inputs(arrays: Sequence[Array], seed: Sequence[int]) -> list[np.ndarray]:
     """Random inputs in read-only memory: floats between -1 and 1, small integers of either sign, booleans."""
     rng = np.random.default_rng(seed)
-    return [_random(a, rng) for a in arrays]
+    return [_sealed(a, rng) for a in arrays]
 
 
 class Output:
@@ -46,8 +46,8 @@ class Output:
         self.poison()
 
     def poison(self) -> None:
-        """Fill with what no right answer holds: NaN for floats, a pattern for integers."""
-        self._inner.fill(0xFF if self.spec.dtype in _EPS else 0x01 if self.spec.dtype == "bool" else 0x5A)
+        """Fill with what no right answer holds."""
+        self._inner.fill(poison(self.spec))
         for side in self._around:
             side.fill(_CANARY)
 
@@ -58,8 +58,16 @@ class Output:
         compare(self.spec.name, self.array, want, self.spec.dtype, length)
 
 
+def poison(spec: Array) -> int:
+    """Bytes that make what no right answer holds: NaN for floats, a pattern for integers."""
+    return 0xFF if spec.dtype in _EPS else 0x01 if spec.dtype == "bool" else 0x5A
+
+
 def compare(name: str, got: np.ndarray, want: np.ndarray, dtype: str, length: int) -> None:
-    """Raise WrongAnswer, naming the first element that is off. Integers and booleans must agree exactly."""
+    """Raise WrongAnswer, naming the first element that is off. Integers and booleans must agree exactly.
+
+    Arrays may be of NumPy or of cupy, to which NumPy's functions hand over.
+    """
     if np.array_equal(got, want):
         return
     if dtype in _EPS:
@@ -85,19 +93,22 @@ def tolerance(dtype: str, length: int) -> float:
     return _EPS[dtype] * (8 + 4 * math.sqrt(length))
 
 
-def _random(spec: Array, rng: np.random.Generator) -> np.ndarray:
+def random(spec: Array, rng: np.random.Generator, count: int) -> np.ndarray:
+    """So many values for an array."""
+    if spec.dtype in _EPS:
+        return rng.uniform(-1, 1, count).astype(spec.numpy)
+    if spec.dtype == "bool":
+        return rng.integers(2, size=count).astype(bool)
+    return rng.integers(0 if spec.dtype.startswith("u") else -4, 5, count).astype(spec.numpy)
+
+
+def _sealed(spec: Array, rng: np.random.Generator) -> np.ndarray:
     memory = mmap.mmap(-1, max(1, math.prod(spec.shape) * spec.numpy.itemsize))
     if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy does for its arrays
         with contextlib.suppress(OSError):
             memory.madvise(mmap.MADV_HUGEPAGE)
     array = np.frombuffer(memory, spec.numpy, math.prod(spec.shape)).reshape(spec.shape)
-    if spec.dtype in _EPS:
-        array[...] = rng.uniform(-1, 1, spec.shape).astype(spec.numpy)
-    elif spec.dtype == "bool":
-        array[...] = rng.integers(2, size=spec.shape).astype(bool)
-    else:
-        low = 0 if spec.dtype.startswith("u") else -4
-        array[...] = rng.integers(low, 5, spec.shape)
+    array[...] = random(spec, rng, array.size).reshape(spec.shape)
     _seal(array, len(memory))
     return array
 

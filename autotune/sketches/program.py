@@ -22,7 +22,8 @@ class Loop:
 class Stage:
     """A block in loops of its own. loops: outermost first; producers, consumers: names of blocks, in program order.
 
-    divisors: constants by which subscripts divide loops; item_bytes: of the widest element that it touches.
+    divisors: constants by which subscripts divide loops; item_bytes: of the widest element that it touches;
+    result_bytes: of those that it stores.
     """
 
     block: str
@@ -32,6 +33,7 @@ class Stage:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     item_bytes: int
+    result_bytes: int
 
     @property
     def spatial(self) -> list[Loop]:
@@ -83,6 +85,7 @@ class Program(Mapping[str, Stage]):
                 tuple(b.name for b in block.producers),
                 tuple(b.name for b in block.consumers),
                 max((f.item_bytes for f in nest.footprints), default=4),
+                next(f.item_bytes for f in nest.footprints if f.written),
             )
 
     def __getitem__(self, block: str) -> Stage:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.sketches.elementwise import elementwise
+from autotune.sketches.gpu import GPU_RULES
 from autotune.sketches.lanes import split_reduction
 from autotune.sketches.parts import Part
 from autotune.sketches.program import Program, Stage
@@ -34,7 +35,7 @@ Rule = Callable[[Program, Stage], Sequence[Part]]
 RULES: tuple[Rule, ...] = (tile, split_reduction, fuse_rows, elementwise)
 
 
-def sketches_for(computed: Any, rules: Sequence[Rule] = RULES, pin: Write | None = None) -> list[Sketch]:
+def sketches_for(computed: Any, rules: Sequence[Rule] | None = None, pin: Write | None = None) -> list[Sketch]:
     """The sketches that `rules` make for a Tensor, a list of outputs, a Func or a Task, the most promising one first.
 
     pin: writes part of the schedule by hand, with knobs if it likes; the rules leave alone what it touches.
@@ -42,6 +43,8 @@ def sketches_for(computed: Any, rules: Sequence[Rule] = RULES, pin: Write | None
     >>> autotune.tune(C, sketches=autotune.sketches_for(C, pin=lambda s, knob: s.parallel("C.i")))
     """
     task = Task.of(computed)
+    if rules is None:
+        rules = GPU_RULES if task.target.simt else RULES
     s, touched = task.schedule(), frozenset[str]()
     if pin is not None:
         pin(s, lambda _, choices: choices[0])

@@ -1,0 +1,114 @@
+"""The rules for GPUs: what gpu_library knows to schedule, with its counts as knobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from autotune.sketches.parts import Part
+from autotune.sketches.program import Program, Stage
+from autotune.space import AskKnob
+from autotune.task import Schedule, gpu_library
+
+_THREADS = (32, 64, 128, 256, 512, 1024)
+_EACH = (1, 2, 4, 8)
+
+
+def elementwise(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of any block: a thread has some elements, and reduces them by itself."""
+
+    def write(s: Schedule, knob: AskKnob) -> None:
+        gpu_library.elementwise(s, stage.block, knob("threads", _THREADS), _lanes(stage), knob("each", _EACH))
+
+    return [Part("elements", frozenset({stage.block}), write)]
+
+
+def rows(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of a chain along rows, such as softmax or a norm: threads share a row, which stays in their registers."""
+    if stage.reduction or not any(member.reduction for member in program.values()) or len(program) < 2:
+        return []
+    if any(len(member.reduction) > 1 or member.spatial[: len(stage.spatial) - 1] == [] for member in program.values()):
+        return []
+
+    def write(s: Schedule, knob: AskKnob) -> None:
+        gpu_library.rows(s, stage.block, knob("threads", _THREADS), _lanes(stage), knob("beside", _EACH))
+
+    return [Part("rows", frozenset(program), write)]
+
+
+def sums(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of a reduction along memory: a block of threads has a row; along columns: parts of the rows, then these."""
+    if len(stage.reads) != 1 or len(stage.reduction) != 1 or len(stage.spatial) != 1:
+        return []
+    along = set(stage.reads[0].steps[-1])
+
+    def by_rows(s: Schedule, knob: AskKnob) -> None:
+        gpu_library.row_sums(s, stage.block, knob("threads", _THREADS), _lanes(stage), knob("each", _EACH))
+
+    def by_columns(s: Schedule, knob: AskKnob) -> None:
+        parts = knob("parts", (16, 32, 64, 128, 256))
+        gpu_library.column_sums(s, stage.block, parts, knob("threads", _THREADS), _lanes(stage), knob("each", _EACH))
+
+    if along == {stage.reduction[0].name}:
+        return [Part("row sums", frozenset({stage.block}), by_rows)]
+    if along == {stage.spatial[0].name}:
+        return [Part("column sums", frozenset({stage.block}), by_columns)]
+    return []
+
+
+def transpose(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of a block that reads along another dimension than it writes: through shared memory."""
+    if stage.reduction or len(stage.spatial) != 2 or len(stage.reads) != 1:
+        return []
+    if set(stage.reads[0].steps[-1]) != {stage.spatial[0].name}:
+        return []
+
+    def write(s: Schedule, knob: AskKnob) -> None:
+        gpu_library.transpose(s, stage.block, (knob("y", (4, 8, 16, 32)), knob("x", (4, 8, 16, 32))), _lanes(stage))
+
+    return [Part("transpose", frozenset({stage.block}), write)]
+
+
+def contraction(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of C[i, j] += A[i, k] * B[k, j]: tiles in shared memory and registers."""
+    if [loop.reduce for loop in stage.loops] != [False, False, True] or len(stage.reads) != 2:
+        return []
+    i, j, k = (loop.name for loop in stage.loops)
+    m, n = (loop.extent for loop in stage.spatial)
+    a, b = stage.reads
+    if [[*step] for step in a.steps] != [[i], [k]] or [[*step] for step in b.steps] != [[k], [j]]:
+        return []
+
+    limit = program.target.shared_bytes // stage.item_bytes
+
+    def write(stages: int, asynchronous: bool, s: Schedule, knob: AskKnob) -> list[Any]:
+        z, y, x = knob("z", (1, 2, 4, 8)), knob("y", (4, 8, 16, 32)), knob("x", (4, 8))
+        fi, fj = knob("far_i", (1, 2, 4)), knob("far_j", (1, 2, 4))
+        deep, unrolled, group = knob("deep", (1, 2, 4)), knob("unrolled", (4, 8, 16)), knob("group", (1, 2, 4, 8, 16))
+        threads, far, depth = (z, y, x), (fi, fj), (deep, unrolled)
+        gpu_library.tiled_matmul(s, stage.block, threads, far, depth, group, stages, asynchronous=asynchronous)
+        rows, columns = fi * y * 4, fj * z * x * 4
+        return [
+            z * y * x >= 64,
+            fi * fj <= 8,  # registers: 16 for each
+            fi * fj * unrolled <= 64,  # text to compile
+            deep * unrolled <= 32,
+            deep * unrolled * ((rows + 4) * stages + columns * (stages + 1)) <= limit,
+            *(deep * unrolled >= y, 4 * fi >= z),  # all threads fetch of one operand
+            *((fi - 1) * y * 4 < m, (fj * z - 1) * x * 4 < n),  # and none for nothing
+        ]
+
+    block = frozenset({stage.block})
+    return [
+        Part("two stages", block, partial(write, 2, True)),
+        Part("one stage", block, partial(write, 1, True)),
+    ]
+
+
+def _lanes(stage: Stage) -> int:
+    """Elements of 16 bytes of what it stores."""
+    return max(1, 16 // stage.item_bytes)
+
+
+GPU_RULES = (contraction, transpose, sums, rows, elementwise)

@@ -1,0 +1,89 @@
+"""What the rules make for GPUs, without one: right numbers, machine code, open knobs that say what known ones do."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+
+import tensorlang as tl
+from autotune.gpu_model import NAMES, GpuFeatures
+from autotune.search import sample
+from autotune.sketches import sketches_for
+from autotune.space import Space
+from autotune.task import Task
+from autotune.zero_trial import suggest
+from tensorlang.topi import elementwise, linalg, normalization, reduction
+from tests.gpu.programs import H100, in_threads, inputs, several
+
+pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
+
+TASKS = {  # how it is made, at a size that no tile divides and at one that all do; sketches
+    "elementwise": (elementwise.add, (24, 40), (512, 4096), ["elements"]),
+    "softmax": (normalization.softmax, (12, 160), (512, 8192), ["rows"]),
+    "layer norm": (partial(normalization.layer_norm, dtype="bfloat16"), (12, 160), (512, 8192), ["rows"]),
+    "row sum": (reduction.sum, (12, 200), (512, 8192), ["row sums"]),
+    "column sum": (partial(reduction.sum, dim=0), (100, 40), (4096, 4096), ["column sums"]),
+    "transpose": (elementwise.transpose, (40, 72), (512, 512), ["transpose"]),
+    "matmul": (linalg.matmul, (40, 72, 24), (512, 512, 512), ["two stages", "one stage"]),
+}
+
+
+def task_of(name, large=False):
+    make, small_size, large_size, _ = TASKS[name]
+    return Task.of(make(*(large_size if large else small_size)), H100)
+
+
+def spaces(task):
+    return [Space(task, sketch) for sketch in sketches_for(task)]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_candidates_compute_the_right_thing(name):
+    task = task_of(name)
+    opened = spaces(task)
+    assert [space.sketch.name for space in opened] == TASKS[name][-1]
+    arrays = inputs(task.schedule())
+    wanted = several(tl.interpret(task.schedule(), *arrays))
+    tolerance = {"softmax": 1e-5, "layer norm": 1e-2}.get(name, 0)
+    for space in opened:
+        for row in sample(space, 1, np.random.default_rng(1)):
+            schedule = space.instantiate(space.named(row))
+            for want, got in zip(wanted, in_threads(schedule, arrays), strict=True):
+                np.testing.assert_allclose(got.astype("d"), want.astype("d"), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_features_of_open_knobs_are_those_of_known_ones(name):
+    task = task_of(name, large=True)
+    for space in spaces(task):
+        values = sample(space, 4, np.random.default_rng(2))
+        features, estimates = space.features(values)
+        for row, known, seconds in zip(values, features, estimates, strict=True):
+            concrete, again = GpuFeatures(task, space.instantiate(space.named(row)).func, ())(
+                np.zeros((1, 0), np.int64)
+            )
+            pairs = zip(NAMES, known.tolist(), concrete[0].tolist(), strict=True)
+            assert not [pair for pair in pairs if not np.isclose(*pair[1:], rtol=1e-4)], space.named(row)
+            assert seconds == pytest.approx(again[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_machine_code_travels(name):
+    """What the model picks is compiled without a GPU, without spills, and is the same in another process."""
+    task = task_of(name)
+    kernel = task.build(suggest(task))
+    assert all(usage.spills == 0 for usage in kernel.usage.values())
+    again = task.unpack(kernel.packed())
+    assert (again.cubin, again.signature, again.usage) == (kernel.cubin, kernel.signature, kernel.usage)
+    plans = [[dataclasses.replace(plan, grid=plan.grid()) for plan in k.launches] for k in (kernel, again)]
+    assert plans[0] == plans[1]
+
+
+def test_the_plain_schedule_computes_the_right_thing():
+    for make in (lambda: linalg.matmul(7, 9, 5), lambda: reduction.sum(6, 10), lambda: normalization.softmax(5, 12)):
+        task = Task.of(make(), H100)
+        arrays = inputs(task.schedule())
+        wanted = several(tl.interpret(task.schedule(), *arrays))
+        for want, got in zip(wanted, in_threads(task.plain(), arrays), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-6)
