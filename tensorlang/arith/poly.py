@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tensorlang.ir import ops
-from tensorlang.ir.nodes import ONE, ZERO, Const, Expr, Knob, Load, Op, Size, Var, const
+from tensorlang.ir.nodes import ZERO, Const, Expr, Knob, Load, Op, Size, Var, const
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -96,6 +95,8 @@ def sub(a: Poly, b: Poly) -> Poly:
 def mul(a: Poly, b: Poly) -> Poly:
     if len(a) * len(b) > MOST_TERMS:
         return {tuple(sorted((to_expr(a), to_expr(b)), key=order)): 1}
+    if len(b) == 1 and () in b:
+        return scale(a, b[()])
     out: Poly = {}
     for m, c in a.items():
         for n, d in b.items():
@@ -240,17 +241,22 @@ def to_expr(a: Poly) -> Expr:
         if () in a:  # -3 - x
             positive, negative = [const(rest)], negative[:-1]
         else:
-            positive, negative = [ops.make("neg", negative[0])], negative[1:]
+            positive, negative = [_index("neg", negative[0])], negative[1:]
     out = positive[0]
     for term in positive[1:]:
-        out = ops.make("add", out, term)
+        out = _index("add", out, term)
     for term in negative:
-        out = ops.make("sub", out, term)
+        out = _index("sub", out, term)
     return out
 
 
 def _term(m: Monomial, c: int) -> Expr:
-    out: Expr = ONE
-    for x in m:
-        out = ops.make("mul", out, x)
-    return ops.make("mul", out, const(c))
+    out = m[0]
+    for x in m[1:]:
+        out = _index("mul", out, x)
+    return out if c == 1 else _index("mul", out, const(c))
+
+
+def _index(op: str, *args: Expr) -> Expr:
+    """What ops.make makes of scalar index expressions that are no constants, without looking."""
+    return Op(op, args, "index")

@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
 )
-from tensorlang.ir.walk import children, find, free_vars, substitute
+from tensorlang.ir.walk import children, free_vars, has_load, substitute
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +187,7 @@ class _Walk:
         for n, index in enumerate(node.indices):
             index = scope.of(index)
             low, high = bounds(index, scope.ctx, scope.inner, self.clip)
-            if next(find(index, Load), None) is not None:
+            if has_load(index):
                 low, high = self._clamped(low, high, node.buffer.shape[n])
             if n == len(ends):
                 ends.append((low, high))
@@ -196,8 +196,11 @@ class _Walk:
                 ends[n] = (self._hull("min", a, low), self._hull("max", b, high))
 
     def _clamped(self, low: Expr | None, high: Expr | None, size: Expr) -> tuple[Expr | None, Expr | None]:
-        """The bounds of a loaded index if it is clamped; what its dtype can hold is no bound worth having."""
-        inside = low is not None and high is not None and proves((low >= 0) & (high < size), self.ctx)
+        """The bounds of a loaded index if it is clamped to numbers; data is no bound, and what its dtype can hold is
+        none worth having."""
+        if low is None or high is None or has_load(low) or has_load(high):
+            return None, None
+        inside = proves((low >= 0) & (high < size), self.ctx)
         return (low, high) if inside else (None, None)
 
     def _hull(self, op: str, a: Expr | None, b: Expr | None) -> Expr | None:

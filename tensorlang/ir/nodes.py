@@ -165,8 +165,12 @@ class Op(Expr):
     args: tuple[Expr, ...]
 
     def __new__(cls, op: str, args: tuple[Expr, ...], dtype: str) -> Op:
+        key = (cls, op, args, dtype)
+        found = _interned.get(key)
+        if found is not None:
+            return found  # type: ignore[return-value]
         lanes = max(a.lanes for a in args) if args else 1
-        return _intern(cls, (cls, op, args, dtype), {"op": op, "args": args}, dtype, lanes)
+        return _intern(cls, key, {"op": op, "args": args}, dtype, lanes)
 
 
 class Load(Expr):

@@ -192,6 +192,10 @@ def folded(node: Op) -> Expr:
 
 def _align(op: str, operands: tuple[Any, ...]) -> tuple[Expr, ...]:
     """The operands as expressions of one dtype and one number of lanes."""
+    if len(operands) == 2:  # nearly always so already
+        a, b = operands
+        if isinstance(a, Expr) and isinstance(b, Expr) and a.dtype == b.dtype and a.lanes == b.lanes:
+            return operands
     exprs = [x for x in operands if isinstance(x, Expr)]
     if not exprs:
         dtype = "float32" if any(isinstance(x, float) for x in operands) else "index"

@@ -7,6 +7,8 @@ Where storage_align asks for it, the distance between neighbours along an axis g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import EMPTY
 from tensorlang.arith.division import recombined
@@ -60,16 +62,18 @@ def _index(indices: tuple[Expr, ...], strides: list[Expr], lanes: int) -> Expr:
         return _dot(indices, strides)
     if all(i.lanes == 1 or isinstance(i, Ramp) for i in indices):
         base = _dot(tuple(i.base if isinstance(i, Ramp) else i for i in indices), strides)
-        stride = _dot(tuple(i.stride if isinstance(i, Ramp) else ZERO for i in indices), strides)
-        return Ramp(base, stride, lanes)
+        ramps = [(i.stride, step) for i, step in zip(indices, strides, strict=True) if isinstance(i, Ramp)]
+        return Ramp(base, _dot(*zip(*ramps, strict=True)), lanes)
     total: Expr = ZERO
     for index, step in zip(indices, strides, strict=True):
         total = total + (index if index.lanes > 1 else Splat(index, lanes)) * step
     return total
 
 
-def _dot(indices: tuple[Expr, ...], strides: list[Expr]) -> Expr:
+def _dot(indices: Sequence[Expr], strides: Sequence[Expr]) -> Expr:
     """The sum of index * stride, simplified."""
+    if len(indices) == 1 and strides[0] is ONE:
+        return simplify(indices[0])
     total: P.Poly = {}
     for index, stride in zip(indices, strides, strict=True):
         total = P.add(total, P.mul(normal(index, EMPTY), normal(stride, EMPTY)))

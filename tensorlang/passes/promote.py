@@ -13,7 +13,7 @@ mask, and if any two of these places are equal or provably disjoint. LLVM cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from tensorlang.arith.affine import linear
@@ -74,9 +74,7 @@ def _promoted(stmt: Stmt, most: int, taken: set[str]) -> Stmt:
             parts.append(map_stmts(part, lambda n: _promoted(n, most, taken)))
             continue
         accumulators = _accumulators(part, most, taken) if part.kind == SERIAL else []
-        loop: Stmt = part
-        for accumulator in accumulators:
-            loop = accumulator.inside(loop)
+        loop = _on_registers(part, accumulators) if accumulators else part
         loop = map_stmts(loop, lambda n: _promoted(n, most, taken))
         for accumulator in accumulators:
             loop = accumulator.around(loop, part, parts)
@@ -96,43 +94,60 @@ class _Uses:
 
     def add(self, access: Load | Store, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
         self.stored |= isinstance(access, Store)
-        self.fixed = self.fixed and sure
-        if not self.fixed:
+        if not (self.fixed and sure):
+            self.fixed = False
             return
         place = _place(access)
-        self.places[place] = max((i.lanes for i in place[0]), default=1)
-        self.runs.setdefault(place, []).append(needed)
-        parts = [*place[0], *([place[1]] if place[1] is not None else [])]
-        self.fixed = not any(not walk.free_vars(p).isdisjoint(bound) or has_load(p) for p in parts)
+        parts = place[0] if place[1] is None else (*place[0], place[1])
+        self.fixed = all(walk.free_vars(p).isdisjoint(bound) and not has_load(p) for p in parts)
+        if self.fixed:
+            self.places[place] = max((i.lanes for i in place[0]), default=1)
+            self.runs.setdefault(place, []).append(needed)
 
 
 def _place(access: Load | Store) -> Place:
     return tuple(map(simplify, access.indices)), access.mask
 
 
-def _collect(
-    node: Node, bound: frozenset[Var], sure: bool, mask: Expr | None, needed: Needs, uses: dict[Buffer, _Uses]
-) -> None:
-    """All accesses below `node`. `mask` is that of the store that the value goes to: another mask's lanes differ."""
-    if isinstance(node, Load):
-        sure = sure and (node.mask is None or node.mask is mask)
-    if isinstance(node, Load | Store):
-        uses.setdefault(node.buffer, _Uses()).add(node, bound, sure, needed)
-    if isinstance(node, For):
-        more = _first_runs(node.extent, bound)
-        sure, needed = sure and node.kind == SERIAL and more is not None, (*needed, *(more or ()))
-    if isinstance(node, For | Let | LetStmt):
-        bound |= {node.var}
-    if isinstance(node, Do):  # its code finds its operands in memory
+def _own_accesses(stmt: Stmt) -> tuple[tuple[Load | Store, bool], ...]:
+    """Those in the expressions of a statement itself, the statements in it aside, and whether each happens whenever it
+    runs; remembered."""
+    if "accesses" not in stmt.memo:
+        mask = stmt.mask if isinstance(stmt, Store) else None
+        found: list[tuple[Load | Store, bool]] = [(stmt, True)] if isinstance(stmt, Store) else []
+        for child in walk.children(stmt):
+            if isinstance(child, Expr) and has_load(child):
+                found += _loads(child, True, mask)
+        stmt.memo["accesses"] = tuple(found)
+    return stmt.memo["accesses"]
+
+
+def _loads(expr: Expr, sure: bool, mask: Expr | None) -> Iterator[tuple[Load, bool]]:
+    """`mask` is that of the store that the value goes to: another mask's lanes differ."""
+    if isinstance(expr, Load):
+        sure = sure and (expr.mask is None or expr.mask is mask)
+        yield expr, sure
+    sure = sure and not isinstance(expr, Let) and not (isinstance(expr, Op) and expr.op == "if_then_else")
+    for child in walk.children(expr):
+        if has_load(child):  # type: ignore[arg-type]
+            yield from _loads(child, sure, mask)  # type: ignore[arg-type]
+
+
+def _collect(stmt: Stmt, bound: frozenset[Var], sure: bool, needed: Needs, uses: dict[Buffer, _Uses]) -> None:
+    """All accesses in `stmt`."""
+    if isinstance(stmt, Do):  # its code finds its operands in memory
         sure = False
-    if isinstance(node, Alloc):
-        uses.setdefault(node.buffer, _Uses()).fixed = False
-    conditional = isinstance(node, If) or (isinstance(node, Op) and node.op == "if_then_else")
-    for child in walk.children(node):
-        if isinstance(child, Expr) and not has_load(child):
-            continue
-        inside = node.mask if isinstance(node, Store) else mask
-        _collect(child, bound, sure and not conditional, inside, needed, uses)
+    for access, always in _own_accesses(stmt):
+        uses.setdefault(access.buffer, _Uses()).add(access, bound, sure and always, needed)
+    if isinstance(stmt, For):
+        more = _first_runs(stmt.extent, bound)
+        sure, needed = sure and stmt.kind == SERIAL and more is not None, (*needed, *(more or ()))
+    if isinstance(stmt, For | LetStmt):
+        bound |= {stmt.var}
+    if isinstance(stmt, Alloc):
+        uses.setdefault(stmt.buffer, _Uses()).fixed = False
+    for part in walk.parts(stmt):
+        _collect(part, bound, sure and not isinstance(stmt, If), needed, uses)
 
 
 def _first_runs(extent: Expr, bound: frozenset[Var]) -> Needs | None:
@@ -154,7 +169,7 @@ def _first_runs(extent: Expr, bound: frozenset[Var]) -> Needs | None:
 
 def _accumulators(loop: For, most: int, taken: set[str]) -> list[_Accumulator]:
     uses: dict[Buffer, _Uses] = {}
-    _collect(loop, frozenset(), True, None, (), uses)
+    _collect(loop, frozenset(), True, (), uses)
     return [
         _Accumulator(buffer, found, _fresh(f"{buffer.name}.acc", taken))
         for buffer, found in uses.items()
@@ -200,6 +215,22 @@ def _hold(needed: Iterable[Expr]) -> Expr:
 
 
 # ------------------------------------------------------------------------------------------------- the rewriting
+def _on_registers(loop: For, accumulators: list[_Accumulator]) -> Stmt:
+    """`loop` working on the registers."""
+    of = {accumulator.buffer: accumulator for accumulator in accumulators}
+
+    def fold(node: Node) -> Node:
+        if not isinstance(node, Load | Store) or node.buffer not in of:
+            return node
+        accumulator = of[node.buffer]
+        indices = accumulator.indices[_place(node)]
+        if isinstance(node, Load):
+            return Load(accumulator.register, indices)
+        return Store(accumulator.register, indices, node.value)
+
+    return walk.transform(loop, fold, skip=walk.loads_nothing)
+
+
 class _Accumulator:
     """The registers for the places of one buffer."""
 
@@ -211,37 +242,26 @@ class _Accumulator:
             self.slots[place] = total
             total += lanes
         self.register = Buffer(name, (const(total),), buffer.dtype, REGISTER)
+        self.indices = {place: (self._index(place),) for place in self.slots}
 
-    def _index(self, place: Place) -> tuple[Expr]:
+    def _index(self, place: Place) -> Expr:
         slot, lanes = const(self.slots[place]), self.lanes[place]
-        return (slot if lanes == 1 else Ramp(slot, ONE, lanes),)
-
-    def inside(self, loop: Stmt) -> Stmt:
-        """`loop` working on the registers."""
-
-        def fold(node: Node) -> Node:
-            if isinstance(node, Load) and node.buffer is self.buffer:
-                return Load(self.register, self._index(_place(node)))
-            if isinstance(node, Store) and node.buffer is self.buffer:
-                return Store(self.register, self._index(_place(node)), node.value)
-            return node
-
-        return walk.transform(loop, fold, skip=walk.loads_nothing)
+        return slot if lanes == 1 else Ramp(slot, ONE, lanes)
 
     def around(self, loop: Stmt, original: For, before: list[Stmt]) -> Stmt:
         """`loop` with loads before and stores after; values stored right `before` it are taken from there."""
         initial = self._stored_before(before)
-        after = {
-            place: Store(self.buffer, place[0], Load(self.register, self._index(place)), place[1])
-            for place in self.slots
-        }
+        fill: dict[Place, Stmt] = {}
+        after: dict[Place, Stmt] = {}
+        for place, own in self.indices.items():
+            value = Load(self.buffer, *place) if initial is None else initial[place]
+            fill[place] = Store(self.register, own, value)
+            after[place] = Store(self.buffer, place[0], Load(self.register, own), place[1])
         if initial is not None:
-            loads = [Store(self.register, self._index(place), initial[place]) for place in self.slots]
-            return Alloc(self.register, seq(*loads, loop, *after.values()))
-        before_it = {place: Store(self.register, self._index(place), Load(self.buffer, *place)) for place in self.slots}
+            return Alloc(self.register, seq(*fill.values(), loop, *after.values()))
         # A loop that does not run must touch nothing.
         known = set(needs(original))
-        whole = seq(self._used(before_it, known), loop, self._used(after, known))
+        whole = seq(self._used(fill, known), loop, self._used(after, known))
         runs = _hold(needs(original))
         if runs is FALSE:
             return NOTHING
@@ -252,9 +272,10 @@ class _Accumulator:
         """The stores, one for each place, of the places that are used, if `known` hold."""
         parts: list[Stmt] = []
         for place, store in stores.items():
-            used: Expr = FALSE
-            for each in self.runs[place]:
-                used = ops.make("or", used, _hold(n for n in each if n not in known))
+            more = dict.fromkeys(tuple(n for n in each if n not in known) for each in self.runs[place])
+            used: Expr = TRUE if () in more else FALSE
+            for each in more:
+                used = used if used is TRUE else ops.make("or", used, _hold(each))
             parts += [store] if used is TRUE else [] if used is FALSE else [If(used, store)]
         return seq(*parts)
 
