@@ -13,6 +13,7 @@ from tensorlang.ir.walk import find, free_vars, map_children, substitute
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike
 from tensorlang.schedule.primitive import primitive
+from tensorlang.schedule.tiles import runs_everywhere
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -118,6 +119,13 @@ def reverse_compute_inline(s: Schedule, block: BlockLike) -> None:
             hint=f"compute_inline of another block, or reverse_compute_at({node.name}, loop)",
         )
     values = _inverse(s, node, middle, made)
+    if not runs_everywhere(s, producer):
+        s.refuse(
+            "other_domain",
+            f"{producer.name} is not known to compute all of {middle.name}, so {node.name} might not run everywhere",
+            at=[producer, node],
+            hint=f"reverse_compute_inline before compute_at({producer.name}, loop)",
+        )
     sole = [w for w in flow.writers(root, store.buffer) if w is not node]
     if sole:
         s.refuse(

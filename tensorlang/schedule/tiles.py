@@ -311,6 +311,38 @@ def gapless(index: Expr, loops: tuple[For, ...], guards: list[Expr], ctx: Contex
     return Range(low, size), used
 
 
+def runs_everywhere(s: Schedule, block: Block) -> bool:
+    """Is it proved that `block` runs at all points of its iterators' domain, as a step that narrowed it would not have?
+
+    Each iterator has loops of its own, or all together count the points in one order, as fused loops do.
+    """
+    loops, ctx = tuple(n for n in s.path(block) if isinstance(n, For)), s.context(block)
+    extents = [it.extent for it in block.iters]
+    if _count(s, block, list(block.bindings), extents, loops, ctx):
+        return True
+    position, size = ZERO, ONE
+    for binding, extent in reversed(list(zip(block.bindings, extents, strict=True))):
+        position, size = position + binding * size, size * extent
+    return _count(s, block, [simplify(position, ctx)], [simplify(size, ctx)], loops, ctx)
+
+
+def _count(
+    s: Schedule, block: Block, values: list[Expr], extents: list[Expr], loops: tuple[For, ...], ctx: Context
+) -> bool:
+    """Do `values`, of loops of their own each, take all numbers from 0 to below `extents`, whatever the guards?"""
+    guards = [c for c in conjuncts(block.predicate) if free_vars(c)]
+    used, taken = set[Expr](), set[Var]()
+    for value, extent in zip(values, extents, strict=True):
+        part, took = gapless(simplify(value, ctx), loops, guards, ctx)
+        own = free_vars(value) & {loop.var for loop in loops}
+        if part is None or own & taken or part.low is not ZERO or not proves(part.extent >= extent, ctx):
+            return False
+        used, taken = used | took, taken | own
+    return all(c in used for c in guards) and all(
+        n.var in taken or proves(n.extent >= ONE, s.context(n)) for n in loops
+    )
+
+
 def _updates(block: Block, buffer: Buffer) -> bool:
     return any(True for _ in find(block.body, Load, lambda n: n.buffer is buffer))
 

@@ -227,6 +227,35 @@ FOUND = {
         ),
         seed=0,
     ),
+    "a consumer is not computed where its producer computes a part": Case(
+        Expression(
+            [
+                'A = tl.placeholder((3,), "float32", name="A")',
+                'C = tl.compute((3,), lambda i: A[i] + 1.0, name="C")',
+                'D = tl.compute((3,), lambda i: tl.if_then_else(i >= 2, C[i], 1.0), name="D")',
+            ],
+            ["D"],
+        ),
+        (
+            'add_unit_loop("C.i")',
+            'reverse_compute_at("D", "C.i.unit")',
+            'compute_at("C", "C.i.unit")',
+            'reverse_compute_inline("D")',
+        ),
+        seed=0,
+    ),
+    "data is no bound of what is read": Case(
+        Expression(
+            [
+                'A = tl.placeholder((2,), "float32", name="A")',
+                'C_0, C_1 = tl.compute((2,), lambda i: (A[i], A[i].astype("int32")), name="C")',
+                'D = tl.compute((2,), lambda i: C_0[i] + C_0[C_1[1]], name="D")',
+            ],
+            ["D"],
+        ),
+        ('compute_at("C", "D.i")', 'transform_layout("C_0", lambda i: (i % 4, i // 4), pad_value=5)'),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [
