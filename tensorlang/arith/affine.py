@@ -44,9 +44,11 @@ def injective(exprs: Sequence[Expr], loops: Sequence[tuple[Var, Expr | int]], ct
     Variables that are not in `loops` have the same value for both points. Proved: mixed-radix sums (i0*T + i1 with
     i1 < T, any order of digits, gaps allowed), f // N together with f % N, and combinations of those.
     """
+    variables = frozenset(v for v, _ in loops)
+    if variables.issubset(exprs):  # each variable is one of them
+        return True
     for var, extent in loops:
         ctx = ctx.bind(var, extent)
-    variables = frozenset(v for v, _ in loops)
     polys = [P.poly(simplify(e, ctx)) for e in exprs]
     return _Decoder(variables, ctx).decodes(polys)
 

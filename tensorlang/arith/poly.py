@@ -85,11 +85,13 @@ def add(a: Poly, b: Poly) -> Poly:
 
 
 def scale(a: Poly, k: int) -> Poly:
+    if k == 1:
+        return a
     return {m: c * k for m, c in a.items()} if k else {}
 
 
 def sub(a: Poly, b: Poly) -> Poly:
-    return add(a, scale(b, -1))
+    return {} if a is b else add(a, scale(b, -1))
 
 
 def mul(a: Poly, b: Poly) -> Poly:
@@ -153,9 +155,12 @@ def quotient(a: Poly, d: Poly) -> tuple[Poly, Poly]:
     """(k, r) with a = k*d + r: what divides termwise goes to k; for an integer d, r's constant is in 0 .. d-1."""
     if not d:
         return {}, a
+    if len(d) == 1 and () in d:
+        by = d[()]
+        k = {m: c // by for m, c in a.items() if (not m or c % by == 0) and c // by} if by != 1 else a
+        return k, sub(a, scale(k, by))
     lead = max(d, key=lambda m: (len(m), [order(x) for x in m]))
-    k: Poly = {}
-    r = a
+    k, r = {}, a
     for _ in range(len(a) + 2 if len(d) > 1 else 1):
         step: Poly = {}
         for m, c in r.items():

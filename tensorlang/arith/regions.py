@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
 )
-from tensorlang.ir.walk import children, free_vars, has_load, substitute
+from tensorlang.ir.walk import children, free_vars, has_load, substitute, visit
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,10 @@ class _Walk:
         self.inside: set[Buffer] = set()
 
     def visit(self, node: Node, scope: _Scope) -> None:
+        if isinstance(node, Expr) and not has_load(node):
+            return
+        if self.of is not None and isinstance(node, Block) and _touched(node).isdisjoint(self.of):
+            return
         if isinstance(node, For):
             self.visit(node.extent, scope)
             self.visit(node.body, scope.bind(node.var, node.extent))
@@ -227,6 +231,14 @@ class _Walk:
             low = simplify(ops.make("max", low, const(0)), self.ctx)
             high = simplify(ops.make("min", high, last), self.ctx)
         return low, high
+
+
+def _touched(block: Block) -> frozenset[Buffer]:
+    """The buffers that a block reads or writes; remembered."""
+    if "touched" not in block.memo:
+        accessed = (n.buffer for n in visit(block) if isinstance(n, Load | Store))
+        block.memo["touched"] = frozenset(accessed)
+    return block.memo["touched"]
 
 
 def conjuncts(cond: Expr) -> list[Expr]:

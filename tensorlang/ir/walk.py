@@ -280,8 +280,10 @@ def _free_vars(node: Node) -> frozenset[Var]:
     if isinstance(node, Alloc):
         return free_vars(node.body).union(*map(free_vars, node.buffer.shape))
     result = _NONE.union(*map(free_vars, children(node)))
+    if isinstance(node, Op):
+        return result
     if isinstance(node, Load | Store):
-        result = result.union(*map(free_vars, node.buffer.shape))
+        return result.union(*(free_vars(dim) for dim in node.buffer.shape if not isinstance(dim, Const)))
     if isinstance(node, For):
         result = (result - {node.var}) | free_vars(node.extent)
     elif isinstance(node, Let | LetStmt):

@@ -44,11 +44,12 @@ def separates(s: Schedule, loop: For, block: Block) -> bool:
         return False
     path = s.path(block)
     inner = [n for n in path[path.index(loop) :] if isinstance(n, For) and n.var in used]
-    loops = [(n.var, n.extent) for n in inner]
+    loops = tuple((n.var, n.extent) for n in inner)
+    key = ("separates", loops, s.context(loop))
+    if key not in block.memo:
+        block.memo[key] = injective(spatial, loops, s.context(loop))
     # most proofs need no predicate, and are quicker without it
-    return injective(spatial, loops, s.context(loop)) or (
-        block.predicate is not TRUE and injective(spatial, loops, s.context(block, inside=True))
-    )
+    return block.memo[key] or (block.predicate is not TRUE and injective(spatial, loops, s.context(block, inside=True)))
 
 
 def runs_once(s: Schedule, loop: For) -> bool:

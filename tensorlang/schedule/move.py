@@ -323,9 +323,10 @@ def regenerate(s: Schedule, node: Block, ranges: list[Range], outer: tuple[For, 
         inner = inner.bind(var, extent)
     bindings: list[Expr] = []
     guard: Expr = TRUE
-    for it, var, (low, _) in zip(node.iters, variables, ranges, strict=True):
+    for it, var, (low, extent) in zip(node.iters, variables, ranges, strict=True):
         value = simplify(low + var, inner)
-        for cond in (value >= ZERO, value < it.extent):
+        whole = low is ZERO and extent is it.extent
+        for cond in () if whole else (value >= ZERO, value < it.extent):
             if not proves(cond, inner):
                 guard = ops.make("and", guard, simplify(cond, inner))
         bindings.append(value)

@@ -222,6 +222,15 @@ def _made_together(
     return box
 
 
+def _hold_in_domain(conds: Sequence[Expr], block: Block, ctx: Context) -> bool:
+    """Do the conditions hold wherever the values of the block's iterators are inside of their domain?"""
+    if not conds:
+        return True
+    for it, binding in zip(block.iters, block.bindings, strict=True):
+        ctx = ctx.assume((binding >= ZERO) & (binding < it.extent))
+    return all(proves(c, ctx) for c in conds)
+
+
 def _is_complete(s: Schedule, producer: Block, buffer: Buffer, shared: Sequence[For], hint: Hint) -> None:
     """The loops `shared` around the producer run its reduction at once. Reason: producer_incomplete."""
     reduced = [b for it, b in zip(producer.iters, producer.bindings, strict=True) if it.kind != SPATIAL]
@@ -269,10 +278,7 @@ def _made_box(
         part, took = gapless(simplify(substitute(index, values), full), inner, guards, full)
         used |= took
         box += [] if part is None else [part]
-    domain = full
-    for it, binding in zip(producer.iters, producer.bindings, strict=True):
-        domain = domain.assume((binding >= ZERO) & (binding < it.extent))
-    if len(box) < len(store.indices) or not all(c in used or proves(c, domain) for c in guards):
+    if len(box) < len(store.indices) or not _hold_in_domain([c for c in guards if c not in used], producer, full):
         s.refuse(
             "not_gapless",
             f"the elements of {buffer.name} that one iteration produces are not known to form a gapless box",
