@@ -88,10 +88,11 @@ def _hidden(block: Block, around: Around) -> set[Var]:
     spatial = set[Var]()
     for it, binding in zip(block.iters, block.bindings, strict=True):
         spatial |= walk.free_vars(binding) if it.kind == SPATIAL else frozenset()
-    for loop in reversed([n for n in around if isinstance(n, For)]):
+    loops = [n for n in around if isinstance(n, For)]
+    for loop in reversed(loops):
         if loop.var not in reducing or loop.var in spatial:
             spatial |= walk.free_vars(loop.extent)
-    return set(reducing - spatial)
+    return {loop.var for loop in loops} & reducing - spatial
 
 
 def _copied(around: Around, hidden: set[Var], init: Sequence[Expr]) -> list[For]:

@@ -88,8 +88,9 @@ class _Pieces:
 
     def vector(self, start: Expr, lanes: int, count: Expr | None = None) -> Stmt:
         """Iterations start .. start + lanes - 1, of which only the first `count` happen if given."""
-        if lanes == 1 and count is None:
-            return walk.substitute(self.loop.body, {self.loop.var: start})
+        if lanes == 1:
+            one = walk.substitute(self.loop.body, {self.loop.var: start})
+            return one if count is None else If(count > ZERO, one)
         mask = None if count is None else ops.make("lt", Ramp(ZERO, ONE, lanes), count)
         return Vectorizer(self.loop.var, start, lanes).stmt(self.loop.body, mask)
 
@@ -145,7 +146,8 @@ class _Pieces:
     def masked(self, start: int, width: int, count: Expr) -> Stmt:
         """One vector of which `count`, perhaps none, perhaps more than there are, iterations happen."""
         vector = self.vector(const(start), width, count)
-        return vector if proves(count > ZERO, self.ctx) or self._harmless() else If(count > ZERO, vector)
+        plain = width == 1 or proves(count > ZERO, self.ctx) or self._harmless()
+        return vector if plain else If(count > ZERO, vector)
 
     def _harmless(self) -> bool:
         """Whether what all lanes load alike may be loaded even if no lane is on: it is surely in bounds."""

@@ -326,7 +326,8 @@ def runs_everywhere(s: Schedule, block: Block) -> bool:
     extents = [it.extent for it in block.iters]
     if _count(s, block, list(block.bindings), extents, loops, ctx):
         return True
-    position, size = ZERO, ONE
+    position: Expr = ZERO
+    size: Expr = ONE
     for binding, extent in reversed(list(zip(block.bindings, extents, strict=True))):
         position, size = position + binding * size, size * extent
     return _count(s, block, [simplify(position, ctx)], [simplify(size, ctx)], loops, ctx)

@@ -256,6 +256,33 @@ FOUND = {
         ('compute_at("C", "D.i")', 'transform_layout("C_0", lambda i: (i % 4, i // 4), pad_value=5)'),
         seed=0,
     ),
+    "an init keeps guards that speak of a size of the loops that reduce": Case(
+        Expression(
+            [
+                'm = tl.var("m")',
+                'A = tl.placeholder((m,), "float32", name="A")',
+                'k = tl.reduce_axis(m, "k")',
+                'C = tl.compute((m,), lambda i: tl.sum(A[i] + A[k], axis=k), name="C")',
+            ],
+            ["C"],
+            {"m": 1},
+        ),
+        ('tile(["C.i", "C.k"], [5, 3])', 'split("C.k.0", [2, 7, None])'),
+        seed=0,
+    ),
+    "a vector of one lane is none": Case(
+        Expression(
+            [
+                'n = tl.var("n")',
+                'A = tl.placeholder((n,), "float64", name="A")',
+                'C = tl.compute((n,), lambda i: A[i] + 1.0, name="C")',
+            ],
+            ["C"],
+            {"n": 1},
+        ),
+        ('split("C.i", [None, 6])', 'vectorize("C.i.1")'),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [
