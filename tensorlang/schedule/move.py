@@ -68,20 +68,12 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
           block C(j = j0 * 8 + j1)                 block C(j = j0 * 8 + j1)    # reads P[j .. j + 2]
     """
     node, target = s.block_node(block), s.loop_node(loop)
-    buffers = flow.stored(node)
     _is_sole_writer(s, node)
     is_remakeable(s, node)
     overwrites_nothing(s, node)
-    consumers = [b for buffer in buffers for b in flow.readers(s.func.body, buffer)]
-    if not consumers:
-        s.refuse(
-            "no_consumer",
-            f"no block reads what {node.name} computes",
-            at=[node],
-            hint="a block whose result another block reads",
-        )
+    consumers = _consumers(s, node)
     rest = flow.splice(s.func.body, node)
-    for buffer in buffers:
+    for buffer in flow.stored(node):
         rest = flow.drop_alloc(rest, buffer)
 
     def hint() -> str:
@@ -89,31 +81,13 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         legal = _names(_loops_for_producer(rest, node, consumers))
         return legal or f"no loop: none has all of {readers} inside, and all that {node.name} reads before"
 
-    place = _find_loop(rest, target)
-    outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
-    if place is None or outside:
-        names = ", ".join(dict.fromkeys(c.name for c in outside))
-        s.refuse(
-            "consumer_outside_loop",
-            f"{names} reads what {node.name} computes, outside loop {target.var.name}",
-            at=[*outside, target],
-            hint=hint,
-        )
+    place = _around_all(s, rest, node, consumers, target, hint)
     anchor = flow.child_towards(rest, place, _first(rest, consumers))
-    made = [w for b in flow.loaded(node) for w in flow.writers(rest, b, beside=anchor)]
-    late = [w for w in made if not flow.precedes(rest, w, anchor)]
-    late += [w for b in flow.loaded(node) for w in flow.writers(anchor, b)]
-    if late:
-        s.refuse(
-            "producer_not_before",
-            f"{late[0].name} writes what {node.name} reads, and is not complete before loop {target.var.name} needs it",
-            at=[late[0], target],
-            hint=hint,
-        )
+    _has_inputs(s, rest, node, anchor, target, hint)
     outer = (*flow.loops_above(rest, place), place)
     _is_scalar(s, outer, hint)
     ctx = flow.knowing(rest, place, s.context(s.func.body))
-    boxes = {b: read_box(place.body, b, outer, ctx) for b in buffers}
+    boxes = {b: read_box(place.body, b, outer, ctx) for b in flow.stored(node)}
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
     fresh = regenerate(s, node, ranges, outer, ctx)
     body = _allocated(s, node, flow.splice(rest, anchor, fresh, anchor))
@@ -152,35 +126,17 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         block E(i = i)                             block E(i = i0 * 8 + E.i)    # reads C[i]
     """
     node, target = s.block_node(block), s.loop_node(loop)
-    writing = [w for b in flow.stored(node) for w in flow.writers(s.func.body, b, beside=node)]
-    others = [w for w in writing if w is not node and not flow.repeats(w, node)]
-    if others:
-        message = f"block {others[0].name} writes what block {node.name} writes, too"
-        remedy = "this step before the one that made several blocks of one"
-        s.refuse("several_writers", message, at=[node, *others], hint=remedy)
+    _no_other_writes(s, node)
     is_remakeable(s, node)
     for writer in (node, *(w for b in flow.loaded(node) for w in flow.writers(s.func.body, b))):
         overwrites_nothing(s, writer)
     rest = flow.splice(s.func.body, node)
-    place = _find_loop(rest, target)
-    inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
 
     def hint() -> str:
         legal = _names(_loops_for_consumer(rest, node))
         return legal or f"no loop: in none is all complete that {node.name} reads"
 
-    if place is None or not inside:
-        s.refuse(
-            "no_producer_in_loop",
-            f"no block under loop {target.var.name} writes what {node.name} reads",
-            at=[target, node],
-            hint=hint,
-        )
-    anchor = flow.child_towards(rest, place, _last(rest, inside))
-    for other in (w for b in flow.loaded(node) for w in flow.writers(rest, b, beside=anchor)):
-        if not flow.precedes(rest, other, anchor) and other not in flow.blocks(anchor):
-            message = f"{other.name} writes what {node.name} reads, and stands later"
-            s.refuse("producer_not_before", message, at=[other, target], hint=hint)
+    place, anchor = _behind_producer(s, rest, node, target, hint)
     outer = (*flow.loops_above(rest, place), place)
     _is_scalar(s, outer, hint)
     ctx = flow.knowing(rest, place, s.context(s.func.body))
@@ -197,6 +153,68 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ requirements
+def _consumers(s: Schedule, node: Block) -> list[Block]:
+    """The blocks that read what `node` computes. Reason: no_consumer."""
+    consumers = [b for buffer in flow.stored(node) for b in flow.readers(s.func.body, buffer)]
+    if not consumers:
+        message, hint = f"no block reads what {node.name} computes", "a block whose result another block reads"
+        s.refuse("no_consumer", message, at=[node], hint=hint)
+    return consumers
+
+
+def _around_all(s: Schedule, rest: Stmt, node: Block, consumers: list[Block], target: For, hint: Hint) -> For:
+    """The loop `target` in `rest`, which is around all consumers of `node`. Reason: consumer_outside_loop."""
+    place = _find_loop(rest, target)
+    outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
+    if place is None or outside:
+        names = ", ".join(dict.fromkeys(c.name for c in outside))
+        message = f"{names} reads what {node.name} computes, outside loop {target.var.name}"
+        s.refuse("consumer_outside_loop", message, at=[*outside, target], hint=hint)
+    return place
+
+
+def _has_inputs(s: Schedule, rest: Stmt, node: Block, anchor: Stmt, target: For, hint: Hint) -> None:
+    """All that writes what `node` reads stands before `anchor`. Reason: producer_not_before."""
+    made = [w for b in flow.loaded(node) for w in flow.writers(rest, b, beside=anchor)]
+    late = [w for w in made if not flow.precedes(rest, w, anchor)]
+    late += [w for b in flow.loaded(node) for w in flow.writers(anchor, b)]
+    if late:
+        s.refuse(
+            "producer_not_before",
+            f"{late[0].name} writes what {node.name} reads, and is not complete before loop {target.var.name} needs it",
+            at=[late[0], target],
+            hint=hint,
+        )
+
+
+def _behind_producer(s: Schedule, rest: Stmt, node: Block, target: For, hint: Hint) -> tuple[For, Stmt]:
+    """The loop `target` in `rest`, and the statement in it behind which all is made that `node` reads.
+
+    Reasons: no_producer_in_loop, producer_not_before.
+    """
+    place = _find_loop(rest, target)
+    inside = [] if place is None else [w for b in flow.loaded(node) for w in flow.writers(place, b)]
+    if place is None or not inside:
+        message = f"no block under loop {target.var.name} writes what {node.name} reads"
+        s.refuse("no_producer_in_loop", message, at=[target, node], hint=hint)
+    anchor = flow.child_towards(rest, place, _last(rest, inside))
+    for other in (w for b in flow.loaded(node) for w in flow.writers(rest, b, beside=anchor)):
+        if not flow.precedes(rest, other, anchor) and other not in flow.blocks(anchor):
+            message = f"{other.name} writes what {node.name} reads, and stands later"
+            s.refuse("producer_not_before", message, at=[other, target], hint=hint)
+    return place, anchor
+
+
+def _no_other_writes(s: Schedule, node: Block) -> None:
+    """Reason: several_writers."""
+    writing = [w for b in flow.stored(node) for w in flow.writers(s.func.body, b, beside=node)]
+    others = [w for w in writing if w is not node and not flow.repeats(w, node)]
+    if others:
+        message = f"block {others[0].name} writes what block {node.name} writes, too"
+        remedy = "this step before the one that made several blocks of one"
+        s.refuse("several_writers", message, at=[node, *others], hint=remedy)
+
+
 def _is_sole_writer(s: Schedule, node: Block) -> None:
     """Reasons: writes_parameter, several_writers."""
     for buffer in flow.stored(node):
