@@ -86,9 +86,10 @@ FOUND = {
             [
                 'n = tl.var("n")',
                 'A = tl.placeholder((4,), "float32", name="A")',
+                'B = tl.placeholder((n,), "float32", name="B")',
                 'k = tl.reduce_axis(n, "k")',
                 REDUCERS["first_argmax"],
-                'C_0, C_1 = tl.compute((2,), lambda i: first_argmax((k, A[i] + A[i + 2]), axis=k), name="C")',
+                'C_0, C_1 = tl.compute((2,), lambda i: first_argmax((k, A[i] + A[i + 2] + B[k]), axis=k), name="C")',
             ],
             ["C_0"],
             {"n": 1},
