@@ -98,7 +98,7 @@ FOUND = {
             'bind("C.i", "blockIdx.x")',
             'cache_read("C", "A", "shared")',
             'compute_at("A.shared", "C.k")',
-            'bind("A.shared.ax0_1", "threadIdx.x")',
+            'bind("A.shared.i_1", "threadIdx.x")',
             'software_pipeline("C.k", {"A.shared": 0, "C": 1})',
         ),
         seed=0,
