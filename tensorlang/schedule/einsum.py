@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.nodes import (
+    FALSE,
     ONE,
     REDUCE,
     SPATIAL,
@@ -89,11 +90,7 @@ def pad_einsum(s: Schedule, block: BlockLike, padding: Sequence[int | Expr | Non
     before: list[Stmt] = []
     loads: dict[Expr, Expr] = {}
     fresh: list[Buffer] = []
-    negative = True
-    for load in dict.fromkeys(operands):
-        dtype = load.buffer.dtype
-        zero: Expr = Const(-0.0 if negative else 0.0, dtype) if dtypes.is_float(dtype) else ops.literal(0, dtype)
-        negative = negative and not dtypes.is_float(dtype)
+    for load, zero in _zeros(operands).items():
         if any(v in grown for v in load.indices):
             target, name, copy = _padded_operand(s, node, load, zero, grown)
             loads[load] = Load(target, load.indices)
@@ -166,6 +163,20 @@ def _factors(expr: Expr) -> list[Expr]:
     if isinstance(expr, Op) and expr.op == "mul":
         return [f for a in expr.args for f in _factors(a)]
     return _factors(expr.args[0]) if isinstance(expr, Op) and expr.op == "cast" else [expr]
+
+
+def _zeros(operands: Sequence[Load]) -> dict[Load, Expr]:
+    """What each operand is padded with. Of floats, the first has -0.0: what is then added changes no zero's sign."""
+    zeros: dict[Load, Expr] = {}
+    floats = 0
+    for load in dict.fromkeys(operands):
+        dtype = load.buffer.dtype
+        if dtypes.is_float(dtype):
+            zeros[load] = Const(0.0 if floats else -0.0, dtype)
+            floats += 1
+        else:
+            zeros[load] = FALSE if dtype == "bool" else ops.literal(0, dtype)
+    return zeros
 
 
 def _different(indices: Sequence[Expr], variables: Collection[Expr]) -> bool:

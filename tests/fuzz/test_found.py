@@ -283,6 +283,19 @@ FOUND = {
         ('split("C.i", [None, 6])', 'vectorize("C.i.1")'),
         seed=0,
     ),
+    "the zero of conditions is that they do not hold": Case(
+        Expression(
+            [
+                'A = tl.placeholder((1,), "float32", name="A")',
+                'k = tl.reduce_axis(1, "k")',
+                'B = tl.compute((1,), lambda i: A[i].astype("bool"), name="B")',
+                'C = tl.compute((1,), lambda i: tl.sum(B[i].astype("float32"), axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        ('pad_einsum("C", [2, None])',),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [
