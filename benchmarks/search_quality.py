@@ -3,7 +3,8 @@
     python -m benchmarks.search_quality                        # replays benchmarks/results/measured.jsonl
     python -m benchmarks.search_quality record --candidates 400    # measures that table anew, on one thread
 
-The table holds random candidates of every sketch of five tasks, with the least seconds of their runs. A strategy may
+The table holds random candidates of every sketch of five tasks, with the least seconds of their runs, and the target
+that they were measured on; tables of several seeds may be joined. A strategy may
 propose only what is in the table, so that all see the same space, and finding the best of it takes no machine. It
 prints for each task, in the median over the seeds: trials until the strategy is as fast as the best of 256 at random,
 and trials until it is within 5 % of the best of the table.
@@ -41,23 +42,28 @@ _HOPELESS = 4.0  # times the best so far: not worth so many
 
 
 # ----------------------------------------------------------------------------------------------------- recording
-def task_of(workload: str) -> Any:
-    """The task on one core."""
+def target_of(table: Path) -> Any:
+    """The target of a table; if it is empty, one core of this machine, which is noted there."""
     from autotune.task import Target
-    from autotune.workload import parse
 
-    return parse(workload, dataclasses.replace(Target("llvm"), cores=1))
+    noted = next((line["target"] for line in _lines(table) if "target" in line), None)
+    if noted is not None:
+        return Target(**noted)
+    target = dataclasses.replace(Target("llvm"), cores=1)
+    _append(table, {"target": {k: v for k, v in dataclasses.asdict(target).items() if v and k != "features"}})
+    return target
 
 
 def record(candidates: int, table: Path, seed: int = 0) -> None:
     """Measure so many candidates of each task, in turn; goes on where the table ends."""
     from autotune.measure.candidate import Reference
+    from autotune.workload import parse
     from autotune.zero_trial import open_spaces
 
-    rows = list(_rows(table))
+    target, rows = target_of(table), _rows(table)
     setups = []
     for workload in TASKS:
-        task = task_of(workload)
+        task = parse(workload, target)
         spaces = {space.sketch.name: space for space in open_spaces(task)}
         reference = Reference(task, seed, Path(tempfile.mkdtemp()))
         setups.append((workload, task, spaces, reference))
@@ -72,8 +78,7 @@ def record(candidates: int, table: Path, seed: int = 0) -> None:
                     done[workload].add(_key(row))
                     row["seconds"] = _seconds(task, spaces[row["sketch"]], reference, row["knobs"], best[workload])
                     best[workload] = min(best[workload], row["seconds"] or 1e9)
-                    with table.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+                    _append(table, row)
 
 
 def _draw(spaces: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -100,9 +105,20 @@ def _seconds(task: Any, space: Any, reference: Any, knobs: dict[str, int], best:
     return min(first, timing.minimum)
 
 
-def _rows(table: Path) -> Iterator[dict[str, Any]]:
+def _rows(table: Path) -> list[dict[str, Any]]:
+    """The candidates of a table, each once."""
+    rows = (line for line in _lines(table) if "task" in line)
+    return list({(row["task"], _key(row)): row for row in rows}.values())
+
+
+def _lines(table: Path) -> Iterator[dict[str, Any]]:
     if table.exists():
         yield from map(json.loads, table.read_text().splitlines())
+
+
+def _append(table: Path, line: dict[str, Any]) -> None:
+    with table.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def _key(row: dict[str, Any]) -> str:
@@ -150,6 +166,7 @@ def first_below(curve: Sequence[float], seconds: float) -> int | None:
 def replay(table: Path, seeds: int) -> list[dict[str, Any]]:
     """For each task and strategy the trials that it takes."""
     from autotune.search import EvolutionarySearch, GridSearch, RandomSearch
+    from autotune.workload import parse
     from autotune.zero_trial import open_spaces
 
     strategies = {
@@ -157,12 +174,12 @@ def replay(table: Path, seeds: int) -> list[dict[str, Any]]:
         "random": (RandomSearch(), 2 * RANDOM_TRIALS, 2 * RANDOM_TRIALS),
         "grid": (GridSearch(), 2 * RANDOM_TRIALS, 2 * RANDOM_TRIALS),
     }
-    found = []
+    found, target, every = [], target_of(table), _rows(table)
     print(f"  {'':50} table {'':7} 256random      95 %   (trials, median of {seeds} seeds)")
     for workload in TASKS:
-        rows = [row for row in _rows(table) if row["task"] == workload and row["seconds"]]
+        rows = [row for row in every if row["task"] == workload and row["seconds"]]
         spaces = []
-        for space in open_spaces(task_of(workload)):
+        for space in open_spaces(parse(workload, target)):
             own = [row for row in rows if row["sketch"] == space.sketch.name]
             spaces += [TableSpace(space, own)] if own else []
         known = min(row["seconds"] for row in rows)
@@ -191,10 +208,11 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--candidates", type=int, default=400, help="of each task to record (default 400)")
     parser.add_argument("--seeds", type=int, default=5, help="(default 5)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is recorded (default 0)")
     options = parser.parse_args()
     if options.action == "record":
         os.environ["TENSORLANG_NUM_THREADS"] = "1"
-        record(options.candidates, options.table)
+        record(options.candidates, options.table, options.seed)
         return
     start = time.perf_counter()
     found = replay(options.table, options.seeds)

@@ -23,6 +23,7 @@ from benchmarks.harness import BenchmarkError, Contender, Row, arguments, compar
 from benchmarks.machine import ROOT, cores
 
 SETUP, PEERS = "benchmarks.tuner:", "benchmarks.tuner_peers:"
+TORCH = ("torch", "torch.compile")
 ROWS = {
     "GMM 512": "batch_matmul:1,512,512,512",
     "GMM 1024": "batch_matmul:1,1024,1024,1024",
@@ -116,7 +117,7 @@ def contenders(workload: str, options: Any) -> list[Contender]:
     ]
     peers = []
     if Path(options.torch).exists():
-        for name in ("torch", "torch.compile"):
+        for name in options.peers:
             arguments = {"workload": workload, "compiled": name != "torch"}
             peers.append(Contender(name, PEERS + "torch_operator", arguments, threads, options.torch))
     if options.tvm:
@@ -129,7 +130,7 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
     """How many times as fast as the better of torch's two, and as TVM, the tuned and the zero-trial kernel are."""
     found: dict[str, float] = {}
     by_name = {row.name: row for row in rows}
-    torch = [by_name[name] for name in ("torch", "torch.compile") if name in by_name]
+    torch = [by_name[name] for name in TORCH if name in by_name]
     marks = {"torch": min(torch, key=lambda row: row.median)} if torch else {}
     marks |= {"TVM": by_name["TVM"]} if "TVM" in by_name else {}
     for mark, row in marks.items():
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, default=Path("benchmarks.tuned.jsonl"))
     parser.add_argument("--no-tune", action="store_true", help="compare with what the log knows")
+    parser.add_argument("--peers", nargs="+", choices=TORCH, default=TORCH, help="of torch (default: both)")
     parser.add_argument("--torch", default=str(ROOT / ".venv-peers" / "bin" / "python"), help="interpreter with torch")
     parser.add_argument("--tvm", default="", help="interpreter with TVM (default: none)")
     options = parser.parse_args()
