@@ -21,7 +21,7 @@ from autotune.tables import Rows, Table
 from autotune.task import Expr, Footprint, Func, Knob, Nest, Task, nests, numpy_function
 
 CHUNK = 16384
-_FEW = 4096  # knob vectors that one thread evaluates, without tables
+FEW = 4096  # knob vectors that one thread evaluates, without tables
 
 NAMES = (
     *("accumulators", "vectors", "register_excess", "step_vectors", "step_loads", "loads_per_vector"),
@@ -65,7 +65,7 @@ class Features:
     def __call__(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         table = np.empty((len(values), len(NAMES)), np.float32)
         estimates = np.empty(len(values), np.float32)
-        many = len(values) > _FEW
+        many = len(values) > FEW
         _ = self._loops, self._tables if many else self._shapes  # before several threads want them
 
         def fill(start: int) -> None:

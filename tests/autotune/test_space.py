@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
-from autotune.features import NAMES, Features
+from autotune.features import FEW, NAMES, Features
 from autotune.search import sample
 from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
@@ -54,6 +54,14 @@ def test_features_are_finite_and_many_are_evaluated_at_once(spaces):
         assert features.dtype == np.float32
         assert np.isfinite(features).all()
         assert (estimate > 0).all()
+
+
+def test_what_is_looked_up_is_what_is_computed(spaces):
+    for space in spaces:
+        many = np.tile(space.rows, (1 + FEW // len(space.rows), 1))
+        at = np.random.default_rng(2).integers(len(many), size=300)
+        for looked_up, computed in zip(space.features(many), space.features(many[at]), strict=True):
+            np.testing.assert_allclose(looked_up[at], computed, rtol=1e-5)
 
 
 def test_register_pressure_and_idle_threads_cost(spaces):
