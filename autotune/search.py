@@ -120,7 +120,7 @@ class EvolutionarySearch:
 
     population: int = 2048
     generations: int = 12
-    exhaustive: int = 4_000_000
+    exhaustive: int = 1_000_000
     explore: float = 0.1
     alike: int = 2
 

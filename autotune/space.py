@@ -28,7 +28,7 @@ from autotune.task import Expr, Schedule, Task, free_vars, knob, numpy_function,
 AskKnob = Callable[[str, Sequence[int]], Any]
 Write = Callable[[Schedule, AskKnob], Iterable[Any] | None]
 
-_MOST_LISTED = 4_000_000  # knob vectors of a space
+_MOST_LISTED = 2_000_000  # knob vectors of a space
 
 
 @dataclass(frozen=True)
