@@ -32,7 +32,8 @@ def rows(program: Program, stage: Stage) -> Sequence[Part]:
         return []
 
     def write(s: Schedule, knob: AskKnob) -> None:
-        gpu_library.rows(s, stage.block, knob("threads", _THREADS), _lanes(stage), knob("beside", _EACH))
+        vector = knob("vector", sorted({16 // stage.result_bytes, _lanes(stage)}))
+        gpu_library.rows(s, stage.block, knob("threads", _THREADS), vector, knob("beside", _EACH))
 
     return [Part("rows", frozenset(program), write)]
 

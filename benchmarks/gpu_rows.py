@@ -1,0 +1,166 @@
+"""The rows of benchmarks/gpu.py: operators with the schedule by hand, with torch, and with float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorlang as tl
+from tensorlang.schedule import gpu_library as library
+from tensorlang.topi import elementwise, linalg, normalization, reduction
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator at one size. computed: makes the expression; by_hand: schedules it, the best way that is known;
+    inputs: makes torch tensors, by the names of the parameters; peer(torch, out, **inputs): the same with torch, into
+    `out` if there is one and torch can; reference(torch, **inputs): with float64; bytes: that must move; flops: that
+    must be done; tolerance: of the relative error."""
+
+    name: str
+    computed: Callable[[], tl.Tensor]
+    by_hand: Callable[[tl.Schedule], None]
+    inputs: dict[str, Callable[[Any], Any]]
+    peer: Callable[..., Any]
+    reference: Callable[..., Any]
+    bytes: int
+    flops: int = 0
+    tolerance: float = 1e-5
+
+
+def _normal(*shape: int, dtype: str = "float32") -> Callable[[Any], Any]:
+    return lambda torch: torch.randn(shape, device="cuda").to(getattr(torch, dtype))
+
+
+def _precise(dtype: str) -> float:
+    return 1e-5 if dtype == "float32" else 5e-3
+
+
+def matmul(m: int, n: int, k: int, **by_hand: Any) -> Row:
+    return Row(
+        f"matmul f32 {m}x{n}x{k}",
+        lambda: linalg.matmul(m, n, k),
+        lambda s: library.tiled_matmul(s, "C", asynchronous=True, **by_hand),
+        {"A": _normal(m, k), "B": _normal(k, n)},
+        lambda torch, out, A, B: torch.mm(A, B, out=out),
+        lambda torch, A, B: A.double() @ B.double(),
+        4 * (m * k + k * n + m * n),
+        2 * m * n * k,
+    )
+
+
+def softmax(rows: int, columns: int, dtype: str, threads: int, beside: int = 1) -> Row:
+    size, vector = (4, 4) if dtype == "float32" else (2, 8)
+    return Row(
+        f"softmax {dtype} {rows}x{columns}",
+        lambda: normalization.softmax(rows, columns, dtype=dtype),
+        lambda s: library.rows(s, "softmax", threads, vector, beside),
+        {"x": _normal(rows, columns, dtype=dtype)},
+        lambda torch, out, x: torch.softmax(x, 1, out=out),
+        lambda torch, x: torch.softmax(x.double(), 1),
+        2 * size * rows * columns,
+        tolerance=_precise(dtype),
+    )
+
+
+def norm(kind: str, rows: int, columns: int, dtype: str, threads: int) -> Row:
+    size, vector = (4, 4) if dtype == "float32" else (2, 8)
+    weights = ("weight", "bias") if kind == "layer_norm" else ("weight",)
+
+    def apply(torch: Any, x: Any, **weights: Any) -> Any:
+        function = getattr(torch.nn.functional, kind)
+        return function(x, (columns,), **weights, eps=normalization.EPS)
+
+    return Row(
+        f"{kind} {dtype} {rows}x{columns}",
+        lambda: getattr(normalization, kind)(rows, columns, dtype=dtype),
+        lambda s: library.rows(s, kind, threads, vector),
+        {"x": _normal(rows, columns, dtype=dtype), **{w: _normal(columns, dtype=dtype) for w in weights}},
+        lambda torch, out, **inputs: apply(torch, **inputs),
+        lambda torch, **inputs: apply(torch, **{name: x.double() for name, x in inputs.items()}),
+        2 * size * rows * columns,
+        tolerance=_precise(dtype),
+    )
+
+
+def bias_gelu_mul(rows: int, columns: int, dtype: str) -> Row:
+    def computed() -> tl.Tensor:
+        x, y = (tl.placeholder((rows, columns), dtype, name=name) for name in ("x", "y"))
+        bias = tl.placeholder((columns,), dtype, name="bias")
+
+        def element(i: tl.Expr, j: tl.Expr) -> tl.Expr:
+            v = x[i, j].astype("float32") + bias[j].astype("float32")
+            inner = v * (v * v * 0.044715 + 1.0) * 0.7978845608028654
+            return (v * 0.5 * (tl.tanh(inner) + 1.0) * y[i, j].astype("float32")).astype(dtype)
+
+        return tl.compute((rows, columns), element, name="bias_gelu_mul")
+
+    def apply(torch: Any, x: Any, bias: Any, y: Any) -> Any:
+        return torch.nn.functional.gelu(x + bias, approximate="tanh") * y
+
+    return Row(
+        f"bias+gelu+mul {dtype} {rows}x{columns}",
+        computed,
+        lambda s: library.elementwise(s, "bias_gelu_mul", 256, 8),
+        {
+            "x": _normal(rows, columns, dtype=dtype),
+            "bias": _normal(columns, dtype=dtype),
+            "y": _normal(rows, columns, dtype=dtype),
+        },
+        lambda torch, out, **inputs: apply(torch, **inputs),
+        lambda torch, **inputs: apply(torch, **{name: x.double() for name, x in inputs.items()}),
+        3 * 2 * rows * columns,
+        tolerance=_precise(dtype),
+    )
+
+
+def sums(axis: int, n: int) -> Row:
+    def by_hand(s: tl.Schedule) -> None:
+        if axis:
+            library.row_sums(s, "sum", 512, 4, 4)
+        else:
+            library.column_sums(s, "sum", 16, 512, 4, 2)
+
+    return Row(
+        f"{'row' if axis else 'column'} sum float32 {n}x{n}",
+        lambda: reduction.sum(n, n, dim=axis),
+        by_hand,
+        {"x": _normal(n, n)},
+        lambda torch, out, x: torch.sum(x, axis, out=out),
+        lambda torch, x: x.double().sum(axis),
+        4 * n * n,
+        tolerance=3e-5,
+    )
+
+
+def transpose(n: int) -> Row:
+    return Row(
+        f"transpose float32 {n}x{n}",
+        lambda: elementwise.transpose(n, n),
+        lambda s: library.transpose(s, "transpose", (16, 16)),
+        {"x": _normal(n, n)},
+        lambda torch, out, x: x.t().contiguous() if out is None else out.copy_(x.t()),
+        lambda torch, x: x.t().double(),
+        8 * n * n,
+        tolerance=0.0,
+    )
+
+
+def every_row() -> list[Row]:
+    return [
+        matmul(1024, 1024, 1024, threads=(2, 8, 8), far=(1, 2), depth=(2, 16), group=1),
+        matmul(4096, 4096, 4096, group=4),
+        softmax(4096, 4096, "float32", 256),
+        softmax(8192, 8192, "float32", 512),
+        softmax(65536, 1024, "float32", 32, 4),
+        softmax(4096, 4096, "bfloat16", 256),
+        softmax(8192, 8192, "bfloat16", 512),
+        softmax(65536, 1024, "bfloat16", 64, 2),
+        norm("layer_norm", 16384, 8192, "bfloat16", 128),
+        norm("rms_norm", 16384, 8192, "bfloat16", 512),
+        bias_gelu_mul(16384, 8192, "bfloat16"),
+        sums(1, 16384),
+        sums(0, 16384),
+        transpose(16384),
+    ]
