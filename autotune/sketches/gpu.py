@@ -13,49 +13,97 @@ from autotune.task import Schedule, gpu_library
 
 _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
+_HELD = 64  # elements of a row that a thread may have in registers
 
 
 def elementwise(program: Program, stage: Stage) -> Sequence[Part]:
-    """Of any block: a thread has some elements, and reduces them by itself."""
+    """Of any block: a thread has some elements, or reduces for one by itself."""
+    inputs = _inputs(program, stage)
 
     def write(s: Schedule, knob: AskKnob) -> None:
-        gpu_library.elementwise(s, stage.block, knob("threads", _THREADS), _lanes(stage), knob("each", _EACH))
+        _inline(s, inputs)
+        if stage.reduction:
+            gpu_library.reductions(s, stage.block, knob("threads", _THREADS))
+        else:
+            lanes = 16 // stage.result_bytes
+            gpu_library.elementwise(s, stage.block, knob("threads", _THREADS), lanes, knob("each", _EACH))
 
-    return [Part("elements", frozenset({stage.block}), write)]
+    return [Part("elements", frozenset({stage.block, *inputs}), write)] if stage.spatial else []
 
 
 def rows(program: Program, stage: Stage) -> Sequence[Part]:
     """Of a chain along rows, such as softmax or a norm: threads share a row, which stays in their registers."""
-    if stage.reduction or not any(member.reduction for member in program.values()) or len(program) < 2:
-        return []
-    if any(len(member.reduction) > 1 or member.spatial[: len(stage.spatial) - 1] == [] for member in program.values()):
+    chain = _chain(program, stage)
+    if not any(member.reduction for member in chain) or stage.spatial[-1].extent > _THREADS[-1] * _HELD:
         return []
 
     def write(s: Schedule, knob: AskKnob) -> None:
         vector = knob("vector", sorted({16 // stage.result_bytes, _lanes(stage)}))
-        gpu_library.rows(s, stage.block, knob("threads", _THREADS), vector, knob("beside", _EACH))
+        before = [member.block for member in chain[1:]]
+        gpu_library.rows(s, stage.block, knob("threads", _THREADS), vector, knob("beside", _EACH), before)
 
-    return [Part("rows", frozenset(program), write)]
+    return [Part("rows", frozenset(member.block for member in chain), write)]
+
+
+def _chain(program: Program, stage: Stage) -> list[Stage]:
+    """The stage, if it does not reduce, and all before it that work for it alone and have a row, or one value, for
+    each of its rows."""
+    if stage.reduction or len(stage.spatial) < 2:
+        return []
+    chain, depth = [stage], len(stage.spatial)
+    for block in reversed(list(program)):
+        member = program[block]
+        works = member.consumers and all(c in {m.block for m in chain} for c in member.consumers)
+        along = len(member.spatial) + len(member.reduction) == depth and len(member.reduction) < 2
+        if member is not stage and works and (along or (not member.reduction and len(member.spatial) == depth - 1)):
+            chain.append(member)
+    return chain
 
 
 def sums(program: Program, stage: Stage) -> Sequence[Part]:
-    """Of a reduction along memory: a block of threads has a row; along columns: parts of the rows, then these."""
-    if len(stage.reads) != 1 or len(stage.reduction) != 1 or len(stage.spatial) != 1:
+    """Of a reduction along memory: blocks of threads have rows, or parts of the one that there is; along columns: parts
+    of the rows, then these."""
+    if len(stage.reads) != 1 or not stage.spatial or not stage.reduction:
         return []
-    along = set(stage.reads[0].steps[-1])
+    inputs, along = _inputs(program, stage), set(stage.reads[0].steps[-1])
+    blocks = frozenset({stage.block, *inputs})
+
+    def ask(knob: AskKnob) -> tuple[Any, int, Any]:
+        return knob("threads", _THREADS), _lanes(stage), knob("each", _EACH)
+
+    def whole(s: Schedule, knob: AskKnob) -> None:
+        _inline(s, inputs)
+        gpu_library.whole_sum(s, stage.block, knob("parts", (128, 256, 512, 1024, 2048)), *ask(knob))
 
     def by_rows(s: Schedule, knob: AskKnob) -> None:
-        gpu_library.row_sums(s, stage.block, knob("threads", _THREADS), _lanes(stage), knob("each", _EACH))
+        _inline(s, inputs)
+        gpu_library.row_sums(s, stage.block, *ask(knob))
 
     def by_columns(s: Schedule, knob: AskKnob) -> None:
-        parts = knob("parts", (16, 32, 64, 128, 256))
-        gpu_library.column_sums(s, stage.block, parts, knob("threads", _THREADS), _lanes(stage), knob("each", _EACH))
+        _inline(s, inputs)
+        gpu_library.column_sums(s, stage.block, knob("parts", (16, 32, 64, 128, 256)), *ask(knob))
 
-    if along == {stage.reduction[0].name}:
-        return [Part("row sums", frozenset({stage.block}), by_rows)]
-    if along == {stage.spatial[0].name}:
-        return [Part("column sums", frozenset({stage.block}), by_columns)]
+    if len(stage.spatial) == 1 and stage.spatial[0].extent == 1:
+        return [Part("parts", blocks, whole)]
+    if len(stage.reduction) == 1 and along == {stage.reduction[0].name}:
+        return [Part("row sums", blocks, by_rows)]
+    if len(stage.reduction) == len(stage.spatial) == 1 and along == {stage.spatial[0].name}:
+        return [Part("column sums", blocks, by_columns)]
     return []
+
+
+def _inputs(program: Program, stage: Stage) -> list[str]:
+    """The elementwise blocks that work for the stage alone, the first one first."""
+    found: list[str] = []
+    for producer in program.private_producers(stage):
+        if not producer.reduction:
+            found += [*_inputs(program, producer), producer.block]
+    return found
+
+
+def _inline(s: Schedule, blocks: Sequence[str]) -> None:
+    for block in blocks:
+        s.compute_inline(block)
 
 
 def transpose(program: Program, stage: Stage) -> Sequence[Part]:

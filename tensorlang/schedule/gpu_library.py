@@ -6,6 +6,7 @@ of 16 bytes at best.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorlang.ir.nodes import Expr
@@ -16,7 +17,17 @@ from tensorlang.schedule.primitive import composition
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
 
-__all__ = ["column_sums", "elementwise", "matmul", "row_sums", "rows", "tiled_matmul", "transpose"]
+__all__ = [
+    "column_sums",
+    "elementwise",
+    "matmul",
+    "reductions",
+    "row_sums",
+    "rows",
+    "tiled_matmul",
+    "transpose",
+    "whole_sum",
+]
 
 Count = int | Expr
 
@@ -35,20 +46,56 @@ def elementwise(s: Schedule, block: BlockLike, threads: Count = 256, vector: Cou
 
 
 @composition
-def rows(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, beside: Count = 1) -> None:
+def reductions(s: Schedule, block: BlockLike, threads: Count = 256) -> None:
+    """Of a reduction: each thread reduces for one element, in a register."""
+    write = s.cache_write(block, "local")
+    loops = s.loops(write)
+    whole = s.fuse(*loops) if len(loops) > 1 else loops[0]
+    grid, thread = s.split(whole, [None, threads])
+    s.compute_at(block, thread)
+    s.bind(grid, "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+
+
+@composition
+def whole_sum(
+    s: Schedule, block: BlockLike, parts: Count = 1024, threads: Count = 256, vector: Count = 4, each: Count = 4
+) -> None:
+    """A reduction of everything into one element, around which is a loop of one iteration: of `parts` of the first
+    dimension by blocks of threads, then of these by a second kernel of one block."""
+    one, first, *rest = s.loops(block)
+    part, inner = s.split(first, [parts, None])
+    s.reorder(part, one, inner, *rest)
+    row_sums(s, s.rfactor(part, factor_axis=0), threads, vector, each)
+    one, among = sorted(s.loops(block), key=lambda loop: loop.is_reduction)
+    again, thread = s.split(among, [None, 256])
+    s.reorder(one, thread, again)
+    s.bind(one, "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+
+
+@composition
+def rows(
+    s: Schedule,
+    block: BlockLike,
+    threads: Count = 256,
+    vector: Count = 4,
+    beside: Count = 1,
+    before: Sequence[str] | None = None,
+) -> None:
     """A computation along rows, of which `block` is the last one: softmax, norms.
 
-    All before it is computed where it is needed, row by row, and stays in registers: `threads` of them have a row,
-    and a block of threads has `beside` rows.
+    `before`, by default all other blocks, are computed where they are needed, row by row, and stay in registers:
+    `threads` of them have a row, and a block of threads has `beside` rows.
     """
     *outer, _ = s.loops(block)
     row = s.fuse(*outer) if len(outer) > 1 else outer[0]
     grid, inner = s.split(row, [None, beside])
-    before = [b for b in s.blocks() if b.name != s.block(block).name]
-    for producer in reversed(before):
+    others = [b for b in s.blocks() if b.name != s.block(block).name and (before is None or b.name in before)]
+    for producer in reversed(others):
         s.compute_at(producer, inner)
     params = {buffer.name for buffer in s.func.params}
-    for each in (*before, s.block(block)):
+    for each in (*others, s.block(block)):
         along = s.loops(each)[-1]
         if _is_of_row(s, each.name, along):
             continue
@@ -65,7 +112,7 @@ def rows(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4,
         s.unroll(lanes)
     s.bind(grid, "blockIdx.x")
     s.bind(inner, "threadIdx.y")
-    for producer in before:
+    for producer in others:
         s.set_scope(producer.writes[0].name, "local")
 
 
@@ -77,7 +124,9 @@ def _is_of_row(s: Schedule, block: str, along: Loop) -> bool:
 @composition
 def row_sums(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, each: Count = 4) -> None:
     """A reduction of each row by a block of threads, which load `each` vectors at a time."""
-    row, along = s.loops(block)
+    *outer, along = s.loops(block)
+    spatial = [loop for loop in outer if not loop.is_reduction]
+    row = s.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     _, again, thread, lanes = s.split(along, [None, each, threads, vector])
     s.bind(row, "blockIdx.x")
     s.reorder(thread, again, lanes)

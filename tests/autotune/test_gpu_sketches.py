@@ -18,6 +18,27 @@ from tests.gpu.programs import H100, in_threads, inputs, several
 
 pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
 
+
+def scaled(m, n):
+    """Elementwise in three steps."""
+    x = tl.placeholder((m, n), name="x")
+    a = tl.compute((m, n), lambda i, j: x[i, j] * 2.0, name="A")
+    b = tl.compute((m, n), lambda i, j: a[i, j] + 1.0, name="B")
+    return tl.compute((m, n), lambda i, j: b[i, j] * b[i, j], name="C")
+
+
+def total(m, n):
+    x = tl.placeholder((m, n), name="x")
+    i, k = tl.reduce_axis(m, name="i"), tl.reduce_axis(n, name="k")
+    return tl.compute((1,), lambda z: tl.sum(x[i, k] * x[i, k], axis=[i, k]), name="total")
+
+
+def windows(m, n):
+    x = tl.placeholder((m, n), name="x")
+    i, k = tl.reduce_axis(3, name="i"), tl.reduce_axis(3, name="k")
+    return tl.compute((m - 2, n - 2), lambda a, b: tl.max(x[a + i, b + k], axis=[i, k]), name="windows")
+
+
 TASKS = {  # how it is made, at a size that no tile divides and at one that all do; sketches
     "elementwise": (elementwise.add, (24, 40), (512, 4096), ["elements"]),
     "softmax": (normalization.softmax, (12, 160), (512, 8192), ["rows"]),
@@ -25,6 +46,9 @@ TASKS = {  # how it is made, at a size that no tile divides and at one that all 
     "row sum": (reduction.sum, (12, 200), (512, 8192), ["row sums"]),
     "column sum": (partial(reduction.sum, dim=0), (100, 40), (4096, 4096), ["column sums"]),
     "transpose": (elementwise.transpose, (40, 72), (512, 512), ["transpose"]),
+    "elementwise in steps": (scaled, (24, 40), (512, 4096), ["elements"]),
+    "sum of all": (total, (24, 100), (512, 4096), ["parts"]),
+    "windows": (windows, (24, 40), (514, 514), ["elements"]),
     "matmul": (linalg.matmul, (40, 72, 24), (512, 512, 512), ["two stages", "one stage"]),
 }
 
@@ -53,7 +77,10 @@ def test_candidates_compute_the_right_thing(name):
                 np.testing.assert_allclose(got.astype("d"), want.astype("d"), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", TASKS)
+EXACT = [name for name in TASKS if name != "windows"]  # whose fused loops touch a box that is known for numbers only
+
+
+@pytest.mark.parametrize("name", EXACT)
 def test_features_of_open_knobs_are_those_of_known_ones(name):
     task = task_of(name, large=True)
     for space in spaces(task):
