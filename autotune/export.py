@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.progress import clean, seconds
-from autotune.record import Record
+from autotune.record import Record, processor
 from autotune.task import Schedule, Target, Task
 from autotune.workload import source
 
@@ -57,7 +57,7 @@ def script(task: Task, workload: str, record: Record, schedule: Schedule) -> str
     computed = f"renamed(tl.create_func({call}), {record.names!r})" if renamed else call
     title = (
         f"{workload}: {seconds(record.seconds or 0.0)}, {record.gflops:.1f} GFLOP/s on "
-        f"{record.machine.get('cpu', 'an unknown CPU')}, {record.when}."
+        f"{processor(record)}, {record.when}."
     )
     return _SCRIPT.format(
         title=clean(title).replace("\\", "/").replace('"', "'"),

@@ -78,6 +78,11 @@ class Record:
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
 
+def processor(record: Record) -> str:
+    """What the candidate ran on."""
+    return str(record.machine.get("gpu") or record.machine.get("cpu", "an unknown CPU"))
+
+
 def to_line(record: Record) -> bytes:
     """The line of a log that `parse` reads."""
     return json.dumps(dataclasses.asdict(record), allow_nan=False).encode() + b"\n"

@@ -19,7 +19,7 @@ from autotune.charts import Axis, Chart
 from autotune.cost_model import quality, rank_correlation
 from autotune.database import best, failures
 from autotune.progress import clean, seconds
-from autotune.record import Record
+from autotune.record import Record, processor
 from autotune.session import BATCH
 from autotune.task import Target, Task, WorkloadError, nest_html
 from autotune.tuner import best_known
@@ -61,7 +61,7 @@ def _machines(records: Sequence[Record]) -> str:
 
 def _machine(record: Record) -> str:
     facts = record.machine
-    parts = [str(facts.get("cpu", "unknown CPU")), f"{facts.get('cores', '?')} cores"]
+    parts = [processor(record)] if "gpu" in facts else [processor(record), f"{facts.get('cores', '?')} cores"]
     peak = _peak(record)
     return ", ".join([*parts, f"{peak:g} GFLOP/s peak (float32)"] if peak else parts)
 
