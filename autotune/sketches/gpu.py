@@ -55,9 +55,17 @@ def _chain(program: Program, stage: Stage) -> list[Stage]:
         member = program[block]
         works = member.consumers and all(c in {m.block for m in chain} for c in member.consumers)
         along = len(member.spatial) + len(member.reduction) == depth and len(member.reduction) < 2
-        if member is not stage and works and (along or (not member.reduction and len(member.spatial) == depth - 1)):
+        if member is not stage and works and (along or not member.reduction) and _is_of_row(member, chain, depth):
             chain.append(member)
     return chain
+
+
+def _is_of_row(member: Stage, chain: Sequence[Stage], depth: int) -> bool:
+    """Whether the stage has rows as the others have, or one value for each of theirs."""
+    if len(member.spatial) != depth - 1:
+        return len(member.spatial) == depth
+    readers = [(c, a) for c in chain for a in c.reads if a.buffer == member.result.buffer]
+    return all(a.loops <= {loop.name for loop in c.spatial[: depth - 1]} for c, a in readers)
 
 
 def sums(program: Program, stage: Stage) -> Sequence[Part]:
