@@ -170,7 +170,9 @@ def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
 def _workload(one: argparse.ArgumentParser, nargs: str | None = None) -> None:
     one.epilog = one.epilog or _WORKLOAD
     one.add_argument("workload", metavar="WORKLOAD", nargs=nargs, help="what to tune, see below")
-    one.add_argument("--target", type=_target, default="llvm", help="what to tune for: llvm, this CPU (default)")
+    one.add_argument(
+        "--target", type=_target, default="llvm", help="what to tune for: llvm, this CPU (default), or cuda, its GPU"
+    )
 
 
 def _log(one: argparse.ArgumentParser) -> None:
