@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -16,11 +17,10 @@ from autotune import cli, export, progress
 from autotune.cli import DONE, INTERRUPTED, NOTHING, UNSAVED, USAGE
 from autotune.database import Database, best, failures, rank, write
 from autotune.measure.outcome import Limits, Status, WorkerError
-from autotune.measure.runner import LocalRunner
 from autotune.record import Record, to_line
 from autotune.session import MakeRunner, Plan
 from autotune.task import ScheduleError, Task, WorkloadError, trace_json
-from autotune.tuner import Result, best_known, suggest, tune_all
+from autotune.tuner import Result, best_known, local_runner, suggest, tune_all
 from autotune.workload import UserCodeError, families, parse
 
 
@@ -127,12 +127,13 @@ def bench(options: argparse.Namespace) -> int:
     task, known = _known(options)
     if known is None:
         return NOTHING
-    schedules = {"best known": known[1], "without any trial": suggest(task), "unscheduled": task.schedule()}
+    unscheduled = task.plain() if task.target.simt else task.schedule()  # a GPU runs nothing that is not bound
+    schedules = {"best known": known[1], "without any trial": suggest(task), "unscheduled": unscheduled}
     jobs = [
         {"trace": trace_json(s.trace), "names": known[0].names if n == 0 else task.names, "number": 0, "best": None}
         for n, s in enumerate(schedules.values())
     ]
-    with LocalRunner({"task": task.to_json(), "seed": 0}, Limits(run_seconds=60)) as runner:
+    with contextlib.closing(local_runner(task, 0, Limits(run_seconds=60))) as runner:
         ends = dict(runner.measure(jobs))
     if options.json:
         values = {name: {**dataclasses.asdict(ends[n]), "status": ends[n].status} for n, name in enumerate(schedules)}

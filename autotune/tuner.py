@@ -156,7 +156,7 @@ def tune_all(tasks: Sequence[Task], plan: Plan, log: str | Path | None = None) -
 
 def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
     """A batch of the session that may gain the most, until all are done. Who measures has the machines to itself."""
-    make_runner = plan.make_runner or _local_runner
+    make_runner = plan.make_runner or local_runner
     left = math.inf if plan.budget is None else plan.budget
     turns = deque(session for session in sessions if session.left)
     while turns:
@@ -175,7 +175,8 @@ def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
             turns.append(session)
 
 
-def _local_runner(task: Task, seed: int, limits: Limits) -> Runner:
+def local_runner(task: Task, seed: int, limits: Limits) -> Runner:
+    """Worker processes of this machine, for its CPU or its GPU."""
     make = GpuRunner if task.target.simt else LocalRunner
     return make({"task": task.to_json(), "seed": seed}, limits)
 
