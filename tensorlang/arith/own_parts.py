@@ -16,7 +16,7 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import negation, simplify
 from tensorlang.ir.nodes import ONE, TRUE, ZERO, Block, Buffer, Expr, For, If, LetStmt, Load, Node, Op, Stmt, Store, Var
-from tensorlang.ir.walk import children, free_vars, substitute
+from tensorlang.ir.walk import free_vars, run_by, substitute
 
 _MOST_LOOPS = 4  # whose orders are tried
 
@@ -97,7 +97,7 @@ def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], a
     if isinstance(node, kind) and node.buffer is buffer:  # type: ignore[attr-defined]
         indices = (simplify(substitute(i, values), around.ctx) for i in node.indices)  # type: ignore[attr-defined]
         yield around._replace(indices=tuple(indices))
-    for child in children(node):
+    for child in run_by(node):
         yield from _accesses(child, buffer, kind, values, around)
 
 

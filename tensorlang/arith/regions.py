@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
 )
-from tensorlang.ir.walk import children, free_vars, has_load, substitute, visit
+from tensorlang.ir.walk import free_vars, has_load, run_by, substitute, visit
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ class _Walk:
                 self._access(self.reads, node, scope)
             elif isinstance(node, Store):
                 self._access(self.writes, node, scope)
-            for child in children(node):
+            for child in run_by(node):
                 self.visit(child, scope)
 
     def _block(self, block: Block, scope: _Scope) -> None:

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from tensorlang.arith.context import Context
+from tensorlang.arith.footprint import written_box
 from tensorlang.arith.regions import Regions, accesses, apart
+from tensorlang.arith.simplify import simplify
 from tensorlang.ir.launch import SHARED
-from tensorlang.ir.nodes import Alloc, Block, Buffer, Const, For, Load, Op, Seq, Stmt, Store
-from tensorlang.ir.walk import find, visit
+from tensorlang.ir.nodes import Alloc, Block, Buffer, Const, For, Load, Op, Seq, Stmt, Store, seq
+from tensorlang.ir.walk import find, free_vars, visit
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
 DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
@@ -83,7 +85,8 @@ def plan(loop: For, ctx: Context) -> Plan:
             if p < q and behind >= 0 and not _keep_apart(loop, buffer, touched, p, q, 0, inside):
                 raise _out_of_order(parts, stages, p, q, buffer)
             if buffer in private:
-                versions[buffer] = max(versions[buffer], behind + 1)
+                if behind > 0 and not _places_apart(loop, buffer, touched, p, q, behind, inside):
+                    versions[buffer] = max(versions[buffer], behind + 1)
                 continue
             for distance in range(1, behind + 1):
                 if not _keep_apart(loop, buffer, touched, p, q, distance, inside):
@@ -188,6 +191,28 @@ def _keep_apart(
         for found, mine, theirs in _conflicts(touched[p], touched[q])
         if found is buffer
     )
+
+
+def _places_apart(
+    loop: For, buffer: Buffer, touched: Sequence[tuple[Regions, Regions]], p: int, q: int, behind: int, ctx: Context
+) -> bool:
+    """Do parts p and q touch different places of what an iteration needs of `buffer`, the same in each iteration?
+
+    Then q of up to `behind` iterations later may run before p, in one version, however large lowering makes it.
+    """
+    box = written_box(seq(*parts_of(loop)[1]), buffer, (loop,))
+    if box is None:
+        return False
+    for found, mine, theirs in _conflicts(touched[p], touched[q]):
+        if found is not buffer:
+            continue
+        regions = touched[p][mine][buffer], touched[q][theirs][buffer]
+        places = [simplify(low - first, ctx) for r in regions for low, first in zip(r.mins, box.mins, strict=True)]
+        if any(loop.var in free_vars(e) for e in (*places, *(e for r in regions for e in r.extents))):
+            return False
+        if not apart(*regions, ctx):
+            return False
+    return all(_keep_apart(loop, buffer, touched, p, q, n, ctx) for n in range(1, behind + 1))
 
 
 def _out_of_order(parts: Sequence[Stmt], stages: Sequence[int], p: int, q: int, buffer: Buffer) -> Conflict:

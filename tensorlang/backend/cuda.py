@@ -10,16 +10,18 @@ from tensorlang.backend import nvrtc
 from tensorlang.backend.cuda_stmt import KernelText, KernelWriter
 from tensorlang.backend.cuda_text import PRELUDE, Names, helpers_of
 from tensorlang.errors import BuildError
+from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir import dtypes
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.launch import Launch
-from tensorlang.ir.nodes import Alloc, Buffer, Const, Func, Seq, Size, Stmt
+from tensorlang.ir.nodes import Alloc, Buffer, Const, Do, Func, Seq, Size, Stmt
 from tensorlang.ir.walk import find
 from tensorlang.passes.barriers import barriers
 from tensorlang.passes.bind_threads import bind_threads
 from tensorlang.passes.compact import compact
 from tensorlang.passes.cross_thread import cross_thread
 from tensorlang.passes.flatten import flatten
+from tensorlang.passes.intrinsics import intrinsics
 from tensorlang.passes.legalize_narrow import legalize_narrow
 from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
@@ -48,6 +50,7 @@ PASSES = [
     tidy,
     legalize_narrow,
     flatten,
+    intrinsics,
 ]
 _WIDE = 2**30  # elements of a buffer from which on subscripts are 64 bits
 
@@ -79,10 +82,16 @@ def emit(func: Func, sizes: Sequence[Size], target: Target) -> Program:
         name = base if len(nests) == 1 else names.take(f"{func.name}_{len(kernels)}")
         kernels.append(KernelWriter(name, Launch.of(nest), target).kernel())
     index = "typedef long long index;" if _is_wide(func) else "typedef int index;"
-    body = "\n\n".join(k.text for k in kernels)
+    body = "\n\n".join([*_functions(func, target), *(k.text for k in kernels)])
     head = f"// {func.name} for {target.arch}\n{PRELUDE}{index}"
     text = "\n\n".join(part for part in (head, helpers_of(body), body) if part) + "\n"
     return Program(func.name, text, tuple(kernels), tuple(_workspace(func.body)), tuple(sizes))
+
+
+def _functions(func: Func, target: Target) -> list[str]:
+    """The code of the intrinsics."""
+    used = {n.what.name: n.what for n in find(func.body, Do) if isinstance(n.what, Intrinsic)}
+    return [text for each in used.values() if (text := each.code(target)) is not None]
 
 
 def _sizes_are_known(nest: Stmt) -> None:

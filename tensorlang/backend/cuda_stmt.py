@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tensorlang.arith.simplify import simplify
 from tensorlang.backend.cuda_expr import LANE, Values
 from tensorlang.backend.cuda_text import Names, type_of
 from tensorlang.errors import BuildError
+from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir import dtypes, walk
 from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, BARRIER, LOCAL, SHARED, Launch
 from tensorlang.ir.nodes import (
@@ -34,6 +36,7 @@ from tensorlang.ir.nodes import (
     Size,
     Stmt,
     Store,
+    Var,
 )
 from tensorlang.target.target import Target
 
@@ -176,12 +179,19 @@ class KernelWriter:
             self.let(stmt)
         elif isinstance(stmt, Alloc):
             self.values.of[stmt.buffer] = name = self.names.take(stmt.buffer.name)
-            self.line(f"{type_of(stmt.buffer.dtype)} {name}[{_count(stmt.buffer)}];")
+            words = "__align__(4) " if dtypes.bytes_of(stmt.buffer.dtype) < 4 else ""
+            self.line(f"{words}{type_of(stmt.buffer.dtype)} {name}[{_count(stmt.buffer)}];")
             self.stmt(stmt.body)
         elif isinstance(stmt, Do) and stmt.what in (BARRIER, ASYNC_COPY, ASYNC_COMMIT, ASYNC_WAIT):
             self.effect(stmt)
+        elif isinstance(stmt, Do) and isinstance(stmt.what, Intrinsic):
+            self.line(f"{stmt.what.name}({', '.join(map(self.argument, stmt.args))});")
         else:
             raise BuildError(f"{stmt!r} cannot be compiled for this target")
+
+    def argument(self, arg: Expr) -> str:
+        """An argument of an intrinsic: a pointer for a region, or a stride."""
+        return self.address(arg.buffer, arg.indices[0], 0) if isinstance(arg, Load) else self.values.text(arg)
 
     def effect(self, stmt: Do) -> None:
         if stmt.what == BARRIER:
@@ -276,7 +286,9 @@ class KernelWriter:
 
     def async_copy(self, stmt: Store) -> bool:
         """Begin a copy to shared memory of 4, 8 or 16 bytes at a time, if it is one; says whether it is."""
-        value, index = stmt.value, stmt.indices[0]
+        value, index, there = stmt.value, stmt.indices[0], None
+        if isinstance(value, Op) and value.op == "if_then_else" and _is_zero(value.args[2]) and value.lanes == 1:
+            there, value, _ = value.args
         if stmt.mask is not None or not isinstance(value, Load) or value.mask is not None:
             return False
         places = ((stmt.buffer, index), (value.buffer, value.indices[0]))
@@ -285,7 +297,10 @@ class KernelWriter:
             return False
         for n in range(0, index.lanes, width):
             to, source = self.address(stmt.buffer, index, n), self.address(value.buffer, value.indices[0], n)
-            self.line(f"async_copy<{width}>({to}, {source});")
+            if there is None:
+                self.line(f"async_copy<{width}>({to}, {source});")
+            else:
+                self.line(f"async_copy_or_zero<{width}>({to}, {source}, {self.values.text(there)});")
         return True
 
     @contextmanager
@@ -328,6 +343,10 @@ class KernelWriter:
         return f"{self.values.of[buffer]} + {base}" if base != "0" else self.values.of[buffer]
 
 
+def _is_zero(expr: Expr) -> bool:
+    return isinstance(expr, Const) and expr.value == 0
+
+
 def _contiguous(index: Expr) -> bool:
     return isinstance(index, Ramp) and isinstance(index.stride, Const) and index.stride.value == 1
 
@@ -341,14 +360,29 @@ def _always(expr: Expr) -> Iterator[Expr]:
 
 
 def multiple_of(index: Expr) -> int:
-    """A power of two of which an index is surely a multiple, up to 64."""
+    """A power of two of which an index is surely a multiple, up to 64.
+
+    x * 34 - x % 4 * 2 is one of 8, as it is x // 4 * 136 + x % 4 * 32.
+    """
+    found = _multiple_of(index)
+    for part in list(walk.find(index, Op, lambda e: e.op == "mod")) if found < ALIGNMENT else ():
+        x, divisor = part.args
+        if isinstance(x, Var) and isinstance(divisor, Const):
+            high, low = Var("high"), Var("low")
+            index = walk.transform(index, lambda e, part=part, low=low: low if e is part else e)  # type: ignore[misc]
+            index = simplify(walk.substitute(index, {x: high * divisor + low}))
+            found = max(found, _multiple_of(index))
+    return found
+
+
+def _multiple_of(index: Expr) -> int:
     if isinstance(index, Const):
         return math.gcd(int(index.value), 64) if index.value else 64
     if isinstance(index, Op):
         if index.op in ("add", "sub", "min", "max", "mod"):
-            return math.gcd(*map(multiple_of, index.args))
+            return math.gcd(*map(_multiple_of, index.args))
         if index.op == "mul":
-            return min(64, math.prod(map(multiple_of, index.args)))
+            return min(64, math.prod(map(_multiple_of, index.args)))
     return 1
 
 

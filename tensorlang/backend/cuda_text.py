@@ -107,6 +107,27 @@ PRELUDE = """typedef unsigned short float16, bfloat16;  // bits
 typedef unsigned char float8_e4m3, float8_e5m2;
 """
 
+
+def _mma(kind: str) -> str:
+    """The product of tiles of 16 x 16 and 16 x 8 by a warp."""
+    return f"""__device__ __forceinline__ void mma_{kind}(
+    float& c0, float& c1, float& c2, float& c3, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+    unsigned b0, unsigned b1) {{
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32 "
+               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
+               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}}"""
+
+
+def _load_matrices(name: str, option: str, what: str) -> str:
+    return f"""template <typename T>  // {what}
+__device__ __forceinline__ void {name}(unsigned& w0, unsigned& w1, unsigned& w2, unsigned& w3, const T* row) {{
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4{option}.shared.b16 {{%0, %1, %2, %3}}, [%4];"
+               : "=r"(w0), "=r"(w1), "=r"(w2), "=r"(w3) : "r"(shared_address(row)) : "memory");
+}}"""
+
+
 # Each helper by name; a text is written if a kernel, or another helper that is written, mentions the name.
 HELPERS = {
     "float_of_f16": """__device__ __forceinline__ float float_of_f16(float16 x) {
@@ -217,6 +238,9 @@ __device__ __forceinline__ void store_vector(T* to, const T* from) {
   for (int v = 0; v < n; ++v) both.each[v] = from[v];
   *reinterpret_cast<typename Word<n * sizeof(T)>::type*>(to) = both.word;
 }""",
+    "shared_address": """__device__ __forceinline__ unsigned shared_address(const void* at) {
+  return (unsigned)__cvta_generic_to_shared(at);
+}""",
     "async_copy": """template <int n, typename T>  // of 4, 8 or 16 bytes, to shared memory
 __device__ __forceinline__ void async_copy(T* to, const T* from) {
   const unsigned shared = (unsigned)__cvta_generic_to_shared(to);
@@ -225,12 +249,29 @@ __device__ __forceinline__ void async_copy(T* to, const T* from) {
   else
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" :: "r"(shared), "l"(from), "n"(n * sizeof(T)) : "memory");
 }""",
+    "async_copy_or_zero": """template <int n, typename T>  // as async_copy if the source is there, else zeros
+__device__ __forceinline__ void async_copy_or_zero(T* to, const T* from, bool there) {
+  constexpr int size = n * sizeof(T);
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+               :: "r"(shared_address(to)), "l"(from), "n"(size), "r"(there ? size : 0) : "memory");
+}""",
     "async_commit": """__device__ __forceinline__ void async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }""",
     "async_wait": """template <int n> __device__ __forceinline__ void async_wait() {
   asm volatile("cp.async.wait_group %0;" :: "n"(n) : "memory");
 }""",
+    "word_at": """template <typename T> __device__ __forceinline__ unsigned& word_at(T* memory, int element) {
+  return *reinterpret_cast<unsigned*>(memory + element);
+}""",
+    "load_matrices": _load_matrices(
+        "load_matrices", "", "four of 8 x 8; a thread gives the address of a row of one of them"
+    ),
+    "load_matrices_transposed": _load_matrices(
+        "load_matrices_transposed", ".trans", "as load_matrices, but transposed"
+    ),
+    "mma_f16": _mma("f16"),
+    "mma_bf16": _mma("bf16"),
     "copy_vector": """template <int n, typename T>  // in one access each
 __device__ __forceinline__ void copy_vector(T* to, const T* from) {
   typedef typename Word<n * sizeof(T)>::type Access;

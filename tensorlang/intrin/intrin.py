@@ -29,10 +29,15 @@ class Intrinsic:
     name: how traces and programs call it. semantics: a Func without blocks (see `plain`); its parameters stand for the
     regions, its loops have constant extents. strides: for a parameter, the distance in elements from one index to the
     next in each dimension, None where any will do; by default those of a compact row-major region.
-    scopes: the memory a parameter must live in; by default any. requires: whether a target has it.
+    scopes: the memory a parameter must live in; by default any. aligned: the number of elements of which the place of a
+    parameter and its open strides are multiples. requires: whether a target has it.
     code: for a target the text of a function `name` that takes a pointer for each parameter, in order, then an integer
     for each None in the strides (LLVM IR: `define internal void @name(ptr ..., i64 ...) alwaysinline`, with what it
-    declares in lines of their own before); None if there is no code for the target.
+    declares in lines of their own before; CUDA C++: a `__device__` function); None if there is no code for the target.
+
+    threads: for axes of threads how many call the code together, each with its part of what is in local memory; the
+    outermost loops of the semantics may be over them. layouts: for a parameter in local memory the name of a layout
+    that is not what the semantics say: only intrinsics that name it, too, may use what the code has put there.
 
     >>> Intrinsic("tile8", plain(tl.create_func(C)), requires=lambda target: target.has("tiles"))
     tile8
@@ -42,6 +47,9 @@ class Intrinsic:
     semantics: Func
     strides: Mapping[str, Strides] = field(default_factory=dict)
     scopes: Mapping[str, str] = field(default_factory=dict)
+    aligned: Mapping[str, int] = field(default_factory=dict)
+    threads: Mapping[str, int] = field(default_factory=dict)
+    layouts: Mapping[str, str] = field(default_factory=dict)
     requires: Callable[[Target], bool] = _everywhere
     code: Callable[[Target], str | None] = _no_code
 

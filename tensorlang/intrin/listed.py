@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tensorlang.intrin import cpu
+from tensorlang.intrin import cpu, mma
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.target.target import Target
 
-LIBRARIES = (cpu.INTRINSICS,)
+LIBRARIES = (cpu.INTRINSICS, mma.INTRINSICS)
 
 
 def listed(target: Target | None = None) -> tuple[Intrinsic, ...]:

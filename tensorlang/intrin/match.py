@@ -2,7 +2,8 @@
 
 Statements are compared node by node, up to the names of variables, the order of operands that commute, and where in
 its buffer a region begins. Regions are compared as positions in memory: in each access, the position minus what the
-semantics say about it must be one and the same offset, free of the variables of the intrinsic's own loops.
+semantics say about it must be one and the same offset, free of the variables of the intrinsic's own loops. In a program
+that each thread runs, loops of the semantics over threads are those threads, and local memory is what one of them has.
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ from tensorlang.ir.nodes import (
     Store,
     Var,
     const,
+    unit_of,
 )
 from tensorlang.ir.walk import free_vars, substitute
 
 _COMMUTE = ("add", "mul", "min", "max", "and", "or", "eq", "ne", "fma")  # in their first two operands
 Access = Load | Store
 Shapes = Mapping[Buffer, tuple[Expr, ...]]
+Threads = Mapping[str, For]  # the loops over threads around a program, by axis
+_LOCAL = "local"
 
 
 class Mismatch(Exception):
-    """reason: not_the_semantics, strides, aliased or scope. node: where in the program."""
+    """reason: not_the_semantics, strides, aligned, aliased or scope. node: where in the program."""
 
     def __init__(self, reason: str, message: str, node: Node):
         super().__init__(message)
@@ -61,10 +65,13 @@ class Match:
         return (*self.origins, *self.strides)
 
 
-def match(intrinsic: Intrinsic, stmt: Stmt, shapes: Shapes = {}) -> Match:
-    """How `stmt` is the intrinsic. shapes: of buffers that lie in memory as if they had other ones. Raises Mismatch."""
+def match(intrinsic: Intrinsic, stmt: Stmt, shapes: Shapes = {}, threads: Threads | None = None) -> Match:
+    """How `stmt` is the intrinsic. shapes: of buffers that lie in memory as if they had other ones. Raises Mismatch.
+
+    threads: of the launch nest in which each thread runs `stmt`, at the flat level; None elsewhere.
+    """
     matcher = _Matcher(intrinsic, shapes)
-    matcher.stmt(intrinsic.semantics.body, stmt)
+    matcher.stmt(intrinsic.semantics.body if threads is None else matcher.by_threads(stmt, threads), stmt)
     origins: list[Load] = []
     opened: list[Expr] = []
     for param in intrinsic.semantics.params:
@@ -82,6 +89,8 @@ def match(intrinsic: Intrinsic, stmt: Stmt, shapes: Shapes = {}) -> Match:
         region = _Region(param, intrinsic, pairs, matcher)
         origins.append(region.origin())
         opened += region.opened
+        if threads is not None:
+            region.is_aligned(intrinsic.aligned.get(param.name, 1))
     return Match(tuple(origins), tuple(opened))
 
 
@@ -92,6 +101,7 @@ class _Matcher:
         self.intrinsic, self.shapes = intrinsic, shapes
         self.misplaced: Mismatch | None = None  # an access that fails for its place in memory only
         self.vars: dict[Var, Var] = {}
+        self.threads: dict[Var, Expr] = {}  # those of the semantics that are no loops of the program, as 0
         self.buffers: dict[Buffer, Buffer] = {}
         self.accesses: list[tuple[Access, Access]] = []
         self.ctx = EMPTY  # with the loops of the program
@@ -100,13 +110,26 @@ class _Matcher:
         shown = [repr(n).splitlines()[0] for n in (b, a)]
         return Mismatch("not_the_semantics", f"{shown[0]} is not {shown[1]}", b)
 
+    def by_threads(self, stmt: Stmt, threads: Threads) -> Stmt:
+        """The semantics as each of the threads runs them."""
+        for axis, count in self.intrinsic.threads.items():
+            if axis not in threads or threads[axis].extent is not const(count):
+                raise Mismatch("not_the_semantics", f"{self.intrinsic.name} is for {count} threads along {axis}", stmt)
+        body = self.intrinsic.semantics.body
+        while isinstance(body, For) and unit_of(body.kind):
+            loop = threads[body.kind]
+            self.vars[body.var], self.threads[body.var] = loop.var, ZERO
+            self.ctx = self.ctx.bind(loop.var, loop.extent)
+            body = body.body
+        return body
+
     def stmt(self, a: Stmt, b: Stmt) -> None:
         if type(a) is not type(b):
             raise self.fail(a, b)
         if isinstance(a, Seq) and isinstance(b, Seq) and len(a.stmts) == len(b.stmts):
             for x, y in zip(a.stmts, b.stmts, strict=True):
                 self.stmt(x, y)
-        elif isinstance(a, For) and isinstance(b, For) and b.kind in (SERIAL, UNROLL):
+        elif isinstance(a, For) and isinstance(b, For) and (a.kind == b.kind or b.kind in (SERIAL, UNROLL)):
             if simplify(a.extent) is not simplify(b.extent):
                 raise self.fail(a, b)
             self.vars[a.var] = b.var
@@ -178,6 +201,7 @@ class _Region:
     ):
         self.param, self.shapes, self.variables, self.ctx = param, matcher.shapes, matcher.vars, matcher.ctx
         self.bound = frozenset(matcher.vars.values())
+        self.private = matcher.threads if pairs[0][1].buffer.scope == _LOCAL else {}
         self.steps: list[Expr | None] = list(_row_major(param.shape))
         if param.name in intrinsic.strides:
             self.steps = [None if step is None else const(step) for step in intrinsic.strides[param.name]]
@@ -198,20 +222,31 @@ class _Region:
         return Mismatch("strides", message, node)
 
     def found(self, dim: int, pairs: Sequence[tuple[Access, Access]]) -> Expr:
-        """The stride of a dimension that is indexed by a variable of its own in some access."""
+        """The stride of a dimension that is indexed by a variable of its own, times a number, in some access."""
         for a, b in pairs:
-            var = a.indices[dim]
-            if isinstance(var, Var) and not any(var in free_vars(i) for n, i in enumerate(a.indices) if n != dim):
+            index = linear(simplify(substitute(a.indices[dim], self.private)), list(self.variables))
+            others = [i for n, i in enumerate(a.indices) if n != dim]
+            for var, times in index[0].items() if index is not None else ():
+                if times is ZERO or any(var in free_vars(i) for i in others):
+                    continue
                 form = linear(simplify(self.position(b), self.ctx), self.bound)
-                if form is None:
+                step = form and simplify(form[0].get(self.variables[var], ZERO))
+                if form is None or simplify(step % times) is not ZERO:
                     raise self.fail(b)
-                return simplify(form[0].get(self.variables[var], ZERO))
+                return simplify(step // times)
         raise self.fail(pairs[0][1])
+
+    def is_aligned(self, count: int) -> None:
+        """Raise Mismatch unless the place of the region and its open strides are multiples of `count`."""
+        at = self.origin().indices
+        if any(simplify(value % count, self.ctx) is not ZERO for value in (*at, *self.opened)):
+            message = f"{self.param.name} must lie at a multiple of {count} elements, and so must its rows"
+            raise Mismatch("aligned", message, self.pairs[0][1])
 
     def offset(self, a: Access, b: Access) -> Expr:
         inside: Expr = ZERO
         for index, step in zip(a.indices, self.steps, strict=True):
-            inside = inside + substitute(index, self.variables) * step  # type: ignore[operator]
+            inside = inside + substitute(substitute(index, self.private), self.variables) * step  # type: ignore[operator]
         return simplify(self.position(b) - inside, self.ctx)
 
     def position(self, access: Access) -> Expr:

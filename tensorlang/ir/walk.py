@@ -88,6 +88,11 @@ def children(node: Node) -> tuple[Node, ...]:
     return tuple(out)
 
 
+def run_by(node: Node) -> tuple[Node, ...]:
+    """The children that run with `node`: of a Do its body, if it has one, as its args only say where operands are."""
+    return (node.body,) if isinstance(node, Do) and node.body is not None else children(node)
+
+
 def parts(stmt: Node) -> tuple[Stmt, ...]:
     """The statements directly below a statement (or Func)."""
     kind = type(stmt)

@@ -10,20 +10,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorlang.ir.nodes import Expr
+from tensorlang.schedule.gpu_conv import conv2d, depthwise_conv2d
 from tensorlang.schedule.gpu_tiles import tiled_matmul
 from tensorlang.schedule.handles import BlockLike, Loop
 from tensorlang.schedule.primitive import composition
+from tensorlang.schedule.tensor_cores import tensor_core_matmul
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
 
 __all__ = [
     "column_sums",
+    "conv2d",
+    "depthwise_conv2d",
     "elementwise",
     "matmul",
     "reductions",
     "row_sums",
     "rows",
+    "tensor_core_matmul",
     "tiled_matmul",
     "transpose",
     "whole_sum",

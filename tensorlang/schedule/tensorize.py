@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.affine import linear
@@ -12,7 +12,25 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.intrin.listed import listed
 from tensorlang.intrin.match import Match, Mismatch, match
-from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Alloc, Block, Buffer, Do, Expr, For, Iter, Seq, Size, Stmt, Var, seq
+from tensorlang.ir.nodes import (
+    ONE,
+    SPATIAL,
+    THREAD_AXES,
+    UNROLL,
+    ZERO,
+    Alloc,
+    Block,
+    Buffer,
+    Do,
+    Expr,
+    For,
+    Iter,
+    Seq,
+    Size,
+    Stmt,
+    Var,
+    seq,
+)
 from tensorlang.ir.ops import make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence
@@ -68,7 +86,7 @@ def tensorize(s: Schedule, loop_or_block: LoopLike | BlockLike, intrinsic: Intri
     Block('C')
 
     requires:
-      1. what blockize requires, for a loop
+      1. what blockize requires, for a loop, but that it and those inside may be loops over threads
       2. `intrinsic` is an Intrinsic or the name of a known one, and the schedule's target has it
       3. body and semantics are the same statements, up to names, order of operands that commute, and where in its
          buffer each region begins; no region that is written is also another one
@@ -82,7 +100,7 @@ def tensorize(s: Schedule, loop_or_block: LoopLike | BlockLike, intrinsic: Intri
     """
     value = _known(s, intrinsic)
     found = checks.loop_or_block(s, loop_or_block)
-    node = _blockize(s, found) if isinstance(found, For) else found
+    node = _blockize(s, found, (UNROLL, *THREAD_AXES)) if isinstance(found, For) else found
     parts = node.body.stmts if isinstance(node.body, Seq) else (node.body,)
     candidates = [node.body, *parts] if len(parts) > 1 else [node.body]
     shapes = _shapes_in_memory(s, node)
@@ -140,9 +158,9 @@ def _known(s: Schedule, intrinsic: Intrinsic | str) -> Intrinsic:
 
 
 # ----------------------------------------------------------------------------------------------------- blockize
-def _blockize(s: Schedule, loop: For) -> Block:
-    """Put the loops from `loop` inwards into their block; returns the new block."""
-    loops, node = _chain(s, loop)
+def _blockize(s: Schedule, loop: For, kinds: Collection[str] = (UNROLL,)) -> Block:
+    """Put the loops from `loop` inwards, serial or of one of `kinds`, into their block; returns the new block."""
+    loops, node = _chain(s, loop, kinds)
     around = [n for n in s.path(node) if isinstance(n, For)]
     own, outside = ({n.var for n in around if (n in loops) is inside} for inside in (True, False))
     checks.extents_free_of(s, loops, around)
@@ -183,7 +201,7 @@ def _blockize(s: Schedule, loop: For) -> Block:
     return fresh
 
 
-def _chain(s: Schedule, loop: For) -> tuple[list[For], Block]:
+def _chain(s: Schedule, loop: For, kinds: Collection[str]) -> tuple[list[For], Block]:
     """The loops from `loop` inwards and the block. Reasons: not_perfectly_nested, loop_kind."""
     loops: list[For] = []
     current: Stmt = loop
@@ -198,7 +216,7 @@ def _chain(s: Schedule, loop: For) -> tuple[list[For], Block]:
             hint="fission first, or a loop further in",
         )
     for n in loops:
-        if n.kind != "unroll":
+        if n.kind not in kinds:
             checks.is_serial(s, n)
     return loops, current
 

@@ -106,6 +106,11 @@ class Target:
         return self.simt and int("".join(filter(str.isdigit, self.arch))) >= 80
 
     @property
+    def tensor_cores(self) -> bool:
+        """Whether a warp multiplies tiles of float16 and bfloat16 (mma.m16n8k16): from compute capability 8.0."""
+        return self.async_copies
+
+    @property
     def threads_along(self) -> dict[str, int]:
         """The most threads of a block along x, y and z."""
         return gpus.THREADS_ALONG if self.simt else {}

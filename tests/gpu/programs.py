@@ -14,6 +14,7 @@ from tensorlang.ir import dtypes, interp_launch, walk
 from tensorlang.ir.nodes import Func
 from tensorlang.ir.verify import verify
 from tensorlang.schedule import gpu_library
+from tensorlang.topi import convolution as convolutions
 from tensorlang.topi import elementwise, linalg, normalization, reduction
 
 H100 = tl.Target("cuda", arch="sm_90a")
@@ -97,6 +98,27 @@ def library_tiles(stages: int, **options: int) -> tl.Schedule:
     """The same with loops that are not fused."""
     s = tl.Schedule(linalg.matmul(32, 64, 80), target=H100)
     gpu_library.tiled_matmul(s, "C", (2, 4, 8), (2, 1), (2, 8), group=1, stages=stages, **options)
+    return s
+
+
+def tensor_cores(m: int, n: int, k: int, dtype: str = "float16", into: str = "", **options: Any) -> tl.Schedule:
+    """The product of the library on tensor cores; `into`: a dtype that the product is converted to by another block."""
+    product = linalg.matmul(m, n, k, dtype=dtype, out_dtype="float32")
+    result = tl.compute((m, n), lambda i, j: product[i, j].astype(into), name="D") if into else product
+    s = tl.Schedule(result, target=H100)
+    gpu_library.tensor_core_matmul(s, "C", **{"group": 1, **options})
+    return s
+
+
+def convolution(*sizes: int, **options: Any) -> tl.Schedule:
+    s = tl.Schedule(convolutions.conv2d(*sizes), target=H100)
+    gpu_library.conv2d(s, "conv2d", **options)
+    return s
+
+
+def depthwise_convolution(height: int = 12) -> tl.Schedule:
+    s = tl.Schedule(convolutions.depthwise_conv2d(2, height, 12, 3, 3, 1, 1), target=H100)
+    gpu_library.depthwise_conv2d(s, "depthwise_conv2d", (12, 12), (4, 4))
     return s
 
 
@@ -257,6 +279,20 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: matmul, asynchronous": lambda: library_matmul(2, asynchronous=True),
     "library: tiles": lambda: library_tiles(0),
     "library: tiles in two stages, asynchronous": lambda: library_tiles(2, asynchronous=True),
+    "library: tensor cores": lambda: tensor_cores(32, 48, 64, tile=(32, 48, 32), warp=(16, 16), stages=2),
+    "library: tensor cores, one stage": lambda: tensor_cores(32, 32, 32, tile=(32, 16, 16), warp=(32, 16), stages=1),
+    "library: tensor cores, converted": lambda: tensor_cores(
+        64, 64, 96, "bfloat16", "bfloat16", tile=(32, 32, 16), warp=(16, 32), stages=4, group=2, resident=2
+    ),
+    "library: tensor cores, loads ahead": lambda: tensor_cores(32, 32, 192, tile=(32, 32, 64), warp=(16, 32), stages=3),
+    "library: convolution": lambda: convolution(1, 12, 15, 6, 16, 3, 2, 1, tile=(8, 3, 8, 2), each=(4, 1, 2)),
+    "library: convolution, one stage": lambda: convolution(
+        2, 6, 8, 4, 8, 3, 1, 1, tile=(8, 3, 8, 4), each=(4, 1, 4), stages=1
+    ),
+    "library: convolution of points": lambda: convolution(
+        2, 8, 8, 16, 16, 1, tile=(16, 2, 8, 8), each=(4, 1, 4), stages=3, vector=4
+    ),
+    "library: depthwise convolution": depthwise_convolution,
     "library: softmax": lambda: library_rows("softmax", 4, 256, beside=2),
     "library: layer norm": lambda: library_rows("layer_norm", 3, 200),
     "library: rms norm, bfloat16": lambda: library_rows("rms_norm", 2, 256, "bfloat16"),

@@ -8,7 +8,17 @@ from tensorlang.backend.cuda_expr import Values
 from tensorlang.backend.cuda_text import Names
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import For, Var
-from tests.gpu.programs import H100, PROGRAMS, barriers_of, in_threads, inputs, lowered, several
+from tests.gpu.programs import (
+    H100,
+    PROGRAMS,
+    barriers_of,
+    convolution,
+    depthwise_convolution,
+    in_threads,
+    inputs,
+    lowered,
+    several,
+)
 
 pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
 
@@ -30,6 +40,21 @@ def test_machine_code(name: str) -> None:
     kernel = tl.build(PROGRAMS[name](), H100)
     for usage in kernel.usage.values():
         assert (usage.stack, usage.spills) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: convolution(1, 9, 13, 5, 12, 3, 2, 1, tile=(8, 3, 8, 2), each=(4, 1, 2)),
+        lambda: convolution(2, 5, 7, 3, 5, 1, tile=(8, 2, 8, 2), each=(4, 1, 4), stages=3),
+        lambda: depthwise_convolution(11),
+    ],
+    ids=["stride", "points", "depthwise"],
+)
+def test_convolutions_with_tails(make) -> None:
+    s = make()
+    arrays = inputs(s)
+    np.testing.assert_array_equal(in_threads(s, arrays)[0], tl.interpret(s, *arrays))
 
 
 def test_loop_level_runs_on_a_cpu() -> None:
