@@ -281,7 +281,7 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: tiles in two stages, asynchronous": lambda: library_tiles(2, asynchronous=True),
     "library: tensor cores": lambda: tensor_cores(32, 48, 64, tile=(32, 48, 32), warp=(16, 16), stages=2),
     "library: tensor cores, one stage": lambda: tensor_cores(32, 32, 32, tile=(32, 16, 16), warp=(32, 16), stages=1),
-    "library: tensor cores, converted": lambda: tensor_cores(
+    "library: tensor cores, bfloat16": lambda: tensor_cores(
         64, 64, 96, "bfloat16", "bfloat16", tile=(32, 32, 16), warp=(16, 32), stages=4, group=2, resident=2
     ),
     "library: tensor cores, loads ahead": lambda: tensor_cores(32, 32, 192, tile=(32, 32, 64), warp=(16, 32), stages=3),

@@ -5,7 +5,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.schedule import gpu_library
-from tests.gpu.programs import PROGRAMS, add, inputs, several
+from tests.gpu.programs import PROGRAMS, add, inputs, several, tensor_cores
 
 pytestmark = pytest.mark.gpu
 cupy = pytest.importorskip("cupy")
@@ -32,6 +32,16 @@ def test_arrays_of_torch() -> None:
     assert kernel(x, y, out=out) is out and torch.equal(out, x + y)
     halves = [x.to(torch.bfloat16), y.to(torch.bfloat16)]
     assert torch.equal(tl.build(add(64, 96, "bfloat16", 8), "cuda")(*halves), halves[0] + halves[1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_tensor_cores(dtype: str, stages: int) -> None:
+    torch = pytest.importorskip("torch")
+    kernel = tl.build(tensor_cores(512, 256, 384, dtype, dtype, tile=(128, 128, 64), stages=stages), "cuda")
+    a, b = (torch.randn(shape, device="cuda").to(getattr(torch, dtype)) for shape in ((512, 384), (384, 256)))
+    got, want = kernel(a, b).double(), a.double() @ b.double()
+    assert float((got - want).norm() / want.norm()) < (1e-3 if dtype == "float16" else 5e-3)
 
 
 def test_the_current_stream_and_a_graph() -> None:
