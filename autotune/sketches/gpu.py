@@ -163,9 +163,63 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
     ]
 
 
+def convolution(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of C[n, o, h, w] += X[n, c, h + kh, w + kw] * W[o, c, kh, kw], or of W[o, 0, kh, kw] for each channel alone:
+    patches of the image in shared memory."""
+    kinds = [loop.reduce for loop in stage.loops]
+    depthwise = kinds == [False] * 4 + [True] * 2
+    if not (depthwise or kinds == [False] * 4 + [True] * 3) or len(stage.reads) != 2:
+        return []
+    n, o, h, w, *c, kh, kw = (loop.name for loop in stage.loops)
+    size = {loop.name: loop.extent for loop in stage.loops}
+    wanted = [{n}, set(c) or {o}, {h, kh}, {w, kw}], [{o}, set(c), {kh}, {kw}]
+    for access, along in zip(stage.reads, wanted, strict=True):
+        if [set(step) for step in access.steps] != [{name for name in names if size[name] > 1} for names in along]:
+            return []
+    blocks = frozenset({stage.block, *(p.block for p in program.private_producers(stage))})
+
+    def ask(knob: AskKnob) -> tuple[Any, ...]:
+        """Threads and elements of a thread along rows and columns, and what they must meet."""
+        (ht, he), (wt, we) = (
+            (knob(f"{axis}_threads", (1, 2, 4, 7, 8, 14, 28)), knob(f"{axis}_each", each))
+            for axis, each in (("rows", (1, 2, 4)), ("columns", (2, 4, 7, 8, 14)))
+        )
+        return (
+            ht,
+            he,
+            wt,
+            we,
+            [(ht * he) * (size[h] // (ht * he)) >= size[h], (wt * we) * (size[w] // (wt * we)) >= size[w]],
+        )
+
+    def whole(stages: int, vector: int, s: Schedule, knob: AskKnob) -> list[Any]:
+        ht, he, wt, we, fits = ask(knob)
+        ot, oe = knob("channel_threads", (4, 8, 16, 32)), knob("channel_each", (4, 8, 16))
+        depth = knob("depth", tuple(d for d in (1, 3, 4, 8, 16) if size[c[0]] % d == 0))
+        gpu_library.conv2d(s, stage.block, (ot * oe, ht * he, wt * we, depth), (oe, he, we), stages, vector)
+        patch = (ht * he + size[kh] - 1) * (wt * we + size[kw] + 3)
+        taps = size[kh] * size[kw]
+        return [
+            *fits,
+            ot * oe * (size[o] // (ot * oe)) >= size[o],
+            *(ot * ht * wt >= 64, ot * ht * wt <= 512, oe * he * we <= 128, oe * he * we * taps <= 2048),
+            4 * stages * depth * (patch + (ot * oe + 4) * taps) <= program.target.shared_bytes,
+        ]
+
+    def alone(vector: int, s: Schedule, knob: AskKnob) -> list[Any]:
+        ht, he, wt, we, fits = ask(knob)
+        gpu_library.depthwise_conv2d(s, stage.block, (ht * he, wt * we), (he, we), vector)
+        return [*fits, ht * wt >= 32, ht * wt <= 1024, he * we <= 64]
+
+    if depthwise:
+        return [Part("depthwise", blocks, partial(alone, 1))]
+    vector = 4 if size[kw] == 1 and not stage.producers and size[w] % 4 == 0 else 1
+    return [Part(f"patches, {stages} stages", blocks, partial(whole, stages, vector)) for stages in (1, 2, 3)]
+
+
 def _lanes(stage: Stage) -> int:
     """Elements of 16 bytes of what it stores."""
     return max(1, 16 // stage.item_bytes)
 
 
-GPU_RULES = (contraction, transpose, sums, rows, elementwise)
+GPU_RULES = (contraction, convolution, transpose, sums, rows, elementwise)
