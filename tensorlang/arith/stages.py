@@ -111,22 +111,23 @@ def copied(block: Block) -> Buffer | None:
     return value.buffer if isinstance(value, Load) and loads == [value] else None
 
 
-def copies(found: Plan, kernel: Stmt) -> dict[int, list[int]]:
-    """The parts of a pipeline in `kernel` that are asynchronous copies, each with the stages that use what it copies.
+def copies(found: Plan, kernel: Stmt) -> dict[int, dict[int, int]]:
+    """The parts of a pipeline in `kernel` that are asynchronous copies: for each the parts that use what it copies,
+    with their stages.
 
     All blocks of such a part are ASYNC and copy, from what the kernel only reads, to shared memory that lives in the
     loop and that no other part uses but in later stages.
     """
     stored = {n.buffer for n in find(kernel, Store)}
     used = [{n.buffer for n in visit(part) if isinstance(n, Load | Store)} for part in found.parts]
-    result: dict[int, list[int]] = {}
+    result: dict[int, dict[int, int]] = {}
     for n, part in enumerate(found.parts):
         blocks = list(find(part, Block))
         sources = {copied(b) if dict(b.annotations).get(ASYNC) else None for b in blocks}
         targets = {s.buffer for s in find(part, Store)}
-        users = [stage for m, stage in enumerate(found.stages) if m != n and used[m] & targets]
+        users = {m: stage for m, stage in enumerate(found.stages) if m != n and used[m] & targets}
         fits = targets <= found.shared and all(t.scope == SHARED for t in targets)
-        if blocks and not sources & {None, *stored} and fits and min(users) > found.stages[n]:
+        if blocks and not sources & {None, *stored} and fits and min(users.values()) > found.stages[n]:
             result[n] = users
     return result
 

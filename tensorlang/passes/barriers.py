@@ -96,6 +96,7 @@ class _Walk:
         loaded = {n.buffer for n in walk.find(body, Load)}
         self.common = {b for b in stored if b.scope != LOCAL and (b.scope == SHARED or b in loaded)}
         self.copies = tuple(_copies(body, ()))
+        self.before: dict[tuple[_Access, For], _Access] = {}
         self.known: dict[tuple[Stmt, tuple[For, ...], Context], tuple[Regions, Regions]] = {}
 
     def run(self) -> Stmt:
@@ -162,16 +163,27 @@ class _Walk:
         inside = ctx.bind(loop.var, loop.extent)
         earlier: Accesses = ()  # what earlier iterations leave open, found by walking the body again and again
         body, left = self.stmt(loop.body, inside, earlier)
-        while not set(_ended(left, loop)) <= set(earlier):
-            earlier = tuple(dict.fromkeys((*earlier, *_ended(left, loop))))
+        while not set(carried := self.carried(left, loop, body)) <= set(earlier):
+            earlier = tuple(dict.fromkeys((*earlier, *carried)))
             body, left = self.stmt(loop.body, inside, earlier)
         whole: Stmt = loop.replace(body=body)
-        waits = any(isinstance(s, Do) and s.what == BARRIER for s in _parts(body))
+        waits = _waits(body)
         if not _waits_first(body) and self.conflict(open_, _Access(loop), ctx):
             whole, open_ = seq(_WAIT, whole), ()
         if waits and proves(loop.extent >= 1, ctx):
             open_ = ()
         return whole, (*open_, *_ended(left, loop))
+
+    def carried(self, left: Accesses, loop: For, body: Stmt) -> Accesses:
+        """What the end of an iteration leaves open, as later ones see it: only the next one, if all have a barrier."""
+        if not _waits(body):
+            return _ended(left, loop)
+        before = {loop.var: loop.var - 1}
+        for access in left:
+            if (access, loop) not in self.before:
+                loops = tuple(n.replace(extent=walk.substitute(n.extent, before)) for n in access.loops)
+                self.before[access, loop] = _Access(walk.substitute(access.stmt, before), loops)
+        return tuple(self.before[access, loop] for access in left)
 
     # ------------------------------------------------------------------------------------------------ conflicts
     def touches(self, stmt: Stmt) -> bool:
@@ -243,6 +255,11 @@ def _parts(body: Node) -> Sequence[Node]:
     while isinstance(body, Alloc):
         body = body.body
     return body.stmts if isinstance(body, Seq) else (body,)
+
+
+def _waits(body: Stmt) -> bool:
+    """Whether a barrier is among the statements of `body`."""
+    return any(isinstance(s, Do) and s.what == BARRIER for s in _parts(body))
 
 
 def _waits_first(body: Stmt) -> bool:

@@ -12,7 +12,7 @@ has marked gets two versions also where nothing runs ahead. Loops whose extent m
 beside their pipeline, for that case; a loop that is not proved legal to pipeline runs as it is.
 
 In a kernel for a GPU, what async_copy has marked is copied asynchronously: the copies that begin at one time are a
-group, and at each time the threads first wait until no more groups are left than may be (see launch nests, nodes.py).
+group, and at each time the threads wait until no more groups are left than may be (see launch nests, nodes.py).
 """
 
 from __future__ import annotations
@@ -138,11 +138,19 @@ class _Rewrite:
             return pieces
         for n in users:
             pieces[n] = (_asynchronous(parts[n]), *pieces[n][1:])
-        left = min(user - found.stages[n] - 1 for n, stages in users.items() for user in stages)
-        wait = Do(ASYNC_WAIT, (const(left),)), 0, frozenset(user for stages in users.values() for user in stages)
-        commit = Do(ASYNC_COMMIT, ()), 0, None  # at every time, so that groups are times
+        behind = [(part, stage - found.stages[n]) for n, parts in users.items() for part, stage in parts.items()]
+        least = min(times for _, times in behind)
+        first = min(part for part, times in behind if times == least)
+        # those before `first` use what was waited for at the time before; without any, a barrier at the start does most
+        place = first if any(part < first for part, _ in behind) else 0
         last = max(users) + 1
-        return [wait, *pieces[:last], commit, *pieces[last:]]
+        busy = frozenset(stage for parts in users.values() for stage in parts.values())
+        commit: Piece = Do(ASYNC_COMMIT, ()), 0, None  # at every time, so that groups are times
+        if place >= last:
+            wait: Piece = Do(ASYNC_WAIT, (const(least),)), 0, busy
+            return [*pieces[:last], commit, *pieces[last:place], wait, *pieces[place:]]
+        wait = Do(ASYNC_WAIT, (const(least - 1),)), 0, busy
+        return [*pieces[:place], wait, *pieces[place:last], commit, *pieces[last:]]
 
     def segment(self, n: int, segment: Segment, pieces: Sequence[Piece], kept: Sequence[Alloc], notes: tuple) -> Stmt:
         """The loop over the n-th stretch of time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorlang.intrin.mma import COLUMNS, DEPTH, ROWS, WORD, load_a, load_b, mma
+from tensorlang.ir import dtypes
 from tensorlang.schedule.handles import BlockLike, Loop
 from tensorlang.schedule.primitive import composition
 
@@ -21,6 +22,7 @@ def tensor_core_matmul(
     stages: int = 4,
     group: int = 8,
     resident: int = 0,
+    staged: bool = False,
 ) -> None:
     """C[i, j] = sum over k of A[i, k] * B[k, j] for float16 or bfloat16, accumulated in float32, on tensor cores.
 
@@ -29,7 +31,8 @@ def tensor_core_matmul(
     depth at a time into registers. Their rows are 16 bytes longer than they need be, so that 8 of them in a row lie in
     different banks. stages: how many tiles are in shared memory, of which one is used while the others are on their
     way; from 3 on, warps also load ahead of their arithmetic. What uses the product, if anything, is done with the
-    registers that hold it. group, resident: see gpu_library.matmul.
+    registers that hold it. staged: results go through shared memory, from where they are stored 16 bytes at a time.
+    group, resident: see gpu_library.matmul.
     """
     node = s.block(block)
     product, dtype = node.writes[0].name, node.reads[0].dtype
@@ -49,7 +52,10 @@ def tensor_core_matmul(
     _bind_warps(s, warps, y, x)
     for loop in (*i_parts, j_tiles, pair, k1):
         s.unroll(loop)
-    _store(s, write, tile, warp)
+    if staged:
+        _store_vectors(s, write, tile, warp)
+    else:
+        _store(s, write, tile, warp)
     count = tile[0] // warp[0] * (tile[1] // warp[1])
     copies = [_fetch(s, block, operand, k0, count) for operand in operands]
     loads = [_load(s, block, copies[0], k0, rows=warp[0]), _load(s, block, copies[1], k0, columns=warp[1])]
@@ -96,16 +102,31 @@ def _store(s: Schedule, write: BlockLike, tile: tuple[int, int, int], warp: tupl
     s.vectorize(pair)
 
 
+def _store_vectors(s: Schedule, write: BlockLike, tile: tuple[int, int, int], warp: tuple[int, int]) -> None:
+    """The same by way of shared memory."""
+    result = s.block(write).writes[0]
+    whole = s.cache_write(write, "shared")
+    s.reverse_compute_at(whole, s.loops(write)[-3])
+    s.storage_align(f"{result.name}.shared", 0, 2 * WORD, WORD)
+    _store(s, write, tile, warp)
+    _by_all(s, whole, tile[0] // warp[0] * (tile[1] // warp[1]), 16 // dtypes.bytes_of(result.dtype))
+
+
 def _fetch(s: Schedule, block: BlockLike, operand: str, loop: Loop, warps: int) -> str:
     """A tile of `operand` for each iteration of `loop`, into shared memory by all threads; returns the copy's name."""
     copy = s.cache_read(block, operand, "shared")
     s.compute_at(copy, loop)
     s.storage_align(copy, 0, 2 * WORD, WORD)
-    again, warp, y, x, vector = s.split(s.fuse(*s.loops(copy)[-2:]), [None, warps, 8, 4, WORD])
+    _by_all(s, copy, warps, WORD)
+    return copy.name
+
+
+def _by_all(s: Schedule, copy: BlockLike, warps: int, vector: int) -> None:
+    """A tile is copied by all threads, in vectors."""
+    again, warp, y, x, lanes = s.split(s.fuse(*s.loops(copy)[-2:]), [None, warps, 8, 4, vector])
     s.unroll(again)
     _bind_warps(s, warp, y, x)
-    s.vectorize(vector)
-    return copy.name
+    s.vectorize(lanes)
 
 
 def _load(s: Schedule, block: BlockLike, shared: str, loop: Loop, rows: int = 0, columns: int = 0) -> tuple[str, Loop]:
