@@ -35,7 +35,8 @@ class Bench:
     def __init__(self, rounds: int, trials: int, log: Path, compiled: bool):
         import torch
 
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True  # the fastest of its algorithms
         self.torch, self.rounds, self.trials, self.log, self.compiled = torch, rounds, trials, log, compiled
         self.flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
 

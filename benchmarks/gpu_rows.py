@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorlang as tl
 from tensorlang.schedule import gpu_library as library
-from tensorlang.topi import elementwise, linalg, normalization, reduction
+from tensorlang.topi import convolution, elementwise, linalg, normalization, reduction
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,55 @@ def matmul(m: int, n: int, k: int, **by_hand: Any) -> Row:
         lambda torch, A, B: A.double() @ B.double(),
         4 * (m * k + k * n + m * n),
         2 * m * n * k,
+    )
+
+
+def tensor_core_matmul(n: int, dtype: str, **by_hand: Any) -> Row:
+    def computed() -> tl.Tensor:
+        product = linalg.matmul(n, n, n, dtype=dtype, out_dtype="float32")
+        return tl.compute((n, n), lambda i, j: product[i, j].astype(dtype), name="D")
+
+    return Row(
+        f"matmul {dtype} {n}x{n}x{n}",
+        computed,
+        lambda s: library.tensor_core_matmul(s, "C", **by_hand),
+        {"A": _normal(n, n, dtype=dtype), "B": _normal(n, n, dtype=dtype)},
+        lambda torch, out, A, B: torch.mm(A, B, out=out),
+        lambda torch, A, B: A.double() @ B.double(),
+        2 * 3 * n * n,
+        2 * n**3,
+        tolerance=5e-3,
+    )
+
+
+def conv2d(channels: int, size: int, out: int, kernel: int, stride: int, **by_hand: Any) -> Row:
+    """Of 32 images."""
+    batch, padding = 32, kernel // 2
+    space = (size + 2 * padding - kernel) // stride + 1
+    return Row(
+        f"conv2d float32 n{batch} c{channels} h{size} k{out} r{kernel}" + (f" s{stride}" if stride > 1 else ""),
+        lambda: convolution.conv2d(batch, size, size, channels, out, kernel, stride, padding),
+        lambda s: library.conv2d(s, "conv2d", **by_hand),
+        {"x": _normal(batch, channels, size, size), "w": _normal(out, channels, kernel, kernel)},
+        lambda torch, out, x, w: torch.conv2d(x, w, None, stride, padding),
+        lambda torch, x, w: torch.conv2d(x.double(), w.double(), None, stride, padding),
+        4 * (batch * channels * size**2 + out * channels * kernel**2 + batch * out * space**2),
+        2 * batch * out * space**2 * channels * kernel**2,
+    )
+
+
+def depthwise_conv2d(channels: int, size: int, kernel: int, **by_hand: Any) -> Row:
+    """Of 32 images."""
+    batch, padding = 32, kernel // 2
+    return Row(
+        f"depthwise_conv2d float32 n{batch} c{channels} h{size} r{kernel}",
+        lambda: convolution.depthwise_conv2d(batch, size, size, channels, kernel, 1, padding),
+        lambda s: library.depthwise_conv2d(s, "depthwise_conv2d", **by_hand),
+        {"x": _normal(batch, channels, size, size), "w": _normal(channels, 1, kernel, kernel)},
+        lambda torch, out, x, w: torch.conv2d(x, w, None, 1, padding, 1, channels),
+        lambda torch, x, w: torch.conv2d(x.double(), w.double(), None, 1, padding, 1, channels),
+        4 * 2 * batch * channels * size**2,
+        2 * batch * channels * size**2 * kernel**2,
     )
 
 
@@ -151,6 +200,13 @@ def every_row() -> list[Row]:
     return [
         matmul(1024, 1024, 1024, threads=(2, 8, 8), far=(1, 2), depth=(2, 16), group=1),
         matmul(4096, 4096, 4096, group=4),
+        tensor_core_matmul(4096, "float16", tile=(128, 256, 64)),
+        tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 64)),
+        conv2d(64, 56, 64, 3, 1, tile=(64, 4, 28, 8), each=(8, 1, 4), stages=1),
+        conv2d(256, 14, 256, 3, 1, tile=(32, 14, 14, 8), each=(4, 1, 14), stages=3),
+        conv2d(3, 224, 64, 7, 2, tile=(64, 4, 28, 3), each=(8, 1, 4), stages=1),
+        conv2d(256, 56, 64, 1, 1, tile=(64, 4, 28, 16), each=(8, 1, 4), stages=2, vector=4),
+        depthwise_conv2d(256, 56, 3),
         softmax(4096, 4096, "float32", 256),
         softmax(8192, 8192, "float32", 512),
         softmax(65536, 1024, "float32", 32, 4),
