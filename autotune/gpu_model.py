@@ -36,13 +36,14 @@ _THREADS, _BLOCKS, _REGISTERS, _SHARED_BYTES = 2048, 32, 65536, 227 << 10  # of 
 _MOST_REGISTERS = 230  # of a thread, before some are spilled
 _OWN_REGISTERS = 26  # of a thread, besides its values
 _WARP = 32
-_HIDING = 5.0  # warps of a multiprocessor, beside which as many are busy half of the time
+_HIDING = 5.0  # warps of a multiprocessor, beside which as many are busy half of the time, if threads meet
 _LATENCY = 1.0e-6  # of a block that loads, computes and stores
 _STEP = 0.05e-6  # of an iteration of a loop
 _MEETING = 0.3e-6  # of a reduction by several threads
 _GAPS = 0.2  # of a block's time, in which its threads wait for each other
 _LAUNCH = 2.0e-6
 _SOFTNESS = 4  # exponent of the norm that takes the place of a maximum
+_ISSUE = 1.5  # the same for arithmetic and loads from shared memory, which take turns
 _FLOPS = {"div": 8, "sqrt": 8, "rsqrt": 8, "exp": 12, "tanh": 20, "erf": 20, "log": 12, "power": 30}
 
 _Known = Mapping[Expr, Count]
@@ -110,7 +111,8 @@ class _Kernel:
     @property
     def seconds(self) -> Count:
         """What the kernel should take."""
-        busy = [self.memory, self.cache, self.shared, self.arithmetic, self.latency]
+        fed = (self.shared**_ISSUE + self.arithmetic**_ISSUE) ** (1 / _ISSUE)
+        busy = [self.memory, self.cache, fed, self.latency]
         most = np.minimum(_MOST_REGISTERS, _REGISTERS / self.threads)
         spilling = np.maximum(self.registers / most, 1) ** 2
         return sum(t**_SOFTNESS for t in busy) ** (1 / _SOFTNESS) * spilling * self.apart + _LAUNCH
@@ -157,6 +159,7 @@ def _kernel_times(parts: Sequence[_Part], known: _Known, target: Target) -> _Ker
     rate = np.float32(_CLOCK * target.cores)
     some, even = np.minimum(each, 1), rate * each / np.ceil(each)
     warps = np.minimum(resident, np.ceil(each)) * threads / _WARP
+    hiding = np.float32(_HIDING if meetings > 1 else 1)
     fed = in_flight * some / (in_flight * some + _IN_FLIGHT / 8)
     return _Kernel(
         threads=threads,
@@ -172,7 +175,7 @@ def _kernel_times(parts: Sequence[_Part], known: _Known, target: Target) -> _Ker
         memory=_unique(kernel, known) / (_MEMORY * rate * fed),
         cache=_traffic(parts, known) * grid / (_CACHE * rate * some),
         shared=sum(_shared_traffic(part, known) for part in parts) * grid / (_SHARED * even),
-        arithmetic=sum(_operations(nest, known) for nest in kernel) / (_LANES * even * warps / (warps + _HIDING)),
+        arithmetic=sum(_operations(nest, known) for nest in kernel) / (_LANES * even * warps / (warps + hiding)),
         latency=np.ceil(waves) * (_LATENCY + _STEP * steps + _MEETING * meetings),
         apart=1 + (_GAPS if meetings > 1 else 0) / resident,
     )
@@ -220,8 +223,7 @@ def _held(parts: Sequence[_Part], known: _Known) -> Count:
     for part in parts:
         for f in part.nest.footprints:
             if f.scope == "local" or loads[f.buffer] > 1:
-                alive = max(n for n, shape in enumerate(f.extents) if shape is f.extents[0])
-                own = [n for n in part.nest.loops[alive:] if not _is(n, "blockIdx", "threadIdx")]
+                own = [n for n in part.nest.loops[_alive(f) :] if not _is(n, "blockIdx", "threadIdx")]
                 size = np.float32(max(f.item_bytes, 4))
                 here = size * product(known[n.extent] for n in own if n.name in part.varies[f.buffer])
                 found[f.buffer] = np.maximum(found.get(f.buffer, 0), here)
@@ -271,7 +273,6 @@ def _shared_traffic(part: _Part, known: _Known) -> Count:
     least as much as there is in two cycles."""
     loops = part.nest.loops
     vector = product(known[loop.extent] for loop in loops if _is(loop, "vectorize"))
-    accesses = product(known[loop.extent] for loop in loops if not _is(loop, "blockIdx", "threadIdx")) / vector
     sharing = [loop for loop in loops[_depth_of_last_sharing(part.nest) :] if _is(loop, "threadIdx")]
     total = np.float32(0)
     for f in part.nest.footprints:
@@ -283,8 +284,20 @@ def _shared_traffic(part: _Part, known: _Known) -> Count:
                     lanes = lanes * np.minimum(extent, left)
                 threads = threads * extent
             at_once = np.maximum(lanes * vector * f.item_bytes, 2 * _SHARED)
-            total = total + accesses * at_once * np.ceil(threads / _WARP)
+            total = total + _accesses(part, f, known) / vector * at_once * np.ceil(threads / _WARP)
     return total
+
+
+def _accesses(part: _Part, f: Footprint, known: _Known) -> Count:
+    """Of a thread to a buffer: what it has loaded, it does not load again while the buffer lives."""
+    alive, own = _alive(f), part.varies[f.buffer]
+    loops = [n for at, n in enumerate(part.nest.loops) if at < alive or n.name in own]
+    return product(known[n.extent] for n in loops if not _is(n, "blockIdx", "threadIdx"))
+
+
+def _alive(f: Footprint) -> int:
+    """The number of loops in whose iterations the buffer lives."""
+    return max(n for n, shape in enumerate(f.extents) if shape is f.extents[0])
 
 
 def _depth_of_last_sharing(nest: Nest) -> int:

@@ -36,9 +36,10 @@ class GpuRunner:
         count = max(1, len(available()) - 1) if builders is None else builders
         self._builders = [WorkerProcess(build, setup, limits) for _ in range(count)]
         self._device = WorkerProcess(measure, setup, dataclasses.replace(limits, memory_bytes=_NO_LIMIT))
+        for worker in (self._device, *self._builders):  # they get ready while others prepare jobs
+            worker.launch()
 
     def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        self._device.launch()
         waiting = deque(range(len(jobs)))
         building: dict[WorkerProcess, int] = {}
         built: deque[tuple[int, Outcome]] = deque()
