@@ -32,7 +32,9 @@ from tensorlang import (
     topi,
 )
 from tensorlang.analysis import Access, Footprint, Knob, LoopInfo, Nest, free_vars, nests, numpy_function, patterns
+from tensorlang.display import View
 from tensorlang.display import nest as view_of_nest
+from tensorlang.display.page import fragment
 from tensorlang.schedule import gpu_library
 
 __all__ = [
@@ -53,8 +55,10 @@ __all__ = [
     "ScheduleError",
     "Target",
     "Task",
+    "View",
     "WorkloadError",
     "describe",
+    "fragment",
     "free_vars",
     "gpu_library",
     "knob",
@@ -113,7 +117,12 @@ class Task:
         self.cold = False
 
     def with_cold_caches(self) -> Task:
-        """The same task, timed with nothing in the caches: its times go by a key of their own."""
+        """The same task, timed with nothing in the caches: its times go by a key of their own.
+
+        >>> task = autotune.Task.of(C)
+        >>> task.with_cold_caches().key == task.key
+        False
+        """
         task = Task(self.func, self.target, self.name)
         task.cold = True
         return task
@@ -123,6 +132,9 @@ class Task:
         """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is.
 
         Raises WorkloadError if `computed` is none of them.
+
+        >>> autotune.Task.of([D]).name
+        'D(A: float32[8, 8], B: float32[8, 8], D: float32[8, 8])'
         """
         if isinstance(computed, Task):
             return computed
@@ -165,23 +177,40 @@ class Task:
         return self.target.l3 + self.target.cores * (self.target.l1 + self.target.l2)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which another process makes the same task."""
+        """A JSON value from which another process makes the same task.
+
+        >>> sorted(autotune.Task.of(C).to_json())
+        ['cold', 'func', 'name', 'target']
+        """
         func = analysis.to_json(self.func)
         return {"func": func, "target": self.target_facts, "name": self.name, "cold": self.cold}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Task:
+        """The task that `to_json` has described.
+
+        >>> task = autotune.Task.of(C)
+        >>> autotune.Task.from_json(task.to_json()).key == task.key
+        True
+        """
         task = cls(analysis.from_json(value["func"]), Target(**value["target"]), value["name"])
         return task.with_cold_caches() if value["cold"] else task
 
     def schedule(self) -> Schedule:
-        """A fresh schedule, with nothing done yet."""
+        """A fresh schedule, with nothing done yet.
+
+        >>> autotune.Task.of(C).schedule()
+        <Schedule of C, 0 steps>
+        """
         return Schedule(self.func, target=self.target)
 
     def plain(self) -> Schedule:
         """The reference: the program as stated, but with reductions outside the innermost spatial loop for locality.
 
         That leaves the order in which each element is reduced as it is. On a GPU, a thread computes an element.
+
+        >>> autotune.Task.of(C).plain().loops()
+        [Loop('C.i'), Loop('C.k'), Loop('C.j')]
         """
         schedule = self.schedule()
         if self.target.simt:
@@ -202,7 +231,11 @@ class Task:
         return max(lengths, default=1)
 
     def arrays(self) -> tuple[list[Array], list[Array]]:
-        """(inputs, outputs) as a kernel of this task takes them."""
+        """(inputs, outputs) as a kernel of this task takes them.
+
+        >>> [array.name for array in autotune.Task.of(C).arrays()[0]]
+        ['A', 'B']
+        """
         outputs = set(self.func.outputs)
         specs = [
             (b, Array(b.name, tuple(int(repr(d)) for d in b.shape), b.dtype, analysis.to_numpy(b.dtype)))
@@ -220,12 +253,20 @@ class Task:
         """The schedule that logged steps make; `names` are those of the task that they were logged for.
 
         Raises ScheduleError if a step is not legal here.
+
+        >>> s.parallel("C.i")
+        >>> autotune.Task.of(C).replay(json.loads(s.trace.to_json()))
+        <Schedule of C, 1 steps>
         """
         func = self.func if names is None or names == self.names else analysis.renamed(self.func, names)
         return tl.Trace.from_json(json.dumps(trace)).apply(func, target=self.target)
 
     def build(self, schedule: Schedule) -> Any:
-        """The kernel of a schedule of this task, a Kernel or a GpuKernel; its parameters have the task's own names."""
+        """The kernel of a schedule of this task, a Kernel or a GpuKernel; its parameters have the task's own names.
+
+        >>> autotune.Task.of(C).build(s)(a, b).shape
+        (8, 8)
+        """
         func = schedule.func
         own = [p.name for p in self.func.params]
         if [p.name for p in func.params] != own:
@@ -233,7 +274,12 @@ class Task:
         return tl.build(func, target=self.target)
 
     def unpack(self, value: dict[str, Any]) -> GpuKernel:
-        """The kernel that another process has built for this task, and told of by `GpuKernel.packed`."""
+        """The kernel that another process has built for this task, and told of by `GpuKernel.packed`.
+
+        >>> task = autotune.Task.of(C, tl.Target("cuda", arch="sm_90a"))
+        >>> task.unpack(task.build(task.plain()).packed()).signature
+        'C(A: float32[8, 8], B: float32[8, 8]) -> C: float32[8, 8]'
+        """
         return GpuKernel.unpacked(value, self.func.params, self.func.outputs)
 
 

@@ -25,12 +25,12 @@ from autotune.record import Record
 from autotune.search import EvolutionarySearch, Search
 from autotune.session import Plan, Session
 from autotune.space import Sketch
-from autotune.task import Kernel, Schedule, ScheduleError, Target, Task, WorkloadError
+from autotune.task import Kernel, Schedule, ScheduleError, Target, Task, View, WorkloadError, fragment
 from autotune.zero_trial import suggest
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(View):
     """What tuning found. best: None if no candidate worked; history: all records of the task, oldest first.
 
     >>> np.allclose(r.kernel(a, b), a @ b), len(r.schedule.trace.steps) > 0
@@ -79,13 +79,13 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
-        """The report on the task, as a notebook shows it, in a frame of its own style."""
+        """The report on the task, as a notebook shows it, in a frame of its own style but in the notebook's theme."""
         if not self.history:
             return f"<pre>{escape(str(self))}</pre>"
         from autotune.report import page  # which looks at tasks and records as this module does
 
         report = escape(page(self.history, self.task.name, [self.task]))
-        return f'<iframe srcdoc="{report}" style="width: 100%; height: 44em; border: 0"></iframe>'
+        return fragment(f'<iframe srcdoc="{report}" style="width: 100%; height: 44em; border: 0"></iframe>')
 
 
 def tune(

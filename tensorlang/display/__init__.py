@@ -12,7 +12,7 @@ parallel(i)
 from tensorlang.display.accesses import Accesses, accesses
 from tensorlang.display.diff import Diff, diff
 from tensorlang.display.nest import Nest, nest
-from tensorlang.display.page import document
+from tensorlang.display.page import View, document
 from tensorlang.display.roofline import Peaks, Roofline
 
-__all__ = ["Accesses", "Diff", "Nest", "Peaks", "Roofline", "accesses", "diff", "document", "nest"]
+__all__ = ["Accesses", "Diff", "Nest", "Peaks", "Roofline", "View", "accesses", "diff", "document", "nest"]

@@ -29,12 +29,15 @@ LIMIT = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class Accesses:
+class Accesses(page.View):
     """Accesses in program order, one in each row of the arrays.
 
     elements: indices in the buffer, [accesses, dimensions]; steps: which ones happen together, counted from 0; lanes:
     the lane or thread that makes it; pitches: bytes from one index to the next in each dimension; threads: whether
     lanes are threads of a GPU; complete: False if there were too many to enumerate them all.
+
+    >>> accesses(s, "C", "A", inside="C.i").elements.shape
+    (64, 2)
     """
 
     buffer: str
@@ -135,7 +138,11 @@ class Accesses:
         return self._spread(self._words_of_bank) > (1 if self.scope == "shared" else np.inf)
 
     def told(self, row: int, column: int) -> str:
-        """One touched element of the matrix in words."""
+        """One touched element of the matrix in words.
+
+        >>> accesses(s, "C", "A", inside="C.i").told(0, 3)
+        'A[0, 3]: step 3, lane 0, touched 8 times'
+        """
         place = row * self.first.shape[1] + column
         index = ", ".join(str(int(n)) for n in np.unravel_index(place, self.shape or (1,)))
         who = f"{'thread' if self.threads else 'lane'} {self.lane[row, column]}"
@@ -145,7 +152,11 @@ class Accesses:
         return f"{self.buffer}[{index}]: step {self.first[row, column]}, {who}{bank}, {times}"
 
     def begins_line(self, row: int, column: int) -> bool:
-        """Whether a cache line, or the first bank of shared memory, begins at this element of the matrix."""
+        """Whether a cache line, or the first bank of shared memory, begins at this element of the matrix.
+
+        >>> accesses(s, "C", "A").begins_line(2, 0), accesses(s, "C", "A").begins_line(1, 0)
+        (True, False)
+        """
         index = np.unravel_index(row * self.first.shape[1] + column, self.shape or (1,))
         unit = BANKS * BANK_BYTES if self.scope == "shared" else LINE_BYTES
         return sum(int(n) * pitch for n, pitch in zip(index, self.pitches, strict=False)) % unit == 0

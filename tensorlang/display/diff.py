@@ -13,10 +13,14 @@ _CONTEXT = 4  # kept lines to show around changes
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(page.View):
     """Lines, each with its mark: kept (" "), gone ("-") or added ("+"); title: the steps between.
 
     Of kept lines far from changes the views show "..." only.
+
+    >>> s.parallel("C.i")
+    >>> "parallel C.i" in s.diff()._repr_html_()
+    True
     """
 
     title: str

@@ -33,8 +33,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Nest:
-    """A program as rows; `print` it, or let a notebook show it."""
+class Nest(page.View):
+    """A program as rows; `print` it, or let a notebook show it.
+
+    >>> "C.k" in tl.display.nest(s)._repr_html_()
+    True
+    """
 
     rows: tuple[Row, ...]
     target: Target

@@ -6,8 +6,9 @@ Each colour is written once, for both. JupyterLab and VS Code say which theme th
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
-__all__ = ["document", "escape", "fragment"]
+__all__ = ["View", "document", "escape", "fragment"]
 
 # name: (in light, in dark)
 COLOURS = {
@@ -62,6 +63,21 @@ _RULES = """
 """.strip()
 
 
+class View:
+    """What a notebook shows as HTML and a terminal as text: the base of all views, whose `str` says what they show.
+
+    >>> isinstance(s, tl.display.View), isinstance(tl.display.nest(s), tl.display.View)
+    (True, True)
+    """
+
+    def _repr_html_(self) -> str:
+        raise NotImplementedError
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows where there is no HTML."""
+        printer.text(str(self))
+
+
 def _style() -> str:
     variables = "".join(f"--tl-{name}: light-dark({light}, {dark}); " for name, (light, dark) in COLOURS.items())
     kinds = "".join(f".tl .c-{name} {{ color: var(--tl-{name}); }}\n" for name in COLOURS)
@@ -77,7 +93,7 @@ def fragment(body: str) -> str:
     return f'{STYLE}<div class="tl">{body}</div>'
 
 
-def document(view: object, title: str = "", theme: str = "light dark") -> str:
+def document(view: View, title: str = "", theme: str = "light dark") -> str:
     """A whole page of HTML that shows a view. theme: "light", "dark", or both for what the reader's system says.
 
     >>> page = tl.display.document(tl.display.nest(s), title="C")
@@ -87,5 +103,5 @@ def document(view: object, title: str = "", theme: str = "light dark") -> str:
     return (
         f'<!doctype html><html style="color-scheme: {theme}"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>body {{ background: Canvas; margin: 16px; }} .tl {{ color-scheme: {theme} !important; }}</style>"
-        f"</head><body>{view._repr_html_()}</body></html>"  # type: ignore[attr-defined]
+        f"</head><body>{view._repr_html_()}</body></html>"
     )

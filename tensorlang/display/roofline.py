@@ -14,14 +14,18 @@ _COLUMNS, _ROWS = 56, 12  # characters of the same picture as text
 
 @dataclass(frozen=True)
 class Peaks:
-    """What a machine can do at most: `flops` operations and `bandwidth` bytes from memory a second."""
+    """What a machine can do at most: `flops` operations and `bandwidth` bytes from memory a second.
+
+    >>> Peaks(flops=2e11, bandwidth=2e10).flops / 1e9
+    200.0
+    """
 
     flops: float
     bandwidth: float
 
 
 @dataclass(frozen=True)
-class Roofline:
+class Roofline(page.View):
     """A timed kernel. flops: operations of a call; bytes: what it must move at least, each argument once; seconds: of
     a call, the median.
 

@@ -50,9 +50,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
 
-from tensorlang.ir.operators import Operators
+from tensorlang.ir.base import Expr, Node, intern, interned, put
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
 GRID, THREADS, VIRTUAL = "blockIdx", "threadIdx", "vthread"  # units of a GPU: kinds of loops are "threadIdx.x" ...
@@ -63,57 +62,9 @@ SPATIAL, REDUCE, ORDERED = "spatial", "reduce", "ordered"
 ITER_KINDS = (SPATIAL, REDUCE, ORDERED)
 
 Annotations = tuple[tuple[str, Any], ...]
-_interned: WeakValueDictionary[tuple, Expr] = WeakValueDictionary()
-_set = object.__setattr__
-
-
-class Node:
-    """Base of all nodes: fields in order, immutability, repr through the printer."""
-
-    __slots__ = ("__weakref__",)
-    fields: ClassVar[tuple[str, ...]] = ()
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable: make a new node instead of setting {name}")
-
-    def __repr__(self) -> str:
-        from tensorlang.ir.printer import text
-
-        return text(self)
 
 
 # ---------------------------------------------------------------------------------------------- expressions
-class Expr(Operators, Node):
-    """A value: `dtype` of each lane, `lanes` of them. Python operators build expressions (see ops.py).
-
-    >>> value = A[i, j] * 2.0 + 1.0
-    >>> value, value.dtype, value.astype("float64")
-    (A[i, j] * 2.0 + 1.0, 'float32', f64(A[i, j] * 2.0 + 1.0))
-    """
-
-    __slots__ = ("dtype", "lanes", "memo")
-    dtype: str
-    lanes: int
-    memo: dict[Any, Any]  # what analyses remember about this node, keyed by the analysis
-
-    def __reduce__(self) -> Any:
-        raise TypeError("IR is not pickled: use ir.serial (Func <-> JSON) or a Trace")
-
-
-def _intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int) -> Any:
-    found = _interned.get(key)
-    if found is not None:
-        return found
-    node: Any = object.__new__(cls)
-    for name, value in fields.items():
-        _set(node, name, value)
-    _set(node, "dtype", dtype)
-    _set(node, "lanes", lanes)
-    _set(node, "memo", {})
-    _interned[key] = node
-    return node
-
-
 class Var(Expr):
     """A name for a value. Two Vars are never equal, whatever their names."""
 
@@ -121,10 +72,10 @@ class Var(Expr):
     name: str
 
     def __init__(self, name: str, dtype: str = "index", lanes: int = 1):
-        _set(self, "name", name)
-        _set(self, "dtype", dtype)
-        _set(self, "lanes", lanes)
-        _set(self, "memo", {})
+        put(self, "name", name)
+        put(self, "dtype", dtype)
+        put(self, "lanes", lanes)
+        put(self, "memo", {})
 
 
 class Size(Var):
@@ -134,14 +85,18 @@ class Size(Var):
 
 
 class Knob(Var):
-    """A tuning parameter: an index >= 1 that stays open in a sketch. `choices` are the values it may take."""
+    """A tuning parameter: an index >= 1 that stays open in a sketch. `choices` are the values it may take.
+
+    >>> tl.knob("n", [2, 4]).choices
+    (2, 4)
+    """
 
     __slots__ = ("choices",)
     choices: tuple[int, ...]
 
     def __init__(self, name: str, choices: tuple[int, ...]):
         super().__init__(name)
-        _set(self, "choices", tuple(choices))
+        put(self, "choices", tuple(choices))
 
 
 class Const(Expr):
@@ -153,7 +108,7 @@ class Const(Expr):
 
     def __new__(cls, value: int | float | bool, dtype: str) -> Const:
         key = (cls, value.hex() if isinstance(value, float) else int(value), dtype)
-        return _intern(cls, key, {"value": value}, dtype, 1)
+        return intern(cls, key, {"value": value}, dtype, 1)
 
 
 class Op(Expr):
@@ -166,11 +121,11 @@ class Op(Expr):
 
     def __new__(cls, op: str, args: tuple[Expr, ...], dtype: str) -> Op:
         key = (cls, op, args, dtype)
-        found = _interned.get(key)
+        found = interned.get(key)
         if found is not None:
             return found  # type: ignore[return-value]
         lanes = max(a.lanes for a in args) if args else 1
-        return _intern(cls, key, {"op": op, "args": args}, dtype, lanes)
+        return intern(cls, key, {"op": op, "args": args}, dtype, lanes)
 
 
 class Load(Expr):
@@ -185,7 +140,7 @@ class Load(Expr):
     def __new__(cls, buffer: Buffer, indices: tuple[Expr, ...], mask: Expr | None = None) -> Load:
         lanes = max((i.lanes for i in indices), default=1)
         fields = {"buffer": buffer, "indices": indices, "mask": mask}
-        return _intern(cls, (cls, buffer, indices, mask), fields, buffer.dtype, lanes)
+        return intern(cls, (cls, buffer, indices, mask), fields, buffer.dtype, lanes)
 
 
 class Let(Expr):
@@ -199,7 +154,7 @@ class Let(Expr):
 
     def __new__(cls, var: Var, value: Expr, body: Expr) -> Let:
         fields = {"var": var, "value": value, "body": body}
-        return _intern(cls, (cls, var, value, body), fields, body.dtype, body.lanes)
+        return intern(cls, (cls, var, value, body), fields, body.dtype, body.lanes)
 
 
 class Ramp(Expr):
@@ -211,7 +166,7 @@ class Ramp(Expr):
     stride: Expr
 
     def __new__(cls, base: Expr, stride: Expr, lanes: int) -> Ramp:
-        return _intern(cls, (cls, base, stride, lanes), {"base": base, "stride": stride}, base.dtype, lanes)
+        return intern(cls, (cls, base, stride, lanes), {"base": base, "stride": stride}, base.dtype, lanes)
 
 
 class Splat(Expr):
@@ -222,7 +177,7 @@ class Splat(Expr):
     value: Expr
 
     def __new__(cls, value: Expr, lanes: int) -> Splat:
-        return _intern(cls, (cls, value, lanes), {"value": value}, value.dtype, lanes)
+        return intern(cls, (cls, value, lanes), {"value": value}, value.dtype, lanes)
 
 
 class Reduce(Expr):
@@ -237,7 +192,7 @@ class Reduce(Expr):
 
     def __new__(cls, reducer: Reducer, sources: tuple[Expr, ...], axes: tuple[Iter, ...], index: int) -> Reduce:
         fields = {"reducer": reducer, "sources": sources, "axes": axes, "index": index}
-        return _intern(cls, (cls, reducer, sources, axes, index), fields, reducer.identity[index].dtype, 1)
+        return intern(cls, (cls, reducer, sources, axes, index), fields, reducer.identity[index].dtype, 1)
 
 
 class Reducer(Node):
@@ -265,7 +220,7 @@ class Reducer(Node):
         commutative: bool,
     ):
         for field, value in zip(self.fields, (name, left, right, combine, identity, commutative), strict=True):
-            _set(self, field, value)
+            put(self, field, value)
 
 
 class Iter(Node):
@@ -278,9 +233,9 @@ class Iter(Node):
     kind: str
 
     def __init__(self, var: Var, extent: Expr, kind: str = SPATIAL):
-        _set(self, "var", var)
-        _set(self, "extent", extent)
-        _set(self, "kind", kind)
+        put(self, "var", var)
+        put(self, "extent", extent)
+        put(self, "kind", kind)
 
 
 class Buffer(Node):
@@ -300,7 +255,7 @@ class Buffer(Node):
 
     def __init__(self, name: str, shape: tuple[Expr, ...], dtype: str, scope: str = "global"):
         for field, value in zip(Buffer.fields, (name, shape, dtype, scope), strict=True):
-            _set(self, field, value)
+            put(self, field, value)
 
 
 # ----------------------------------------------------------------------------------------------- statements
@@ -311,11 +266,11 @@ class Stmt(Node):
     memo: dict[Any, Any]  # what analyses remember about this statement, keyed by the analysis
 
     def __init__(self, *values: Any, **named: Any):
-        _set(self, "memo", {})
+        put(self, "memo", {})
         for field, value in zip(self.fields, values, strict=False):
-            _set(self, field, value)
+            put(self, field, value)
         for field in self.fields[len(values) :]:
-            _set(self, field, named.pop(field) if field in named else self.defaults[field])
+            put(self, field, named.pop(field) if field in named else self.defaults[field])
         if named:
             raise TypeError(f"{type(self).__name__} has no field {', '.join(named)}")
 
@@ -432,9 +387,14 @@ class Func(Node):
 
     def __init__(self, name: str, params: tuple[Buffer, ...], outputs: tuple[Buffer, ...], body: Stmt):
         for field, value in zip(self.fields, (name, params, outputs, body), strict=True):
-            _set(self, field, value)
+            put(self, field, value)
 
     def with_body(self, body: Stmt) -> Func:
+        """The same function with another body.
+
+        >>> s.func.with_body(s.func.body) is s.func
+        True
+        """
         return self if body is self.body else Func(self.name, self.params, self.outputs, body)
 
 

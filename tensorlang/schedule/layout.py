@@ -36,6 +36,7 @@ from tensorlang.schedule.handles import BlockRef
 from tensorlang.schedule.index_map import IndexMap
 from tensorlang.schedule.move import is_remakeable, regenerate
 from tensorlang.schedule.primitive import primitive
+from tensorlang.schedule.storage import buffer_of
 from tensorlang.schedule.tiles import needed_ranges
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def transform_layout(
       for j in 10:                           for j in 10:
         block P(j = j): P[j] = ...     ->      block P(j = j): P[j // 4, j % 4] = ...
     """
-    old = _buffer(s, buffer)
+    old = buffer_of(s, buffer)
     root = s.func.body
     if not flow.is_private(root, old):
         s.refuse(
@@ -92,16 +93,6 @@ def transform_layout(
 
 
 # ------------------------------------------------------------------------------------------------ requirements
-def _buffer(s: Schedule, name: Any) -> Buffer:
-    """The buffer of that name, else the one that the block of that name writes. Reason: several_outputs."""
-    if not isinstance(name, str) or name in s.buffers():
-        return s.buffer(name)
-    own = flow.stored(s.block_node(name))
-    if len(own) > 1:
-        s.refuse("several_outputs", f"{name} writes several buffers", hint=", ".join(b.name for b in own))
-    return own[0]
-
-
 def _axes_are_free(s: Schedule, buffer: Buffer) -> None:
     """Reason: storage_fixed."""
     alloc = next(find(s.func.body, Alloc, lambda a: a.buffer is buffer))

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 import tensorlang as tl
@@ -21,6 +23,13 @@ def tiled():
 
 def test_text(golden):
     golden("display/nest", str(display.nest(tiled())))
+
+
+def test_ipython_shows_the_text_where_there_is_no_html():
+    s, shown = tiled(), []
+    for view in (s, display.nest(s), s.diff()):
+        view._repr_pretty_(SimpleNamespace(text=shown.append), cycle=False)
+    assert shown == [str(s), str(display.nest(s)), str(s.diff())]
 
 
 def test_program_lines_are_those_of_print():

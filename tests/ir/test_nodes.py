@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+from tensorlang.ir import base
 from tensorlang.ir.nodes import (
     NOTHING,
     SERIAL,
@@ -53,9 +54,7 @@ def test_constants_of_different_kinds_differ():
 def test_interning_keeps_nothing_alive():
     name = id(i * 12345 + 678)
     gc.collect()
-    from tensorlang.ir import nodes
-
-    assert not any(id(e) == name and repr(e) == "i * 12345 + 678" for e in nodes._interned.values())
+    assert not any(id(e) == name and repr(e) == "i * 12345 + 678" for e in base.interned.values())
 
 
 def test_nodes_are_immutable():

@@ -104,8 +104,9 @@ def _stream(text: str) -> list[dict[str, Any]]:
 def _result(value: Any, number: int) -> list[dict[str, Any]]:
     if value is None:
         return []
-    data = {"text/plain": repr(value).splitlines(keepends=True)}
-    if hasattr(value, "_repr_html_"):
+    is_view = hasattr(value, "_repr_html_")
+    data = {"text/plain": (str(value) if is_view else repr(value)).splitlines(keepends=True)}
+    if is_view:
         data["text/html"] = value._repr_html_().splitlines(keepends=True)
     return [{"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"}]
 

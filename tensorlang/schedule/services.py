@@ -1,0 +1,192 @@
+"""What primitives share: finding nodes by name, replacing them, making names, asking for proofs, and refusing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+from typing import Any, NoReturn
+
+from tensorlang.arith.context import Context
+from tensorlang.arith.prove import prove
+from tensorlang.arith.simplify import negation
+from tensorlang.errors import ScheduleError
+from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, seq
+from tensorlang.ir.printer import text
+from tensorlang.ir.walk import free_vars, parts, path_to, replace_node
+from tensorlang.schedule import loops
+from tensorlang.schedule.checks import Hint
+from tensorlang.schedule.handles import BlockLike, LoopLike
+from tensorlang.schedule.trace import Trace
+
+LOOP, BLOCK, BUFFER = "loop", "block", "buffer"
+
+
+class Index:
+    """Where things are in one Func: nodes by (space, name), and the way to every statement."""
+
+    def __init__(self, func: Func):
+        self.func = func
+        self.named: dict[tuple[str, str], Node] = {(BUFFER, p.name): p for p in func.params}
+        self.named.update(_named(func.body))
+        self._paths: dict[int, tuple[Node, ...]] = {}
+
+    def path(self, node: Stmt) -> tuple[Node, ...]:
+        """The nodes around a statement, outermost first. Raises LookupError if it is not part of the program."""
+        found = self._paths.get(id(node))
+        if found is None:
+            whole = path_to(self.func, node)
+            if whole is None:
+                raise LookupError("the statement is not part of the program")
+            found = self._paths[id(node)] = whole[:-1]
+        return found
+
+
+def _named(stmt: Stmt) -> dict[tuple[str, str], Node]:
+    """The loops, blocks and allocated buffers down to blocks, in program order; remembered at each loop."""
+    found: dict[tuple[str, str], Node] = {}
+    stack = [stmt]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, For):
+            if "named" not in node.memo:
+                node.memo["named"] = {(LOOP, node.var.name): node, **_named(node.body)}
+            found.update(node.memo["named"])
+        elif isinstance(node, Block):
+            found[BLOCK, node.name] = node
+        else:
+            if isinstance(node, Alloc):
+                found[BUFFER, node.buffer.name] = node.buffer
+            stack.extend(reversed(parts(node)))
+    return found
+
+
+class Services:
+    """The half of Schedule that primitives are written with."""
+
+    func: Func
+    trace: Trace
+    constraints: tuple[Expr, ...]
+    _index: Index
+    _consumed: dict[tuple[str, str], str]
+    _made: list[str]
+    _planned: Iterator[str] | None
+
+    def loop_node(self, loop: LoopLike) -> For:
+        """The For of that name."""
+        return self._lookup(LOOP, loop)
+
+    def block_node(self, block: BlockLike) -> Block:
+        """The Block of that name."""
+        return self._lookup(BLOCK, block)
+
+    def has_loop(self, name: str) -> bool:
+        return (LOOP, name) in self._nodes.named
+
+    def has_block(self, name: str) -> bool:
+        return (BLOCK, name) in self._nodes.named
+
+    def buffer(self, buffer: Buffer | str) -> Buffer:
+        """The Buffer of that name."""
+        return self._lookup(BUFFER, buffer)
+
+    def path(self, node: Stmt) -> tuple[Node, ...]:
+        """The nodes around a statement of the program, from the Func inwards, without the statement itself."""
+        return self._nodes.path(node)
+
+    def replace(self, old: Stmt, new: Stmt) -> None:
+        """Put `new` where the statement `old` stands."""
+        parent = self.path(old)[-1]
+        if isinstance(parent, Seq) and isinstance(new, Seq):  # sequences do not nest
+            old, new = parent, seq(*(new if stmt is old else stmt for stmt in parent.stmts))
+        self.func = self.func.with_body(replace_node(self.func.body, old, new))
+
+    def fresh(self, base: str, space: str = LOOP) -> str:
+        """A name that was never used before: `base`, or `base` with a number. `space`: loop, block or buffer."""
+        spaces = (BUFFER,) if space == BUFFER else (LOOP, BLOCK)
+
+        def taken(candidate: str) -> bool:
+            return any((each, candidate) in self._consumed for each in spaces)
+
+        if self._planned is not None:
+            name = next(self._planned, "")
+            if not name or taken(name):
+                what = f"its name {name!r} for {base!r} is taken" if name else f"it has no name for {base!r}"
+                raise ScheduleError("trace_mismatch", f"the trace does not fit: {what}")
+        else:
+            name, number = base, 0
+            while taken(name):
+                number += 1
+                name = f"{base}_{number}"
+        self._consumed[space, name] = ""
+        self._made.append(name)
+        return name
+
+    def context(self, node: Stmt, inside: bool = False, rewriting: bool = False) -> Context:
+        """What holds where `node` stands: enclosing loops are bound, conditions and constraints assumed.
+
+        `inside=True` adds what `node` itself brings: the variable of a loop, the predicate of a block.
+        `rewriting=True` is for simplifying what goes into the program, and knows less: see loops.open_extent.
+        """
+        ctx = Context()
+        for constraint in self.constraints:
+            ctx = ctx.assume(constraint)
+        around = (*self.path(node), node) if inside else self.path(node)
+        for outer, inner in zip(around, (*around[1:], node), strict=True):
+            if isinstance(outer, Alloc):
+                continue
+            if isinstance(outer, For):
+                ctx = ctx.bind(outer.var, loops.open_extent(outer.extent) if rewriting else outer.extent)
+            elif isinstance(outer, Block):
+                ctx = ctx.assume(outer.predicate)
+            elif isinstance(outer, If):
+                ctx = ctx.assume(outer.cond if inner is outer.then else negation(outer.cond))
+        return ctx
+
+    def require(
+        self, cond: Expr, ctx: Context, reason: str, message: str, *, at: Collection[Node] = (), hint: Hint = ""
+    ) -> None:
+        """Go on if `cond` is proved; if it depends on knobs only, it becomes a constraint; else refuse."""
+        verdict = prove(cond, ctx)
+        if verdict is TRUE:
+            return
+        if verdict is not FALSE and all(isinstance(v, Knob) for v in free_vars(verdict)):
+            if not any(c is verdict for c in self.constraints):
+                self.constraints += (verdict,)
+            return
+        self.refuse(reason, message, at=at, hint=hint)
+
+    def refuse(self, reason: str, message: str, *, at: Collection[Node] = (), hint: Hint = "") -> NoReturn:
+        """Refuse the step: a stable reason code, a sentence, the nodes to underline, what would be legal."""
+        excerpt = text(self.func, mark=set(at)) if at else ""
+        raise ScheduleError(reason, message, excerpt=excerpt, hint=hint if isinstance(hint, str) else hint())
+
+    @property
+    def _nodes(self) -> Index:
+        if self._index.func is not self.func:
+            self._index = Index(self.func)
+        return self._index
+
+    def _lookup(self, space: str, ref: Any) -> Any:
+        name = getattr(ref, "name", ref)
+        if not isinstance(name, str):
+            names = [n for sp, n in self._nodes.named if sp == space]
+            raise ScheduleError(
+                "bad_argument", f"expected a {space} or its name, got {ref!r}", hint=", ".join(names) or f"no {space}"
+            )
+        node = self._nodes.named.get((space, name))
+        if node is not None:
+            return node
+        consumer = self._consumed.get((space, name))
+        if consumer:
+            step = next((t for t in self.trace.steps if consumer.endswith(f": {t}")), None)
+            made = [n for n in step.out if (space, n) in self._nodes.named] if step else []
+            message = f"{space} {name} was consumed by {consumer}"
+            raise ScheduleError(f"consumed_{space}", message, hint=", ".join(made))
+        names = [n for sp, n in self._nodes.named if sp == space]
+        lower = {n.lower(): n for n in names}
+        close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=3)]
+        raise ScheduleError(
+            f"unknown_{space}",
+            f"there is no {space} named {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""),
+            hint=", ".join(names),
+        )
