@@ -65,7 +65,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoopInfo:
-    """A loop around a block. reduce: whether it drives only reduction iterators of the block."""
+    """A loop around a block. reduce: whether it drives only reduction iterators of the block.
+
+    >>> nests(s.func)[0].loops[2]
+    LoopInfo(name='C.k', extent=8, kind='serial', reduce=True)
+    """
 
     name: str
     extent: Expr
@@ -77,7 +81,11 @@ class LoopInfo:
 class Footprint:
     """What a block touches of one buffer. `extents[n]` is the region's shape for all that runs inside the first n loops
     around the block: extents[0] for the whole nest, extents[-1] for one instance. A buffer that is allocated inside
-    loops lives for an iteration of these: `shape` and extents are then those of the part that is alive at a time."""
+    loops lives for an iteration of these: `shape` and extents are then those of the part that is alive at a time.
+
+    >>> nests(s.func)[0].footprints[0].extents
+    ((8, 8), (1, 8), (1, 1), (1, 1))
+    """
 
     buffer: str
     dtype: str
@@ -92,7 +100,11 @@ class Footprint:
 class Nest:
     """A block with the loops around it, outermost first. flops: floating-point operations of one instance; operations:
     how many of each kind, by their names in ir/ops.py; points: instances that its domain has; moved: whether it stands
-    in loops that were made for another block, so that it may run more often than that."""
+    in loops that were made for another block, so that it may run more often than that.
+
+    >>> nests(s.func)[0].operations
+    Counter({'fma': 1})
+    """
 
     block: str
     loops: tuple[LoopInfo, ...]
@@ -108,7 +120,11 @@ class Nest:
 @dataclass(frozen=True)
 class Access:
     """A load or store of a block. For each dimension of the buffer, `steps` says by how much the subscript grows from
-    one iteration of a loop to the next; None where that is no constant. Loops that are not in it do not matter."""
+    one iteration of a loop to the next; None where that is no constant. Loops that are not in it do not matter.
+
+    >>> patterns(s.func)["C"].accesses[1].steps
+    ({'C.i': 1}, {'C.k': 1})
+    """
 
     buffer: str
     written: bool
@@ -123,19 +139,31 @@ class Access:
 
 @dataclass(frozen=True)
 class Pattern:
-    """How a block touches memory. divisors: constants by which subscripts divide a loop's variable, by loop."""
+    """How a block touches memory. divisors: constants by which subscripts divide a loop's variable, by loop.
+
+    >>> patterns(s.func)["C"].divisors
+    {}
+    """
 
     accesses: tuple[Access, ...]
     divisors: Mapping[str, int]
 
 
 def nests(func: Func) -> list[Nest]:
-    """All blocks of a loop-level Func in program order."""
+    """All blocks of a loop-level Func in program order.
+
+    >>> [nest.block for nest in nests(t.func)]
+    ['C', 'D']
+    """
     return [_nest(path, block, depths) for path, block, depths in _blocks(func.body, (), {})]
 
 
 def patterns(func: Func) -> dict[str, Pattern]:
-    """How each block of a loop-level Func touches memory, by name."""
+    """How each block of a loop-level Func touches memory, by name.
+
+    >>> list(patterns(t.func))
+    ['C', 'D']
+    """
     return {block.name: _pattern(path, block) for path, block, _ in _blocks(func.body, (), {})}
 
 
@@ -143,6 +171,9 @@ def flops(func: Func) -> int:
     """Floating-point operations that a Func with known sizes defines: a fused multiply-add counts as two.
 
     Raises ValueError if an extent is not a constant.
+
+    >>> flops(s.func)
+    1024
     """
     total = work(func)
     if not isinstance(total, Const):
@@ -166,7 +197,11 @@ def work(func: Func) -> Expr:
 
 
 def extents(func: Func) -> dict[str, Expr]:
-    """The extent of every loop by name."""
+    """The extent of every loop by name.
+
+    >>> extents(s.func)
+    {'C.i': 8, 'C.j': 8, 'C.k': 8}
+    """
     return {loop.var.name: loop.extent for loop in find(func.body, For)}
 
 
@@ -215,12 +250,20 @@ def _touched(stmt: Stmt, ctx: Context) -> dict[str, Expr]:
 
 
 def names(func: Func) -> list[str]:
-    """The names of parameters, then those of loops, blocks and allocated buffers in program order."""
+    """The names of parameters, then those of loops, blocks and allocated buffers in program order.
+
+    >>> names(s.func)
+    ['A', 'B', 'C', 'C.i', 'C.j', 'C.k', 'C']
+    """
     return [node.var.name if isinstance(node, For) else node.name for node in _named(func)]
 
 
 def renamed(func: Func, fresh: Sequence[str]) -> Func:
-    """`func` with other names, given in the order of `names`. Raises ValueError for a wrong number of them."""
+    """`func` with other names, given in the order of `names`. Raises ValueError for a wrong number of them.
+
+    >>> renamed(s.func, list("ABCijkc")).params
+    (A: f32[8, 8], B: f32[8, 8], C: f32[8, 8])
+    """
     nodes = _named(func)
     if len(nodes) != len(fresh):
         raise ValueError(f"{func.name} has {len(nodes)} names, got {len(fresh)}")

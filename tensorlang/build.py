@@ -59,14 +59,22 @@ class Module:
         return self.func.name
 
     def workspace(self) -> Callable[..., int]:
-        """A function from sizes to the bytes that a call needs on this machine's threads."""
+        """A function from sizes to the bytes that a call needs on this machine's threads.
+
+        >>> tl.lower(s).workspace()()
+        0
+        """
         _, shared, thread = workspace_layout(self.func)
         count = threads.count()
         of_sizes = numpy_function([shared + thread * count], list(self.sizes))
         return lambda *sizes: int(of_sizes(*sizes)[0])
 
     def work(self) -> Callable[..., int]:
-        """A function from sizes to the floating-point operations that the program states."""
+        """A function from sizes to the floating-point operations that the program states.
+
+        >>> tl.lower(s).work()()
+        1024
+        """
         return lambda *sizes: int(numpy_function([self.flops], list(self.sizes))(*sizes)[0])
 
     def __str__(self) -> str:

@@ -160,7 +160,14 @@ class ScheduleError(TensorlangError):
         super().__init__(self.oneline)
 
     def but(self, **changes: str) -> ScheduleError:
-        """The same error with some of its texts changed: `error.but(message=...)`."""
+        """The same error with some of its texts changed: `error.but(message=...)`.
+
+        >>> try:
+        ...     s.parallel("C.k")
+        ... except tl.ScheduleError as error:
+        ...     print(error.but(message="no").oneline)
+        parallel(C.k): no [loop_reduces]
+        """
         names = ("message", "primitive", "argument", "excerpt", "hint")
         return ScheduleError(self.reason, **{n: changes.get(n, getattr(self, n)) for n in names})
 

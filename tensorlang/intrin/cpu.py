@@ -18,6 +18,9 @@ def dot4(lanes: int = 16) -> Intrinsic:
 
     A is four neighbouring bytes, B is packed: `lanes` groups of four. For 16, 8 and 4 lanes it is one instruction,
     vpdpbusd, where the CPU has it (avx512vnni, or avxvnni up to 8 lanes).
+
+    >>> dot4(4)
+    dot4x4
     """
     a, b = placeholder((4,), "uint8", name="A"), placeholder((lanes, 4), "int8", name="B")
     k = reduce_axis(4, name="k")
@@ -28,7 +31,11 @@ def dot4(lanes: int = 16) -> Intrinsic:
 
 
 def fma_row(lanes: int = 16) -> Intrinsic:
-    """C[j] = fma(A[0], B[j], C[j]) for j < lanes, in float32: a row of a matrix product."""
+    """C[j] = fma(A[0], B[j], C[j]) for j < lanes, in float32: a row of a matrix product.
+
+    >>> fma_row(8)
+    fma_row8
+    """
     a, b = Buffer("A", (const(1),), "float32"), Buffer("B", (const(lanes),), "float32")
     c, j = Buffer("C", (const(lanes),), "float32"), Var("j")
     value = ops.make("fma", Load(a, (ZERO,)), Load(b, (j,)), Load(c, (j,)))

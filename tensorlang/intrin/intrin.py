@@ -72,7 +72,15 @@ class Intrinsic:
 
 
 def plain(func: Func) -> Func:
-    """`func` with its blocks replaced by what they do. Reductions lose their init: they add to what is there."""
+    """`func` with its blocks replaced by what they do. Reductions lose their init: they add to what is there.
+
+    >>> plain(s.func)
+    func C(A: f32[8, 8], B: f32[8, 8]) -> C: f32[8, 8]
+      for C.i in 8:
+        for C.j in 8:
+          for C.k in 8:
+            C[C.i, C.j] = fma(A[C.i, C.k], B[C.k, C.j], C[C.i, C.j])
+    """
 
     def body_of(node: Node) -> Node:
         if not isinstance(node, Block):

@@ -26,6 +26,9 @@ def mma(m: int, n: int, dtype: str = "float16") -> Intrinsic:
     All are in local memory, A and B where load_a and load_b have put them. The loops: y, x, those of the rows (tiles
     of 16, then halves), of the columns (tiles of 8, then pairs), k. m and n are multiples of 16.
     Raises ValueError for other m, n, or a dtype that is not float16 or bfloat16.
+
+    >>> mma(64, 64)
+    mma_64x64_float16
     """
     _check(m, n, dtype)
     c, a, b = (
@@ -42,7 +45,11 @@ def mma(m: int, n: int, dtype: str = "float16") -> Intrinsic:
 
 
 def load_a(m: int, dtype: str = "float16") -> Intrinsic:
-    """F[i, k] = S[i, k] for i < m and k < 16, from shared memory. The loops: y, those of the rows, k."""
+    """F[i, k] = S[i, k] for i < m and k < 16, from shared memory. The loops: y, those of the rows, k.
+
+    >>> load_a(64)
+    load_a_64_float16
+    """
     _check(m, ROWS, dtype)
     f, s = (Buffer(who, (const(m), const(DEPTH)), dtype) for who in "FS")
     y, k = Var("y"), Var("k")
@@ -53,7 +60,11 @@ def load_a(m: int, dtype: str = "float16") -> Intrinsic:
 
 
 def load_b(n: int, dtype: str = "float16") -> Intrinsic:
-    """F[k, j] = S[k, j] for k < 16 and j < n, from shared memory. The loops: x, k, those of the columns."""
+    """F[k, j] = S[k, j] for k < 16 and j < n, from shared memory. The loops: x, k, those of the columns.
+
+    >>> load_b(64)
+    load_b_64_float16
+    """
     _check(ROWS, n, dtype)
     f, s = (Buffer(who, (const(DEPTH), const(n)), dtype) for who in "FS")
     x, k = Var("x"), Var("k")

@@ -49,7 +49,11 @@ def bytes_of(dtype: str) -> int:
 
 
 def to_numpy(dtype: str) -> np.dtype:
-    """The NumPy dtype (bfloat16 and those of 8 bits are of ml_dtypes; index is stored as int64)."""
+    """The NumPy dtype (bfloat16 and those of 8 bits are of ml_dtypes; index is stored as int64).
+
+    >>> to_numpy("float32")
+    dtype('float32')
+    """
     return _NUMPY["int64" if dtype == "index" else dtype]
 
 

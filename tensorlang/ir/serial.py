@@ -53,7 +53,13 @@ VERSION = 1
 
 
 def to_json(func: Func) -> str:
-    """`func` as one line of JSON; `from_json` gives back a Func that is `walk.same`."""
+    """`func` as one line of JSON; `from_json` gives back a Func that is `walk.same`.
+
+    >>> to_json(s.func).startswith("{")
+    True
+    >>> from_json(to_json(s.func)).params
+    (A: f32[8, 8], B: f32[8, 8], C: f32[8, 8])
+    """
     return json.dumps(_Writer(canonical=False).func(func), separators=(",", ":"))
 
 
@@ -62,6 +68,9 @@ def from_json(text: str, variables: Mapping[str, Var] = {}, intrinsics: Mapping[
 
     intrinsics: the Intrinsics by name; one that is not among them stays a name, and its Do means its body.
     Raises ValueError if the text is not such JSON.
+
+    >>> from_json(to_json(s.func)).params
+    (A: f32[8, 8], B: f32[8, 8], C: f32[8, 8])
     """
     data = json.loads(text)
     if not isinstance(data, dict) or data.get("version") != VERSION:
@@ -70,7 +79,11 @@ def from_json(text: str, variables: Mapping[str, Var] = {}, intrinsics: Mapping[
 
 
 def structural_hash(func: Func) -> str:
-    """32 hexadecimal digits that are the same for Funcs that differ in names only, in every process."""
+    """32 hexadecimal digits that are the same for Funcs that differ in names only, in every process.
+
+    >>> structural_hash(s.func) == structural_hash(tl.create_func(C))
+    True
+    """
     data = _Writer(canonical=True).func(func)
     return blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
 

@@ -267,7 +267,11 @@ def loads_nothing(expr: Expr) -> bool:
 
 
 def free_vars(node: Node) -> frozenset[Var]:
-    """Variables used but not bound below `node`, those in shapes of accessed buffers included."""
+    """Variables used but not bound below `node`, those in shapes of accessed buffers included.
+
+    >>> sorted(v.name for v in free_vars(s.block_node("C").body))
+    ['i', 'j', 'k']
+    """
     memo: dict[Any, Any] = getattr(node, "memo", {})
     found = memo.get("free_vars")
     if found is None:

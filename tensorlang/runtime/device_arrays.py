@@ -23,7 +23,11 @@ _NO_WAIT = -1  # to __dlpack__: the consumer takes care of streams
 class DeviceArray(NamedTuple):
     """An array in the memory of a GPU, for kernels to take where no library knows its type.
 
-    `device` is the number of the GPU; `owner` keeps the memory alive."""
+    `device` is the number of the GPU; `owner` keeps the memory alive.
+
+    >>> tl.DeviceArray(0, (4, 8), np.dtype("float32"), compact=True, device=0, writable=True, owner=None).nbytes
+    128
+    """
 
     pointer: int
     shape: tuple[int, ...]

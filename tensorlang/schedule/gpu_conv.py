@@ -30,6 +30,12 @@ def conv2d(
     Weights lie with output channels along memory. stages: how many patches are in shared memory, of which one is used
     while the others are on their way. vector: how many elements of the image one access fetches, which must lie at a
     multiple of so many. resident: see gpu_library.matmul.
+
+    >>> from tensorlang.topi import convolution
+    >>> g = tl.Schedule(convolution.conv2d(1, 56, 56, 64, 64, 3, 1, 1), target=tl.Target("cuda", arch="sm_90a"))
+    >>> conv2d(g, "conv2d")
+    >>> g.loops("conv2d")[0].kind
+    'blockIdx.x'
     """
     node = s.block(block)
     result = node.writes[0].name
@@ -80,6 +86,12 @@ def depthwise_conv2d(
 
     A block of threads has a `tile` of rows and columns of a channel, whose patch is in shared memory; a thread has
     `each` rows and columns, and what these need in registers. vector: see conv2d.
+
+    >>> from tensorlang.topi import convolution
+    >>> g = tl.Schedule(convolution.depthwise_conv2d(2, 12, 12, 3, 3, 1, 1), target=tl.Target("cuda", arch="sm_90a"))
+    >>> depthwise_conv2d(g, "depthwise_conv2d", (12, 12), (4, 4))
+    >>> g.loops("depthwise_conv2d")[0].kind
+    'blockIdx.x'
     """
     node = s.block(block)
     result = node.writes[0].name

@@ -39,7 +39,14 @@ Count = int | Expr
 
 @composition
 def elementwise(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, each: Count = 1) -> None:
-    """All loops of `block` as one: a thread does `each` vectors, a block of threads apart, so that loads overlap."""
+    """All loops of `block` as one: a thread does `each` vectors, a block of threads apart, so that loads overlap.
+
+    >>> x = tl.placeholder((64, 4096), name="x")
+    >>> g = tl.Schedule(tl.compute((64, 4096), lambda i, j: x[i, j] + 1.0, name="y"))
+    >>> elementwise(g, "y")
+    >>> [(loop.known_extent, loop.kind) for loop in g.loops("y")]
+    [(256, 'blockIdx.x'), (256, 'threadIdx.x'), (1, 'unroll'), (4, 'vectorize')]
+    """
     loops = s.loops(block)
     whole = s.fuse(*loops) if len(loops) > 1 else loops[0]
     blocks, again, thread, lanes = s.split(whole, [None, each, threads, vector])
@@ -52,7 +59,12 @@ def elementwise(s: Schedule, block: BlockLike, threads: Count = 256, vector: Cou
 
 @composition
 def reductions(s: Schedule, block: BlockLike, threads: Count = 256) -> None:
-    """Of a reduction: each thread reduces for one element, in a register."""
+    """Of a reduction: each thread reduces for one element, in a register.
+
+    >>> reductions(s, "C", threads=32)
+    >>> [(loop.known_extent, loop.kind) for loop in s.loops("C")]
+    [(2, 'blockIdx.x'), (32, 'threadIdx.x'), (1, 'serial'), (1, 'serial'), (8, 'serial')]
+    """
     write = s.cache_write(block, "local")
     loops = s.loops(write)
     whole = s.fuse(*loops) if len(loops) > 1 else loops[0]
@@ -67,7 +79,14 @@ def whole_sum(
     s: Schedule, block: BlockLike, parts: Count = 1024, threads: Count = 256, vector: Count = 4, each: Count = 4
 ) -> None:
     """A reduction of everything into one element, around which is a loop of one iteration: of `parts` of the first
-    dimension by blocks of threads, then of these by a second kernel of one block."""
+    dimension by blocks of threads, then of these by a second kernel of one block.
+
+    >>> from tensorlang.topi.reduction import sum
+    >>> g = tl.Schedule(sum(1 << 22, keepdim=1))
+    >>> whole_sum(g, "sum")
+    >>> g.blocks()
+    [Block('x.local'), Block('sum.rf'), Block('sum')]
+    """
     one, first, *rest = s.loops(block)
     part, inner = s.split(first, [parts, None])
     s.reorder(part, one, inner, *rest)
@@ -92,6 +111,12 @@ def rows(
 
     `before`, by default all other blocks, are computed where they are needed, row by row, and stay in registers:
     `threads` of them have a row, and a block of threads has `beside` rows.
+
+    >>> from tensorlang.topi.normalization import softmax
+    >>> g = tl.Schedule(softmax(64, 4096))
+    >>> rows(g, "softmax")
+    >>> [(loop.known_extent, loop.kind) for loop in g.loops("softmax")]
+    [(64, 'blockIdx.x'), (1, 'threadIdx.y'), (4, 'unroll'), (256, 'threadIdx.x'), (4, 'vectorize')]
     """
     *outer, _ = s.loops(block)
     row = s.fuse(*outer) if len(outer) > 1 else outer[0]
@@ -128,7 +153,14 @@ def _is_of_row(s: Schedule, block: str, along: Loop) -> bool:
 
 @composition
 def row_sums(s: Schedule, block: BlockLike, threads: Count = 256, vector: Count = 4, each: Count = 4) -> None:
-    """A reduction of each row by a block of threads, which load `each` vectors at a time."""
+    """A reduction of each row by a block of threads, which load `each` vectors at a time.
+
+    >>> from tensorlang.topi.reduction import sum
+    >>> g = tl.Schedule(sum(64, 8192))
+    >>> row_sums(g, "sum")
+    >>> [(loop.known_extent, loop.kind) for loop in g.loops("sum")]
+    [(64, 'blockIdx.x'), (2, 'serial'), (256, 'threadIdx.x'), (4, 'unroll'), (4, 'unroll')]
+    """
     *outer, along = s.loops(block)
     spatial = [loop for loop in outer if not loop.is_reduction]
     row = s.fuse(*spatial) if len(spatial) > 1 else spatial[0]
@@ -151,6 +183,12 @@ def column_sums(
     """A reduction of each column: of `parts` of the rows by blocks of threads, then of these by a second kernel.
 
     A thread has `vector` columns and loads `each` rows at a time.
+
+    >>> from tensorlang.topi.reduction import sum
+    >>> g = tl.Schedule(sum(4096, 1024, dim=0))
+    >>> column_sums(g, "sum")
+    >>> g.blocks()
+    [Block('sum.rf'), Block('sum.rf.write'), Block('sum'), Block('sum.write')]
     """
     column, along = s.loops(block)
     part, inner = s.split(along, [parts, None])
@@ -181,7 +219,14 @@ def column_sums(
 @composition
 def transpose(s: Schedule, block: BlockLike, threads: tuple[Count, Count] = (16, 16), vector: int = 4) -> None:
     """Through square tiles in shared memory, whose rows are one element longer than they need be, so that a column
-    lies in different banks. Of `threads` rows and columns; a tile is as wide as these are with a vector each."""
+    lies in different banks. Of `threads` rows and columns; a tile is as wide as these are with a vector each.
+
+    >>> from tensorlang.topi.elementwise import transpose as transposed
+    >>> g = tl.Schedule(transposed(256, 256))
+    >>> transpose(g, "transpose")
+    >>> g.loops("transpose")[0].kind
+    'blockIdx.y'
+    """
     y, x = threads
     row, column = s.loops(block)
     row0, column0, row1, column1 = s.tile([row, column], [x * vector, x * vector])
@@ -222,6 +267,12 @@ def matmul(
     asynchronous: tiles of B go to shared memory by themselves, not by way of registers (needs stages).
 
     Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
+
+    >>> from tensorlang.topi import linalg
+    >>> g = tl.Schedule(linalg.matmul(512, 512, 512))
+    >>> matmul(g, "C", stages=1)
+    >>> [(loop.known_extent, loop.kind) for loop in g.loops("C")][:2]
+    [(32, 'blockIdx.x'), (128, 'threadIdx.x')]
     """
     rows_, columns, depth = tile
     write = s.cache_write(block, "local")

@@ -39,6 +39,12 @@ def tiled_matmul(
     memory by themselves, not by way of registers (needs stages).
 
     Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
+
+    >>> from tensorlang.topi import linalg
+    >>> g = tl.Schedule(linalg.matmul(512, 512, 512))
+    >>> tiled_matmul(g, "C", stages=1)
+    >>> [(loop.known_extent, loop.kind) for loop in g.loops("C")][:3]
+    [(1, 'blockIdx.z'), (4, 'blockIdx.y'), (8, 'blockIdx.x')]
     """
     z, y, x = threads
     write = s.cache_write(block, "local")

@@ -98,7 +98,11 @@ class Loop(_Handle):
 
 
 class Axis(NamedTuple):
-    """An iterator of a block: its name, extent, kind (spatial, reduce, ordered) and the loops that drive it."""
+    """An iterator of a block: its name, extent, kind (spatial, reduce, ordered) and the loops that drive it.
+
+    >>> s.block("C").iters[2]
+    Axis(name='k', extent=8, kind='reduce', loops=(Loop('C.k'),))
+    """
 
     name: str
     extent: Expr
@@ -185,7 +189,11 @@ Pattern: TypeAlias = str | Callable[[Any], bool]
 
 
 def search(s: Schedule, pattern: Pattern, facts: dict[str, Any]) -> list[Any]:
-    """The handles that `Schedule.find` returns."""
+    """The handles that `Schedule.find` returns.
+
+    >>> search(s, "C.*", {"is_reduction": True})
+    [Loop('C.k')]
+    """
 
     def chosen(handle: Loop | BlockRef) -> bool:
         if isinstance(pattern, str) and not fnmatchcase(handle.name, pattern):

@@ -27,6 +27,11 @@ def vectorize_or_guard(s: Schedule, loop: LoopLike, lanes: int) -> tuple[Loop, L
     """Run a loop in vectors of `lanes`; if they do not divide it, a guard masks the last one.
 
     Returns the loop over vectors and the one over lanes.
+
+    >>> vectorize_or_guard(s, "C.j", 3)
+    (Loop('C.j.0'), Loop('C.j.1'))
+    >>> s.loops("C")
+    [Loop('C.i'), Loop('C.j.0'), Loop('C.j.1'), Loop('C.k')]
     """
     vectors, lane = s.split(loop, [None, lanes])
     s.vectorize(lane)
@@ -35,7 +40,11 @@ def vectorize_or_guard(s: Schedule, loop: LoopLike, lanes: int) -> tuple[Loop, L
 
 @composition
 def parallel_outer(s: Schedule, block: BlockLike) -> Loop | None:
-    """Run the outermost loop around `block` that may run on several threads so; returns it, None if none may."""
+    """Run the outermost loop around `block` that may run on several threads so; returns it, None if none may.
+
+    >>> parallel_outer(s, "C")
+    Loop('C.i')
+    """
     for loop in s.loops(block):
         try:
             s.parallel(loop)
@@ -50,6 +59,10 @@ def unroll_small(s: Schedule, block: BlockLike, limit: int = 16) -> list[Loop]:
     """Unroll serial loops around `block` from the innermost outwards, up to `limit` copies of it; returns them.
 
     Loops that are vectorised or unrolled already are looked through.
+
+    >>> s.reorder("C.k", "C.i", "C.j")
+    >>> unroll_small(s, "C")
+    [Loop('C.j')]
     """
     done: list[Loop] = []
     for loop in reversed(s.loops(block)):
@@ -69,6 +82,9 @@ def tile_for_cache(s: Schedule, block: BlockLike, capacity: int) -> tuple[list[L
 
     A tile of t iterations in each loop is taken to touch t elements along each dimension of every buffer. Loops must
     be perfectly nested; reduction loops take part, which reorders a sum. Returns the loops over tiles and in tiles.
+
+    >>> tile_for_cache(s, "C", 1024)
+    ([Loop('C.i.0'), Loop('C.j.0'), Loop('C.k.0')], [Loop('C.i.1'), Loop('C.j.1'), Loop('C.k.1')])
     """
     ref = s.block(block)
     used = [*ref.reads, *ref.writes]
@@ -86,6 +102,11 @@ def accumulate_in_registers(s: Schedule, block: BlockLike, tile: LoopLike, lanes
     """Accumulate what `block` computes inside one iteration of `tile` in registers, and write it when it is complete.
 
     All of its reduction loops must be inside `tile`. Returns the block that writes, vectorised along its last loop.
+
+    >>> accumulate_in_registers(s, "C", "C.i", 4)
+    Block('C.write')
+    >>> s.buffers()["C.local"].scope
+    'local'
     """
     copy = s.cache_write(block, "local")
     s.reverse_compute_at(copy, tile)
@@ -104,6 +125,11 @@ def pack_operand(
 
     Element (i, k) of rows goes to [i // width, k, i % width], (k, j) of columns to [j // width, k, j % width]. Packed
     once, on all threads, or in each iteration of the loop `at` what is needed there. Returns the block that packs.
+
+    >>> pack_operand(s, "C", "B", 1, 4)
+    Block('B.packed')
+    >>> s.buffers()["B.packed"].shape
+    (2, 8, 4)
     """
     copy = s.cache_read(block, operand, "packed")
     if at is not None:
@@ -133,6 +159,10 @@ def matmul(
 
     A register tile of `rows` x `vectors` vectors runs over the whole depth, `unroll` steps at a time; panels of B are
     packed once, panels of A by each thread for the `blocks` tiles of rows that it takes at a time.
+
+    >>> matmul(s, "C", lanes=4, rows=2, vectors=1, blocks=2)
+    >>> np.allclose(tl.build(s)(a, b), a @ b)
+    True
     """
     a, b = s.block(block).reads
     i, j, k = s.loops(block)
@@ -151,7 +181,12 @@ def matmul(
 
 @composition
 def map_in_vectors(s: Schedule, block: BlockLike, lanes: int, vectors: int = 1) -> None:
-    """Run the last loop around a block that does not reduce in vectors, `vectors` of them at a time."""
+    """Run the last loop around a block that does not reduce in vectors, `vectors` of them at a time.
+
+    >>> map_in_vectors(t, "D", 4)
+    >>> t.loops("D")
+    [Loop('D.i'), Loop('D.j.0'), Loop('D.j.1'), Loop('D.j.2')]
+    """
     _, several, lane = s.split(s.loops(block)[-1], [None, vectors, lanes])
     s.vectorize(lane)
     s.unroll(several)
@@ -162,6 +197,11 @@ def reduce_in_lanes(s: Schedule, block: BlockLike, lanes: int, vectors: int = 4)
     """Reduce along the innermost reduction loop in `vectors` vectors of partial results, and combine these at the end.
 
     Returns the block of the partial results. Floats may round differently, as after rfactor.
+
+    >>> reduce_in_lanes(s, "C", 4, vectors=1)
+    Block('C.rf')
+    >>> s.blocks()
+    [Block('C.rf'), Block('C')]
     """
     innermost = [loop for loop in s.loops(block) if loop.is_reduction][-1]
     _, lane = s.split(innermost, [None, vectors * lanes])
@@ -177,6 +217,10 @@ def reduce_in_columns(s: Schedule, block: BlockLike, lanes: int, vectors: int = 
 
     For a block with loops j (spatial, the last one outside the reductions) and k ... (reductions), whose reads are
     contiguous along j: a product with a transposed matrix.
+
+    >>> reduce_in_columns(s, "C", 4, vectors=1)
+    >>> s.loops("C")
+    [Loop('C.i'), Loop('C.j.0'), Loop('C.k'), Loop('C.j.1'), Loop('C.j.2')]
     """
     loops = s.loops(block)
     first = next(n for n, loop in enumerate(loops) if loop.is_reduction)
@@ -191,6 +235,11 @@ def load_ahead(s: Schedule, loop: LoopLike, ahead: int = 1) -> list[BlockRef]:
     """Pipeline a loop: what its blocks load is loaded `ahead` iterations before they run; returns the blocks that load.
 
     Those are the blocks in the loop that others there read from, while they read from none.
+
+    >>> copy = s.cache_read("C", "A", "local")
+    >>> s.compute_at(copy, "C.k")
+    >>> load_ahead(s, "C.k")
+    [Block('A.local')]
     """
     inside = [b for b in s.blocks() if any(each == s.loop(loop) for each in b.loops)]
     loads = [b for b in inside if _meets(b.consumers, inside) and not _meets(b.producers, inside)]
@@ -200,7 +249,12 @@ def load_ahead(s: Schedule, loop: LoopLike, ahead: int = 1) -> list[BlockRef]:
 
 @composition
 def level_1(s: Schedule, lanes: int, vectors: int = 4) -> None:
-    """Operations on vectors, of the first level of the BLAS: all blocks in vectors, reductions in partial results."""
+    """Operations on vectors, of the first level of the BLAS: all blocks in vectors, reductions in partial results.
+
+    >>> level_1(t, 4, vectors=1)
+    >>> np.allclose(tl.build(t)(a, b), np.maximum(a @ b, 0))
+    True
+    """
     for block in s.blocks():
         if block.is_reduction:
             reduce_in_lanes(s, block, lanes, vectors)
@@ -213,6 +267,10 @@ def level_2(s: Schedule, lanes: int, vectors: int = 4, columns: bool = False) ->
     """Operations on a matrix and vectors, of the second level: as level_1, on all threads.
 
     columns: the matrix is read along its columns, so that neighbouring results are computed together.
+
+    >>> level_2(s, 4, vectors=1)
+    >>> np.allclose(tl.build(s)(a, b), a @ b)
+    True
     """
     for block in s.blocks():
         if block.is_reduction and columns:

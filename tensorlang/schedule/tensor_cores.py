@@ -33,6 +33,13 @@ def tensor_core_matmul(
     way; from 3 on, warps also load ahead of their arithmetic. What uses the product, if anything, is done with the
     registers that hold it. staged: results go through shared memory, from where they are stored 16 bytes at a time.
     group, resident: see gpu_library.matmul.
+
+    >>> from tensorlang.topi import linalg
+    >>> product = linalg.matmul(1024, 1024, 512, dtype="float16", out_dtype="float32")
+    >>> g = tl.Schedule(product, target=tl.Target("cuda", arch="sm_90a"))
+    >>> tensor_core_matmul(g, "C")
+    >>> [(loop.known_extent, loop.kind) for loop in g.loops("C")][:2]
+    [(32, 'blockIdx.x'), (8, 'threadIdx.z')]
     """
     node = s.block(block)
     product, dtype = node.writes[0].name, node.reads[0].dtype

@@ -52,7 +52,12 @@ class Trace:
     steps: tuple[Step, ...]
 
     def to_json(self) -> str:
-        """One line of JSON: version, knobs with their choices, sizes if any, steps as {"op", "args", "out"}."""
+        """One line of JSON: version, knobs with their choices, sizes if any, steps as {"op", "args", "out"}.
+
+        >>> s.parallel("C.i")
+        >>> tl.Trace.from_json(s.trace.to_json()) == s.trace
+        True
+        """
         knobs = {name: list(knob.choices) for name, knob in self.knobs.items()}
         sizes = {"sizes": list(self.sizes)} if self.sizes else {}
         steps = [{"op": t.op, "args": _encode_args(t.args), "out": list(t.out)} for t in self.steps]
@@ -63,6 +68,11 @@ class Trace:
         """The trace that `to_json` wrote, over knobs of its own.
 
         Raises ScheduleError (bad_trace) for anything else.
+
+        >>> tl.Trace.from_json("{}")
+        Traceback (most recent call last):
+        ...
+        tensorlang.errors.ScheduleError: the trace must be a JSON object with an entry 'version', got {} [bad_trace]
         """
         try:
             data = json.loads(text)
@@ -83,6 +93,10 @@ class Trace:
         """A new Schedule of `computed` (see Schedule) with all steps done, every name as recorded.
 
         Raises ScheduleError for the first step that is not legal there; its message gives the number of the step.
+
+        >>> s.parallel("C.i")
+        >>> s.trace.apply(tl.Schedule(C).func).loop("C.i").kind
+        'parallel'
         """
         from tensorlang.schedule.schedule import Schedule  # a Schedule has a trace: the modules need each other
 
@@ -104,7 +118,13 @@ class Trace:
         return {v.name: v for v in found if isinstance(v, Knob | Size)}
 
     def instantiate(self, values: Mapping[str, int]) -> Trace:
-        """The trace with the knobs in `values` replaced by numbers; factors that become constant turn into ints."""
+        """The trace with the knobs in `values` replaced by numbers; factors that become constant turn into ints.
+
+        >>> n = tl.knob("n", [2, 4])
+        >>> _ = s.split("C.i", [None, n])
+        >>> print(s.trace.instantiate({"n": 4}))
+        1. split(C.i, [None, 4], guard) -> C.i.0, C.i.1
+        """
         by_knob: dict[Var, Expr] = {knob: const(values[name]) for name, knob in self.knobs.items() if name in values}
         if not by_knob:
             return self
@@ -123,6 +143,10 @@ class Trace:
         """The steps as Python source that does the same to the schedule `name`, with the names they made as comments.
 
         Knobs and shape variables are declared first: `t = tl.knob("t", (1, 2, 4))`.
+
+        >>> _ = s.split("C.i", [None, 4])
+        >>> print(s.trace.as_python())
+        s.split('C.i', [None, 4])  # C.i.0, C.i.1
         """
         from tensorlang.schedule.schedule import Schedule  # see apply
 

@@ -120,7 +120,11 @@ class Target:
             object.__setattr__(self, fact, value())
 
     def has(self, feature: str) -> bool:
-        """Whether the CPU has an instruction set, by LLVM's name: `target.has("f16c")`."""
+        """Whether the CPU has an instruction set, by LLVM's name: `target.has("f16c")`.
+
+        >>> tl.Target("llvm", cpu="x86-64-v3").has("avx2")
+        True
+        """
         stated = _stated(self.features)
         return stated[feature] if feature in stated else feature in X86.get(self.cpu, ())
 

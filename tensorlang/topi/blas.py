@@ -31,38 +31,62 @@ def _scalar(dtype: str, name: str) -> Tensor:
 
 # ----------------------------------------------------------------------------------------------------- level 1
 def copy(n: Dim, dtype: str = "float32") -> Tensor:
-    """y[n] = x[n]."""
+    """y[n] = x[n].
+
+    >>> print(tl.build(copy(6)).signature)
+    y(x: float32[6]) -> y: float32[6]
+    """
     x = _vector(n, dtype, "x")
     return te.compute((n,), lambda i: x[i], name="y")
 
 
 def scal(n: Dim, dtype: str = "float32") -> Tensor:
-    """y[n] = alpha * x[n]."""
+    """y[n] = alpha * x[n].
+
+    >>> print(tl.build(scal(6)).signature)
+    y(alpha: float32[], x: float32[6]) -> y: float32[6]
+    """
     alpha, x = _scalar(dtype, "alpha"), _vector(n, dtype, "x")
     return te.compute((n,), lambda i: alpha[()] * x[i], name="y")
 
 
 def swap(n: Dim, dtype: str = "float32") -> tuple[Tensor, Tensor]:
-    """u[n] = y[n] and v[n] = x[n]."""
+    """u[n] = y[n] and v[n] = x[n].
+
+    >>> print(tl.build(swap(6)).signature)
+    u(y: float32[6], x: float32[6]) -> u: float32[6], v: float32[6]
+    """
     x, y = _vector(n, dtype, "x"), _vector(n, dtype, "y")
     return te.compute((n,), lambda i: (y[i], x[i]), name=("u", "v"))
 
 
 def axpy(n: Dim, dtype: str = "float32") -> Tensor:
-    """z[n] = alpha * x[n] + y[n]."""
+    """z[n] = alpha * x[n] + y[n].
+
+    >>> print(tl.build(axpy(6)).signature)
+    z(alpha: float32[], x: float32[6], y: float32[6]) -> z: float32[6]
+    """
     alpha, x, y = _scalar(dtype, "alpha"), _vector(n, dtype, "x"), _vector(n, dtype, "y")
     return te.compute((n,), lambda i: alpha[()] * x[i] + y[i], name="z")
 
 
 def axpby(n: Dim, dtype: str = "float32") -> Tensor:
-    """z[n] = alpha * x[n] + beta * y[n]."""
+    """z[n] = alpha * x[n] + beta * y[n].
+
+    >>> print(tl.build(axpby(6)).signature)
+    z(alpha: float32[], x: float32[6], beta: float32[], y: float32[6]) -> z: float32[6]
+    """
     alpha, x = _scalar(dtype, "alpha"), _vector(n, dtype, "x")
     beta, y = _scalar(dtype, "beta"), _vector(n, dtype, "y")
     return te.compute((n,), lambda i: alpha[()] * x[i] + beta[()] * y[i], name="z")
 
 
 def rot(n: Dim, dtype: str = "float32") -> tuple[Tensor, Tensor]:
-    """A plane rotation: u[n] = c * x[n] + s * y[n] and v[n] = c * y[n] - s * x[n]."""
+    """A plane rotation: u[n] = c * x[n] + s * y[n] and v[n] = c * y[n] - s * x[n].
+
+    >>> print(tl.build(rot(6)).signature)
+    u(c: float32[], x: float32[6], s: float32[], y: float32[6]) -> u: float32[6], v: float32[6]
+    """
     x, y = _vector(n, dtype, "x"), _vector(n, dtype, "y")
     c, s = _scalar(dtype, "c"), _scalar(dtype, "s")
     return te.compute((n,), lambda i: (c[()] * x[i] + s[()] * y[i], c[()] * y[i] - s[()] * x[i]), name=("u", "v"))
@@ -73,6 +97,9 @@ def rotm(n: Dim, dtype: str = "float32") -> tuple[Tensor, Tensor]:
 
     h[5] is flag, h11, h21, h12, h22. Flag -1: all of h counts; 0: ones on the diagonal; 1: ones (h12) and minus ones
     (h21) off it; -2: h is the identity.
+
+    >>> print(tl.build(rotm(6)).signature)
+    u(h: float32[5], x: float32[6], y: float32[6]) -> u: float32[6], v: float32[6]
     """
     x, y, h = _vector(n, dtype, "x"), _vector(n, dtype, "y"), _vector(5, dtype, "h")
     one = h[0] * 0 + 1
@@ -85,25 +112,41 @@ def rotm(n: Dim, dtype: str = "float32") -> tuple[Tensor, Tensor]:
 
 
 def dot(n: Dim, dtype: str = "float32") -> Tensor:
-    """d[] = sum of x[n] * y[n]."""
+    """d[] = sum of x[n] * y[n].
+
+    >>> print(tl.build(dot(6)).signature)
+    d(x: float32[6], y: float32[6]) -> d: float32[]
+    """
     x, y, k = _vector(n, dtype, "x"), _vector(n, dtype, "y"), te.reduce_axis(n, "k")
     return te.compute((), lambda: reducers.sum(x[k] * y[k], axis=k), name="d")
 
 
 def dsdot(n: Dim) -> Tensor:
-    """d[] = sum of x[n] * y[n], float32 in and float64 from there on."""
+    """d[] = sum of x[n] * y[n], float32 in and float64 from there on.
+
+    >>> print(tl.build(dsdot(6)).signature)
+    d(x: float32[6], y: float32[6]) -> d: float64[]
+    """
     x, y, k = _vector(n, "float32", "x"), _vector(n, "float32", "y"), te.reduce_axis(n, "k")
     return te.compute((), lambda: reducers.sum(x[k].astype("float64") * y[k].astype("float64"), axis=k), name="d")
 
 
 def asum(n: Dim, dtype: str = "float32") -> Tensor:
-    """d[] = sum of the absolute values of x[n]."""
+    """d[] = sum of the absolute values of x[n].
+
+    >>> print(tl.build(asum(6)).signature)
+    d(x: float32[6]) -> d: float32[]
+    """
     x, k = _vector(n, dtype, "x"), te.reduce_axis(n, "k")
     return te.compute((), lambda: reducers.sum(fn.abs(x[k]), axis=k), name="d")
 
 
 def nrm2(n: Dim, dtype: str = "float32") -> Tensor:
-    """d[] = the Euclidean norm of x[n]. Squares are not scaled: they overflow where those of NumPy do."""
+    """d[] = the Euclidean norm of x[n]. Squares are not scaled: they overflow where those of NumPy do.
+
+    >>> print(tl.build(nrm2(6)).signature)
+    d(x: float32[6]) -> d: float32[]
+    """
     x, k = _vector(n, dtype, "x"), te.reduce_axis(n, "k")
     squares = te.compute((), lambda: reducers.sum(x[k] * x[k], axis=k), name="squares")
     return te.compute((), lambda: fn.sqrt(squares[()]), name="d")
@@ -113,6 +156,9 @@ def iamax(n: Dim, dtype: str = "float32") -> tuple[Tensor, Tensor]:
     """index[] (int64) of the first element of x[n] with the largest absolute value, and largest[], that value.
 
     NaNs are passed over.
+
+    >>> print(tl.build(iamax(6)).signature)
+    index(x: float32[6]) -> index: int64[], largest: float32[]
     """
     x, k = _vector(n, dtype, "x"), te.reduce_axis(n, "k")
     return te.compute((), lambda: _first_largest((k, fn.abs(x[k])), axis=k), name=("index", "largest"))
@@ -135,14 +181,22 @@ def _operands(m: Dim, n: Dim, dtype: str) -> tuple[Tensor, Tensor]:
 
 
 def gemv(m: Dim, n: Dim, dtype: str = "float32") -> Tensor:
-    """z[m] = alpha * (A[m, n] @ x[n]) + beta * y[m]."""
+    """z[m] = alpha * (A[m, n] @ x[n]) + beta * y[m].
+
+    >>> print(tl.build(gemv(4, 6)).signature)
+    z(alpha: float32[], A: float32[4, 6], x: float32[6], beta: float32[], y: float32[4]) -> z: float32[4]
+    """
     (a, x), k = _operands(m, n, dtype), te.reduce_axis(n, "k")
     product = te.compute((m,), lambda i: reducers.sum(a[i, k] * x[k], axis=k), name="product")
     return _scaled(product, dtype)
 
 
 def gemv_t(m: Dim, n: Dim, dtype: str = "float32") -> Tensor:
-    """z[n] = alpha * (A[m, n].T @ x[m]) + beta * y[n]."""
+    """z[n] = alpha * (A[m, n].T @ x[m]) + beta * y[n].
+
+    >>> print(tl.build(gemv_t(4, 6)).signature)
+    z(alpha: float32[], A: float32[4, 6], x: float32[4], beta: float32[], y: float32[6]) -> z: float32[6]
+    """
     a, x, k = te.placeholder((m, n), dtype, name="A"), _vector(m, dtype, "x"), te.reduce_axis(m, "k")
     product = te.compute((n,), lambda j: reducers.sum(a[k, j] * x[k], axis=k), name="product")
     return _scaled(product, dtype)
@@ -155,20 +209,32 @@ def _scaled(product: Tensor, dtype: str) -> Tensor:
 
 
 def ger(m: Dim, n: Dim, dtype: str = "float32") -> Tensor:
-    """C[m, n] = alpha * x[m] y[n] + A[m, n], the product being the outer one."""
+    """C[m, n] = alpha * x[m] y[n] + A[m, n], the product being the outer one.
+
+    >>> print(tl.build(ger(4, 6)).signature)
+    C(alpha: float32[], x: float32[4], y: float32[6], A: float32[4, 6]) -> C: float32[4, 6]
+    """
     alpha, x, y = _scalar(dtype, "alpha"), _vector(m, dtype, "x"), _vector(n, dtype, "y")
     a = te.placeholder((m, n), dtype, name="A")
     return te.compute((m, n), lambda i, j: alpha[()] * x[i] * y[j] + a[i, j], name="C")
 
 
 def syr(n: Dim, dtype: str = "float32") -> Tensor:
-    """C[n, n] = alpha * x[n] x[n] + A[n, n] on and below the diagonal, A above it."""
+    """C[n, n] = alpha * x[n] x[n] + A[n, n] on and below the diagonal, A above it.
+
+    >>> print(tl.build(syr(6)).signature)
+    C(alpha: float32[], x: float32[6], A: float32[6, 6]) -> C: float32[6, 6]
+    """
     alpha, (a, x) = _scalar(dtype, "alpha"), _operands(n, n, dtype)
     return te.compute((n, n), lambda i, j: fn.select(j <= i, alpha[()] * x[i] * x[j] + a[i, j], a[i, j]), name="C")
 
 
 def syr2(n: Dim, dtype: str = "float32") -> Tensor:
-    """C[n, n] = alpha * (x[n] y[n] + y[n] x[n]) + A[n, n] on and below the diagonal, A above it."""
+    """C[n, n] = alpha * (x[n] y[n] + y[n] x[n]) + A[n, n] on and below the diagonal, A above it.
+
+    >>> print(tl.build(syr2(6)).signature)
+    C(alpha: float32[], x: float32[6], y: float32[6], A: float32[6, 6]) -> C: float32[6, 6]
+    """
     alpha, (a, x), y = _scalar(dtype, "alpha"), _operands(n, n, dtype), _vector(n, dtype, "y")
 
     def element(i: Expr, j: Expr) -> Expr:
@@ -178,7 +244,11 @@ def syr2(n: Dim, dtype: str = "float32") -> Tensor:
 
 
 def symv(n: Dim, dtype: str = "float32") -> Tensor:
-    """z[n] = alpha * (S @ x[n]) + beta * y[n]; S[n, n] is symmetric and A[n, n] on and below the diagonal."""
+    """z[n] = alpha * (S @ x[n]) + beta * y[n]; S[n, n] is symmetric and A[n, n] on and below the diagonal.
+
+    >>> print(tl.build(symv(6)).signature)
+    z(alpha: float32[], A: float32[6, 6], x: float32[6], beta: float32[], y: float32[6]) -> z: float32[6]
+    """
     (a, x), k = _operands(n, n, dtype), te.reduce_axis(n, "k")
     product = te.compute(
         (n,), lambda i: reducers.sum(fn.select(k <= i, a[i, k], a[k, i]) * x[k], axis=k), name="product"
@@ -187,13 +257,21 @@ def symv(n: Dim, dtype: str = "float32") -> Tensor:
 
 
 def trmv_lower(n: Dim, dtype: str = "float32") -> Tensor:
-    """y[n] = L @ x[n]; L[n, n] is A[n, n] on and below the diagonal."""
+    """y[n] = L @ x[n]; L[n, n] is A[n, n] on and below the diagonal.
+
+    >>> print(tl.build(trmv_lower(6)).signature)
+    y(A: float32[6, 6], x: float32[6]) -> y: float32[6]
+    """
     (a, x), k = _operands(n, n, dtype), te.reduce_axis(n, "k")
     return te.compute((n,), lambda i: reducers.sum(fn.select(k <= i, a[i, k] * x[k], _zero(dtype)), axis=k), name="y")
 
 
 def trmv_upper(n: Dim, dtype: str = "float32") -> Tensor:
-    """y[n] = U @ x[n]; U[n, n] is A[n, n] on and above the diagonal."""
+    """y[n] = U @ x[n]; U[n, n] is A[n, n] on and above the diagonal.
+
+    >>> print(tl.build(trmv_upper(6)).signature)
+    y(A: float32[6, 6], x: float32[6]) -> y: float32[6]
+    """
     (a, x), k = _operands(n, n, dtype), te.reduce_axis(n, "k")
     return te.compute((n,), lambda i: reducers.sum(fn.select(k >= i, a[i, k] * x[k], _zero(dtype)), axis=k), name="y")
 
@@ -203,6 +281,9 @@ def gbmv(m: Dim, n: Dim, below: int = 1, above: int = 1, dtype: str = "float32")
     """z[m] = alpha * (G @ x[n]) + beta * y[m]; G[m, n] has `below` and `above` diagonals beside the main one.
 
     A[m, below + above + 1] holds the band.
+
+    >>> print(tl.build(gbmv(4, 6)).signature)
+    z(alpha: float32[], A: float32[4, 3], x: float32[6], beta: float32[], y: float32[4]) -> z: float32[4]
     """
     width = below + above + 1
     a, x, d = te.placeholder((m, width), dtype, name="A"), _vector(n, dtype, "x"), te.reduce_axis(width, "d")
@@ -218,6 +299,9 @@ def sbmv(n: Dim, below: int = 1, dtype: str = "float32") -> Tensor:
     """z[n] = alpha * (S @ x[n]) + beta * y[n]; S[n, n] is symmetric with `below` diagonals on either side.
 
     A[n, below + 1] holds the band on and below the diagonal.
+
+    >>> print(tl.build(sbmv(6)).signature)
+    z(alpha: float32[], A: float32[6, 2], x: float32[6], beta: float32[], y: float32[6]) -> z: float32[6]
     """
     a, x, d = (
         te.placeholder((n, below + 1), dtype, name="A"),
@@ -234,7 +318,11 @@ def sbmv(n: Dim, below: int = 1, dtype: str = "float32") -> Tensor:
 
 
 def tbmv(n: Dim, below: int = 1, dtype: str = "float32") -> Tensor:
-    """y[n] = L @ x[n]; L[n, n] is lower triangular with `below` diagonals beside the main one, in A[n, below + 1]."""
+    """y[n] = L @ x[n]; L[n, n] is lower triangular with `below` diagonals beside the main one, in A[n, below + 1].
+
+    >>> print(tl.build(tbmv(6)).signature)
+    y(A: float32[6, 2], x: float32[6]) -> y: float32[6]
+    """
     a, x, d = te.placeholder((n, below + 1), dtype, name="A"), _vector(n, dtype, "x"), te.reduce_axis(below + 1, "d")
 
     def term(i: Expr) -> Expr:

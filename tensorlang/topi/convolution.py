@@ -34,7 +34,11 @@ def conv1d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Convolution along one dimension, layout NCL or NLC. Example: `conv1d(1, 256, 64, 128, 3, 2, 1)`."""
+    """Convolution along one dimension, layout NCL or NLC.
+
+    >>> print(tl.build(conv1d(2, 7, 3, 5, 3, 2, 1)).signature)
+    conv1d(x: float32[2, 3, 7], w: float32[5, 3, 3]) -> conv1d: float32[2, 5, 4]
+    """
     window, order = Window(kernel, stride, padding, dilation), Layout.of(layout, 1)
     return _conv((length,), batch, in_channels, out_channels, window, groups, order, dtype, out_dtype)
 
@@ -54,7 +58,11 @@ def conv2d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Convolution of images, layout NCHW or NHWC. Example: `conv2d(1, 56, 56, 64, 64, 3, 1, 1, layout="NHWC")`."""
+    """Convolution of images, layout NCHW or NHWC.
+
+    >>> print(tl.build(conv2d(1, 7, 6, 3, 5, 3)).signature)
+    conv2d(x: float32[1, 3, 7, 6], w: float32[5, 3, 3, 3]) -> conv2d: float32[1, 5, 5, 4]
+    """
     window, order = Window(kernel, stride, padding, dilation), Layout.of(layout, 2)
     return _conv((height, width), batch, in_channels, out_channels, window, groups, order, dtype, out_dtype)
 
@@ -75,7 +83,11 @@ def conv3d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Convolution of volumes, layout NCDHW or NDHWC. Example: `conv3d(1, 16, 14, 14, 256, 256, 3, 1, 1)`."""
+    """Convolution of volumes, layout NCDHW or NDHWC.
+
+    >>> print(tl.build(conv3d(1, 4, 5, 3, 2, 3, 2, 1, 1)).signature)
+    conv3d(x: float32[1, 2, 4, 5, 3], w: float32[3, 2, 2, 2, 2]) -> conv3d: float32[1, 3, 5, 6, 4]
+    """
     window, order = Window(kernel, stride, padding, dilation), Layout.of(layout, 3)
     return _conv((depth, height, width), batch, in_channels, out_channels, window, groups, order, dtype, out_dtype)
 
@@ -93,7 +105,11 @@ def depthwise_conv2d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Each channel convolved with a window of its own; weights[channels, 1, k, k], [k, k, channels] for NHWC."""
+    """Each channel convolved with a window of its own; weights[channels, 1, k, k], [k, k, channels] for NHWC.
+
+    >>> print(tl.build(depthwise_conv2d(2, 7, 6, 5, 3, 2, 1)).signature)
+    depthwise_conv2d(x: float32[2, 5, 7, 6], w: float32[5, 1, 3, 3]) -> depthwise_conv2d: float32[2, 5, 4, 3]
+    """
     window, order, out = Window(kernel, stride, padding, dilation), Layout.of(layout, 2), out_dtype or dtype
     x = te.placeholder(order.order(batch, (height, width), channels), dtype, name="x")
     kernels = (kernel, kernel)
@@ -123,7 +139,12 @@ def conv2d_capsule(
     capsule: int = 4,
     dtype: str = "float32",
 ) -> Tensor:
-    """Convolution of images whose elements are square matrices: x[n, h, w, i, k, c] with w[kh, kw, k, j, c, o]."""
+    """Convolution of images whose elements are square matrices: x[n, h, w, i, k, c] with w[kh, kw, k, j, c, o].
+
+    >>> print(tl.build(conv2d_capsule(1, 5, 6, 3, 2, 3, 2, 1, 2)).signature)
+    conv2d_capsule(x: float32[1, 5, 6, 2, 2, 3], w: float32[3, 3, 2, 2, 3, 2]) -> conv2d_capsule: float32[1, 3, 3, 2,
+    2, 2]
+    """
     window, order = Window(kernel, stride, padding), Layout(("h", "w", "i", "k"), channels_last=True)
     check_int("capsule", capsule, 1)
     x = te.placeholder((batch, height, width, capsule, capsule, in_channels), dtype, name="x")
@@ -154,7 +175,12 @@ def conv2d_bn_relu(
     layout: str = "NCHW",
     dtype: str = "float32",
 ) -> Tensor:
-    """relu((conv2d(x, w) + bias) * scale + shift): batch norm folded into a scale and a shift for each channel."""
+    """relu((conv2d(x, w) + bias) * scale + shift): batch norm folded into a scale and a shift for each channel.
+
+    >>> print(tl.build(conv2d_bn_relu(1, 5, 6, 3, 4, 3, 2, 1)).signature)
+    conv2d_bn_relu(x: float32[1, 3, 5, 6], w: float32[4, 3, 3, 3], bias: float32[4], scale: float32[4], shift:
+    float32[4]) -> conv2d_bn_relu: float32[1, 4, 3, 3]
+    """
     order = Layout.of(layout, 2)
     y = conv2d(
         batch, height, width, in_channels, out_channels, kernel, stride, padding, dilation, groups, layout, dtype

@@ -27,22 +27,38 @@ ACTIVATIONS: Mapping[str, Callable[[Expr], Expr]] = {
 
 
 def relu(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> print(tl.build(relu(3, 5)).signature)
+    relu(x: float32[3, 5]) -> relu: float32[3, 5]
+    """
     return _unary(shape, dtype, "relu", ACTIVATIONS["relu"])
 
 
 def leaky_relu(*shape: Dim, negative_slope: float = 0.01, dtype: str = "float32") -> Tensor:
-    """x where x > 0, x * negative_slope elsewhere."""
+    """x where x > 0, x * negative_slope elsewhere.
+
+    >>> print(tl.build(leaky_relu(3, 5)).signature)
+    leaky_relu(x: float32[3, 5]) -> leaky_relu: float32[3, 5]
+    """
     return _unary(shape, dtype, "leaky_relu", lambda x: fn.select(x > 0, x, x * ops.literal(negative_slope, dtype)))
 
 
 def gelu(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x * (1 + erf(x / sqrt(2))) / 2."""
+    """x * (1 + erf(x / sqrt(2))) / 2.
+
+    >>> print(tl.build(gelu(3, 5)).signature)
+    gelu(x: float32[3, 5]) -> gelu: float32[3, 5]
+    """
     return _unary(shape, dtype, "gelu", ACTIVATIONS["gelu"])
 
 
 def gelu_tanh(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The approximation of gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2."""
+    """The approximation of gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2.
+
+    >>> print(tl.build(gelu_tanh(3, 5)).signature)
+    gelu_tanh(x: float32[3, 5]) -> gelu_tanh: float32[3, 5]
+    """
     return _unary(
         shape,
         dtype,
@@ -52,83 +68,147 @@ def gelu_tanh(*shape: Dim, dtype: str = "float32") -> Tensor:
 
 
 def silu(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    >>> print(tl.build(silu(3, 5)).signature)
+    silu(x: float32[3, 5]) -> silu: float32[3, 5]
+    """
     return _unary(shape, dtype, "silu", ACTIVATIONS["silu"])
 
 
 def sigmoid(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> print(tl.build(sigmoid(3, 5)).signature)
+    sigmoid(x: float32[3, 5]) -> sigmoid: float32[3, 5]
+    """
     return _unary(shape, dtype, "sigmoid", fn.sigmoid)
 
 
 def tanh(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> print(tl.build(tanh(3, 5)).signature)
+    tanh(x: float32[3, 5]) -> tanh: float32[3, 5]
+    """
     return _unary(shape, dtype, "tanh", fn.tanh)
 
 
 def exp(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """e ** x."""
+    """e ** x.
+
+    >>> print(tl.build(exp(3, 5)).signature)
+    exp(x: float32[3, 5]) -> exp: float32[3, 5]
+    """
     return _unary(shape, dtype, "exp", fn.exp)
 
 
 def log(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The natural logarithm."""
+    """The natural logarithm.
+
+    >>> print(tl.build(log(3, 5)).signature)
+    log(x: float32[3, 5]) -> log: float32[3, 5]
+    """
     return _unary(shape, dtype, "log", fn.log)
 
 
 def sqrt(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The square root."""
+    """The square root.
+
+    >>> print(tl.build(sqrt(3, 5)).signature)
+    sqrt(x: float32[3, 5]) -> sqrt: float32[3, 5]
+    """
     return _unary(shape, dtype, "sqrt", fn.sqrt)
 
 
 def abs(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The absolute value."""
+    """The absolute value.
+
+    >>> print(tl.build(abs(3, 5)).signature)
+    abs(x: float32[3, 5]) -> abs: float32[3, 5]
+    """
     return _unary(shape, dtype, "abs", fn.abs)
 
 
 def neg(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """-x."""
+    """-x.
+
+    >>> print(tl.build(neg(3, 5)).signature)
+    neg(x: float32[3, 5]) -> neg: float32[3, 5]
+    """
     return _unary(shape, dtype, "neg", lambda x: -x)
 
 
 def add(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x + y."""
+    """x + y.
+
+    >>> print(tl.build(add(3, 5)).signature)
+    add(x: float32[3, 5], y: float32[3, 5]) -> add: float32[3, 5]
+    """
     return _binary(shape, dtype, "add", lambda x, y: x + y)
 
 
 def sub(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x - y."""
+    """x - y.
+
+    >>> print(tl.build(sub(3, 5)).signature)
+    sub(x: float32[3, 5], y: float32[3, 5]) -> sub: float32[3, 5]
+    """
     return _binary(shape, dtype, "sub", lambda x, y: x - y)
 
 
 def mul(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x * y."""
+    """x * y.
+
+    >>> print(tl.build(mul(3, 5)).signature)
+    mul(x: float32[3, 5], y: float32[3, 5]) -> mul: float32[3, 5]
+    """
     return _binary(shape, dtype, "mul", lambda x, y: x * y)
 
 
 def div(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x / y."""
+    """x / y.
+
+    >>> print(tl.build(div(3, 5)).signature)
+    div(x: float32[3, 5], y: float32[3, 5]) -> div: float32[3, 5]
+    """
     return _binary(shape, dtype, "div", lambda x, y: x / y)
 
 
 def maximum(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The larger one, NaN if either is NaN."""
+    """The larger one, NaN if either is NaN.
+
+    >>> print(tl.build(maximum(3, 5)).signature)
+    maximum(x: float32[3, 5], y: float32[3, 5]) -> maximum: float32[3, 5]
+    """
     return _binary(shape, dtype, "maximum", fn.maximum)
 
 
 def minimum(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """The smaller one, NaN if either is NaN."""
+    """The smaller one, NaN if either is NaN.
+
+    >>> print(tl.build(minimum(3, 5)).signature)
+    minimum(x: float32[3, 5], y: float32[3, 5]) -> minimum: float32[3, 5]
+    """
     return _binary(shape, dtype, "minimum", fn.minimum)
 
 
 def bias_add(*shape: Dim, dtype: str = "float32") -> Tensor:
-    """x + bias, with one value of bias[n] for each index of the last dimension."""
+    """x + bias, with one value of bias[n] for each index of the last dimension.
+
+    >>> print(tl.build(bias_add(3, 5)).signature)
+    bias_add(x: float32[3, 5], bias: float32[5]) -> bias_add: float32[3, 5]
+    """
     x, bias = te.placeholder(shape, dtype, name="x"), te.placeholder(shape[-1:], dtype, name="bias")
     return te.compute(shape, lambda *i: x[i] + bias[i[-1]], name="bias_add")
 
 
 def transpose(*shape: Dim, dim0: int = -2, dim1: int = -1, dtype: str = "float32") -> Tensor:
-    """x with the dimensions dim0 and dim1 swapped; `shape` is that of x."""
+    """x with the dimensions dim0 and dim1 swapped; `shape` is that of x.
+
+    >>> print(tl.build(transpose(3, 5)).signature)
+    transpose(x: float32[3, 5]) -> transpose: float32[5, 3]
+    """
     x = te.placeholder(shape, dtype, name="x")
     one, other = positions(len(shape), (dim0, dim1))
 

@@ -26,7 +26,9 @@ def matmul(
     """C[m, n] = A[m, k] @ B[k, n], accumulated in `out_dtype` (by default `dtype`).
 
     transpose_a: A is stored as A[k, m]; transpose_b: B is stored as B[n, k].
-    Example: `C = matmul(1024, 1024, 1024)`; its placeholders are named A and B.
+
+    >>> print(tl.build(matmul(4, 5, 6)).signature)
+    C(A: float32[4, 6], B: float32[6, 5]) -> C: float32[4, 5]
     """
     out = out_dtype or dtype
     a = te.placeholder((k, m) if transpose_a else (m, k), dtype, name="A")
@@ -54,6 +56,9 @@ def batch_matmul(
     """C[batch, m, n] = A[batch, m, k] @ B[batch, k, n], accumulated in `out_dtype` (by default `dtype`).
 
     transpose_a: A is stored as A[batch, k, m]; transpose_b: B is stored as B[batch, n, k].
+
+    >>> print(tl.build(batch_matmul(2, 3, 4, 5)).signature)
+    C(A: float32[2, 3, 5], B: float32[2, 5, 4]) -> C: float32[2, 3, 4]
     """
     out = out_dtype or dtype
     a = te.placeholder((batch, k, m) if transpose_a else (batch, m, k), dtype, name="A")
@@ -69,7 +74,11 @@ def batch_matmul(
 
 
 def matvec(m: Dim, k: Dim, dtype: str = "float32", out_dtype: str | None = None) -> Tensor:
-    """C[m] = A[m, k] @ B[k], accumulated in `out_dtype` (by default `dtype`)."""
+    """C[m] = A[m, k] @ B[k], accumulated in `out_dtype` (by default `dtype`).
+
+    >>> print(tl.build(matvec(4, 5)).signature)
+    C(A: float32[4, 5], B: float32[5]) -> C: float32[4]
+    """
     out = out_dtype or dtype
     a = te.placeholder((m, k), dtype, name="A")
     b = te.placeholder((k,), dtype, name="B")
@@ -81,6 +90,9 @@ def transpose_batch_matmul(batch: Dim, sequence: Dim, heads: Dim, dim: Dim, dtyp
     """The scores of attention: C[b, h, i, j] is the sum over d of Q[b, i, h, d] * K[b, j, h, d].
 
     Q and K are as projections leave them, [batch, sequence, heads, dim].
+
+    >>> print(tl.build(transpose_batch_matmul(2, 5, 3, 4)).signature)
+    C(Q: float32[2, 5, 3, 4], K: float32[2, 5, 3, 4]) -> C: float32[2, 3, 5, 5]
     """
     q, key = (te.placeholder((batch, sequence, heads, dim), dtype, name=name) for name in ("Q", "K"))
     d = te.reduce_axis(dim, name="d")
@@ -102,6 +114,9 @@ def dense(
     """y[batch, out] = activation(x[batch, in] @ w[out, in].T + bias[out]).
 
     activation: none, relu, gelu, silu, sigmoid or tanh. Without both it is the product alone.
+
+    >>> print(tl.build(dense(3, 5, 4)).signature)
+    dense(x: float32[3, 5], w: float32[4, 5], bias: float32[4]) -> dense: float32[3, 4]
     """
     if activation not in elementwise.ACTIVATIONS:
         raise ExprError(f"activation: expected one of {', '.join(elementwise.ACTIVATIONS)}, got {activation!r}")

@@ -19,7 +19,11 @@ EPS = 1e-5
 
 
 def softmax(*shape: Dim, dim: int = -1, dtype: str = "float32") -> Tensor:
-    """exp(x) over its sum along `dim`, scaled so that it does not overflow. Example: `softmax(1024, 1024)`."""
+    """exp(x) over its sum along `dim`, scaled so that it does not overflow.
+
+    >>> print(tl.build(softmax(5, 7)).signature)
+    softmax(x: float32[5, 7]) -> softmax: float32[5, 7]
+    """
     x, gone = te.placeholder(shape, dtype, name="x"), positions(len(shape), dim)
     largest = reduced(x, dim, reducers.max, lambda value, _: value, "largest")
 
@@ -32,7 +36,11 @@ def softmax(*shape: Dim, dim: int = -1, dtype: str = "float32") -> Tensor:
 
 
 def log_softmax(*shape: Dim, dim: int = -1, dtype: str = "float32") -> Tensor:
-    """The logarithm of softmax."""
+    """The logarithm of softmax.
+
+    >>> print(tl.build(log_softmax(5, 7)).signature)
+    log_softmax(x: float32[5, 7]) -> log_softmax: float32[5, 7]
+    """
     x, gone = te.placeholder(shape, dtype, name="x"), positions(len(shape), dim)
     largest = reduced(x, dim, reducers.max, lambda value, _: value, "largest")
 
@@ -46,7 +54,11 @@ def log_softmax(*shape: Dim, dim: int = -1, dtype: str = "float32") -> Tensor:
 
 
 def layer_norm(*shape: Dim, eps: float = EPS, dtype: str = "float32") -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension, whose extent is known."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension, whose extent is known.
+
+    >>> print(tl.build(layer_norm(5, 7)).signature)
+    layer_norm(x: float32[5, 7], weight: float32[7], bias: float32[7]) -> layer_norm: float32[5, 7]
+    """
     x, kind = te.placeholder(shape, dtype, name="x"), wide(dtype)
     weight, bias = (te.placeholder(shape[-1:], dtype, name=name) for name in ("weight", "bias"))
     n = count(x, -1)
@@ -68,7 +80,11 @@ def layer_norm(*shape: Dim, eps: float = EPS, dtype: str = "float32") -> Tensor:
 
 
 def rms_norm(*shape: Dim, eps: float = EPS, dtype: str = "float32") -> Tensor:
-    """x / sqrt(mean of x squared + eps) * weight over the last dimension, whose extent is known."""
+    """x / sqrt(mean of x squared + eps) * weight over the last dimension, whose extent is known.
+
+    >>> print(tl.build(rms_norm(5, 7)).signature)
+    rms_norm(x: float32[5, 7], weight: float32[7]) -> rms_norm: float32[5, 7]
+    """
     x, kind = te.placeholder(shape, dtype, name="x"), wide(dtype)
     weight, n = te.placeholder(shape[-1:], dtype, name="weight"), count(x, -1)
     squares = reduced(x, -1, reducers.sum, lambda value, _: value.astype(kind) * value.astype(kind), "squares")
@@ -89,7 +105,12 @@ def batch_norm(
     layout: str = "NCHW",
     dtype: str = "float32",
 ) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias by channel, with the statistics given, as in inference."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias by channel, with the statistics given, as in inference.
+
+    >>> print(tl.build(batch_norm(2, 3, 4, 5)).signature)
+    batch_norm(x: float32[2, 5, 3, 4], mean: float32[5], variance: float32[5], weight: float32[5], bias: float32[5])
+    -> batch_norm: float32[2, 5, 3, 4]
+    """
     order = Layout.of(layout, 2)
     x = te.placeholder(order.order(batch, (height, width), channels), dtype, name="x")
     names = ("mean", "variance", "weight", "bias")

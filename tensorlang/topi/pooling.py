@@ -31,7 +31,11 @@ def max_pool1d(
     layout: str = "NCL",
     dtype: str = "float32",
 ) -> Tensor:
-    """The largest value of each window along one dimension, layout NCL or NLC."""
+    """The largest value of each window along one dimension, layout NCL or NLC.
+
+    >>> print(tl.build(max_pool1d(2, 7, 3, 3, 2, 1)).signature)
+    max_pool1d(x: float32[2, 3, 7]) -> max_pool1d: float32[2, 3, 4]
+    """
     window = _window(kernel, stride, padding, dilation)
     return _max_pool((length,), batch, channels, window, Layout.of(layout, 1), dtype)
 
@@ -48,7 +52,11 @@ def max_pool2d(
     layout: str = "NCHW",
     dtype: str = "float32",
 ) -> Tensor:
-    """The largest value of each window of an image. Example: `max_pool2d(1, 112, 112, 64, 3, 2, 1)`."""
+    """The largest value of each window of an image.
+
+    >>> print(tl.build(max_pool2d(1, 7, 6, 3, 3, 2, 1)).signature)
+    max_pool2d(x: float32[1, 3, 7, 6]) -> max_pool2d: float32[1, 3, 4, 3]
+    """
     window = _window(kernel, stride, padding, dilation)
     return _max_pool((height, width), batch, channels, window, Layout.of(layout, 2), dtype)
 
@@ -66,7 +74,11 @@ def max_pool3d(
     layout: str = "NCDHW",
     dtype: str = "float32",
 ) -> Tensor:
-    """The largest value of each window of a volume, layout NCDHW or NDHWC."""
+    """The largest value of each window of a volume, layout NCDHW or NDHWC.
+
+    >>> print(tl.build(max_pool3d(1, 4, 5, 3, 2, 2, 1, 1)).signature)
+    max_pool3d(x: float32[1, 2, 4, 5, 3]) -> max_pool3d: float32[1, 2, 5, 6, 4]
+    """
     window = _window(kernel, stride, padding, dilation)
     return _max_pool((depth, height, width), batch, channels, window, Layout.of(layout, 3), dtype)
 
@@ -81,7 +93,11 @@ def avg_pool1d(
     layout: str = "NCL",
     dtype: str = "float32",
 ) -> Tensor:
-    """The average of each window along one dimension, layout NCL or NLC."""
+    """The average of each window along one dimension, layout NCL or NLC.
+
+    >>> print(tl.build(avg_pool1d(2, 7, 3, 4, 2, 1)).signature)
+    avg_pool1d(x: float32[2, 3, 7]) -> avg_pool1d: float32[2, 3, 3]
+    """
     return _avg_pool((length,), batch, channels, _window(kernel, stride, padding), Layout.of(layout, 1), dtype)
 
 
@@ -96,7 +112,11 @@ def avg_pool2d(
     layout: str = "NCHW",
     dtype: str = "float32",
 ) -> Tensor:
-    """The average of each window of an image. Example: `avg_pool2d(1, 56, 56, 64, 2)`."""
+    """The average of each window of an image.
+
+    >>> print(tl.build(avg_pool2d(1, 7, 6, 3, 2, 1, 1)).signature)
+    avg_pool2d(x: float32[1, 3, 7, 6]) -> avg_pool2d: float32[1, 3, 8, 7]
+    """
     return _avg_pool((height, width), batch, channels, _window(kernel, stride, padding), Layout.of(layout, 2), dtype)
 
 
@@ -112,7 +132,11 @@ def avg_pool3d(
     layout: str = "NCDHW",
     dtype: str = "float32",
 ) -> Tensor:
-    """The average of each window of a volume, layout NCDHW or NDHWC."""
+    """The average of each window of a volume, layout NCDHW or NDHWC.
+
+    >>> print(tl.build(avg_pool3d(1, 4, 5, 3, 2, 2)).signature)
+    avg_pool3d(x: float32[1, 2, 4, 5, 3]) -> avg_pool3d: float32[1, 2, 2, 2, 1]
+    """
     space, window = (depth, height, width), _window(kernel, stride, padding)
     return _avg_pool(space, batch, channels, window, Layout.of(layout, 3), dtype)
 

@@ -16,44 +16,76 @@ from tensorlang.topi.dims import Dims, count, positions, reduced, wide
 
 
 def sum(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The sum over `dim`. Example: `sum(1024, 1024, dim=0)`."""
+    """The sum over `dim`.
+
+    >>> print(tl.build(sum(5, 7)).signature)
+    sum(x: float32[5, 7]) -> sum: float32[5]
+    """
     return _reduction(shape, dim, keepdim, dtype, "sum", reducers.sum)
 
 
 def prod(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The product over `dim`."""
+    """The product over `dim`.
+
+    >>> print(tl.build(prod(5, 7)).signature)
+    prod(x: float32[5, 7]) -> prod: float32[5]
+    """
     return _reduction(shape, dim, keepdim, dtype, "prod", reducers.prod)
 
 
 def amax(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The largest value over `dim`, NaN if there is one."""
+    """The largest value over `dim`, NaN if there is one.
+
+    >>> print(tl.build(amax(5, 7)).signature)
+    amax(x: float32[5, 7]) -> amax: float32[5]
+    """
     return _reduction(shape, dim, keepdim, dtype, "amax", reducers.max)
 
 
 def amin(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The smallest value over `dim`, NaN if there is one."""
+    """The smallest value over `dim`, NaN if there is one.
+
+    >>> print(tl.build(amin(5, 7)).signature)
+    amin(x: float32[5, 7]) -> amin: float32[5]
+    """
     return _reduction(shape, dim, keepdim, dtype, "amin", reducers.min)
 
 
 def argmax(*shape: Dim, dim: int = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The index (int64) of the first largest value along `dim`; a NaN counts as larger than all else."""
+    """The index (int64) of the first largest value along `dim`; a NaN counts as larger than all else.
+
+    >>> print(tl.build(argmax(5, 7)).signature)
+    argmax(x: float32[5, 7]) -> argmax: int64[5]
+    """
     return _position(shape, dim, keepdim, dtype, "argmax", lambda x, y: x > y, reducers.min_value)
 
 
 def argmin(*shape: Dim, dim: int = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The index (int64) of the first smallest value along `dim`; a NaN counts as smaller than all else."""
+    """The index (int64) of the first smallest value along `dim`; a NaN counts as smaller than all else.
+
+    >>> print(tl.build(argmin(5, 7)).signature)
+    argmin(x: float32[5, 7]) -> argmin: int64[5]
+    """
     return _position(shape, dim, keepdim, dtype, "argmin", lambda x, y: x < y, reducers.max_value)
 
 
 def mean(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The mean over `dim`, which must have known extents."""
+    """The mean over `dim`, which must have known extents.
+
+    >>> print(tl.build(mean(5, 7)).signature)
+    mean(x: float32[5, 7]) -> mean: float32[5]
+    """
     x = te.placeholder(shape, dtype, name="x")
     total = reduced(x, dim, reducers.sum, lambda value, _: value.astype(wide(dtype)), "total", keepdim)
     return _map(total, lambda value: (value / count(x, dim)).astype(dtype), "mean")
 
 
 def var(*shape: Dim, dim: Dims = -1, correction: int = 1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The variance over `dim`, which must have known extents: squares of deviations over their number - correction."""
+    """The variance over `dim`, which must have known extents: squares of deviations over their number - correction.
+
+    >>> print(tl.build(var(5, 7)).signature)
+    var(x: float32[5, 7]) -> var: float32[5]
+    """
     x, gone = te.placeholder(shape, dtype, name="x"), positions(len(shape), dim)
     total = reduced(x, dim, reducers.sum, lambda value, _: value.astype(wide(dtype)), "total", keepdim=True)
     average = _map(total, lambda value: value / count(x, dim), "average")
@@ -68,7 +100,11 @@ def var(*shape: Dim, dim: Dims = -1, correction: int = 1, keepdim: bool = False,
 
 
 def vector_norm(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The Euclidean norm over `dim`."""
+    """The Euclidean norm over `dim`.
+
+    >>> print(tl.build(vector_norm(5, 7)).signature)
+    norm(x: float32[5, 7]) -> norm: float32[5]
+    """
     x = te.placeholder(shape, dtype, name="x")
 
     def square(value: Expr, _: Any) -> Expr:
@@ -79,7 +115,11 @@ def vector_norm(*shape: Dim, dim: Dims = -1, keepdim: bool = False, dtype: str =
 
 
 def matrix_norm(*shape: Dim, keepdim: bool = False, dtype: str = "float32") -> Tensor:
-    """The Frobenius norm of each matrix in the last two dimensions. Example: `matrix_norm(1, 1024, 1024)`."""
+    """The Frobenius norm of each matrix in the last two dimensions.
+
+    >>> print(tl.build(matrix_norm(5, 7)).signature)
+    norm(x: float32[5, 7]) -> norm: float32[]
+    """
     return vector_norm(*shape, dim=(-2, -1), keepdim=keepdim, dtype=dtype)
 
 

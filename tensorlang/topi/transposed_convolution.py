@@ -33,7 +33,11 @@ def conv_transpose1d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Transposed convolution along one dimension; weights IOL, or LIO for layout NLC."""
+    """Transposed convolution along one dimension; weights IOL, or LIO for layout NLC.
+
+    >>> print(tl.build(conv_transpose1d(2, 5, 3, 2, 4, 2, 1)).signature)
+    conv_transpose1d(x: float32[2, 3, 5], w: float32[3, 2, 4]) -> conv_transpose1d: float32[2, 2, 10]
+    """
     window, order = Window(kernel, stride, padding), Layout.of(layout, 1)
     return _conv_transpose((length,), batch, in_channels, out_channels, window, output_padding, order, dtype, out_dtype)
 
@@ -52,7 +56,11 @@ def conv_transpose2d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Transposed convolution of images; weights IOHW, or HWIO for layout NHWC."""
+    """Transposed convolution of images; weights IOHW, or HWIO for layout NHWC.
+
+    >>> print(tl.build(conv_transpose2d(1, 4, 5, 3, 2, 4, 2, 1)).signature)
+    conv_transpose2d(x: float32[1, 3, 4, 5], w: float32[3, 2, 4, 4]) -> conv_transpose2d: float32[1, 2, 8, 10]
+    """
     window, order, space = Window(kernel, stride, padding), Layout.of(layout, 2), (height, width)
     return _conv_transpose(space, batch, in_channels, out_channels, window, output_padding, order, dtype, out_dtype)
 
@@ -72,7 +80,11 @@ def conv_transpose3d(
     dtype: str = "float32",
     out_dtype: str | None = None,
 ) -> Tensor:
-    """Transposed convolution of volumes; weights IODHW, or DHWIO for layout NDHWC."""
+    """Transposed convolution of volumes; weights IODHW, or DHWIO for layout NDHWC.
+
+    >>> print(tl.build(conv_transpose3d(1, 2, 3, 2, 3, 2, 3, 2, 1)).signature)
+    conv_transpose3d(x: float32[1, 3, 2, 3, 2], w: float32[3, 2, 3, 3, 3]) -> conv_transpose3d: float32[1, 2, 3, 5, 3]
+    """
     window, order, space = Window(kernel, stride, padding), Layout.of(layout, 3), (depth, height, width)
     return _conv_transpose(space, batch, in_channels, out_channels, window, output_padding, order, dtype, out_dtype)
 

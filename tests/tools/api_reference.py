@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pdoc
@@ -33,6 +34,8 @@ MODULES = (
     "tensorlang.schedule.library",
     "tensorlang.schedule.gpu_library",
     "tensorlang.topi",
+    "!tensorlang.topi.dims",
+    "!tensorlang.topi.windows",
     "autotune",
 )
 EXAMPLES = """
@@ -68,10 +71,14 @@ def markdown(docstring: str) -> str:
     return "\n".join(made)
 
 
+def modules() -> list[ModuleType]:
+    """The modules that the reference is about."""
+    return [importlib.import_module(name) for name in pdoc.extract.walk_specs(MODULES)]
+
+
 def documented() -> Iterator[Any]:
     """Every function and class of the modules, and the functions of classes."""
-    for name in pdoc.extract.walk_specs(MODULES):
-        module = importlib.import_module(name)
+    for module in modules():
         for member in list(getattr(module, "__all__", vars(module))):
             value = getattr(module, member)
             setattr(module, member, value)  # some are imported when they are first asked for
