@@ -36,7 +36,7 @@ _THREADS, _BLOCKS, _REGISTERS, _SHARED_BYTES = 2048, 32, 65536, 227 << 10  # of 
 _MOST_REGISTERS = 230  # of a thread, before some are spilled
 _OWN_REGISTERS = 26  # of a thread, besides its values
 _WARP = 32
-_HIDING = 5.0  # warps of a multiprocessor, beside which as many are busy half of the time, if threads meet
+_HIDING, _HIDING_ALONE = 5.0, 2.0  # warps of a multiprocessor that are busy half of the time, if threads meet or not
 _LATENCY = 1.0e-6  # of a block that loads, computes and stores
 _STEP = 0.05e-6  # of an iteration of a loop
 _MEETING = 0.3e-6  # of a reduction by several threads
@@ -159,7 +159,7 @@ def _kernel_times(parts: Sequence[_Part], known: _Known, target: Target) -> _Ker
     rate = np.float32(_CLOCK * target.cores)
     some, even = np.minimum(each, 1), rate * each / np.ceil(each)
     warps = np.minimum(resident, np.ceil(each)) * threads / _WARP
-    hiding = np.float32(_HIDING if meetings > 1 else 1)
+    hiding = np.float32(_HIDING if meetings > 1 else _HIDING_ALONE)
     fed = in_flight * some / (in_flight * some + _IN_FLIGHT / 8)
     return _Kernel(
         threads=threads,
