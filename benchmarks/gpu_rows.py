@@ -200,8 +200,8 @@ def every_row() -> list[Row]:
     return [
         matmul(1024, 1024, 1024, threads=(2, 8, 8), far=(1, 2), depth=(2, 16), group=1),
         matmul(4096, 4096, 4096, group=4),
-        tensor_core_matmul(4096, "float16", tile=(128, 256, 64)),
-        tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 64)),
+        tensor_core_matmul(4096, "float16", tile=(128, 256, 32), group=4, staged=True),
+        tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 32), group=4, staged=True),
         conv2d(64, 56, 64, 3, 1, tile=(64, 4, 28, 8), each=(8, 1, 4), stages=1),
         conv2d(256, 14, 256, 3, 1, tile=(32, 14, 14, 8), each=(4, 1, 14), stages=3),
         conv2d(3, 224, 64, 7, 2, tile=(64, 4, 28, 3), each=(8, 1, 4), stages=1),
