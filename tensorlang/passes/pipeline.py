@@ -144,12 +144,12 @@ class _Rewrite:
         # those before `first` use what was waited for at the time before; without any, a barrier at the start does most
         place = first if any(part < first for part, _ in behind) else 0
         last = max(users) + 1
-        busy = frozenset(stage for parts in users.values() for stage in parts.values())
+        waiting = frozenset(found.stages[part] for part, times in behind if times == least or not place)
         commit: Piece = Do(ASYNC_COMMIT, ()), 0, None  # at every time, so that groups are times
         if place >= last:
-            wait: Piece = Do(ASYNC_WAIT, (const(least),)), 0, busy
+            wait: Piece = Do(ASYNC_WAIT, (const(least),)), 0, waiting
             return [*pieces[:last], commit, *pieces[last:place], wait, *pieces[place:]]
-        wait = Do(ASYNC_WAIT, (const(least - 1),)), 0, busy
+        wait = Do(ASYNC_WAIT, (const(least - 1),)), 0, waiting
         return [*pieces[:place], wait, *pieces[place:last], commit, *pieces[last:]]
 
     def segment(self, n: int, segment: Segment, pieces: Sequence[Piece], kept: Sequence[Alloc], notes: tuple) -> Stmt:
