@@ -12,12 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import tensorlang as tl
 from tensorlang import display
 from tensorlang.display.page import document
-from tensorlang.schedule import library
 from tensorlang.topi.linalg import matmul
 
 
@@ -37,17 +34,20 @@ def views() -> dict[str, tuple[object, int, int]]:
     tile = small.tile(["C.i", "C.j"], [4, 16])
     small.reorder(tile[0], tile[1], "C.k", tile[2], tile[3])
     small.vectorize(tile[3])
-    fast = tl.Schedule(matmul(512, 512, 512))
-    library.matmul(fast, "C", tl.Target("llvm").vector_bytes // 4)
-    a = np.ones((512, 512), "float32")
     transposed, tile = transpose()
     return {
         "nest": (display.nest(s), 1130, 335),
         "diff": (s.diff(before), 760, 390),
         "accesses": (display.accesses(small, "C", "B", inside=small.split("C.k", [None, 8])[0]), 600, 340),
         "banks": (display.accesses(transposed, "T", "A.shared", inside=tile), 880, 800),
-        "roofline": (tl.build(fast).roofline(a, a), 660, 390),
+        "roofline": (last_rung(), 660, 390),
     }
+
+
+def last_rung() -> display.Roofline:
+    """The last rung of notebook 12 with the figures that it keeps, of an H100."""
+    n, peaks = 4096, display.Peaks(flops=56.8e12, bandwidth=3.02e12)
+    return display.Roofline("C", flops=2 * n**3, bytes=3 * 4 * n**2, seconds=2.8e-3, peaks=peaks)
 
 
 def transpose() -> tuple[tl.Schedule, object]:
