@@ -284,7 +284,9 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: tensor cores, bfloat16": lambda: tensor_cores(
         64, 64, 96, "bfloat16", "bfloat16", tile=(32, 32, 16), warp=(16, 32), stages=4, group=2, resident=2
     ),
-    "library: tensor cores, loads ahead": lambda: tensor_cores(32, 32, 192, tile=(32, 32, 64), warp=(16, 32), stages=3),
+    "library: tensor cores, loads ahead": lambda: tensor_cores(
+        32, 32, 192, into="float16", tile=(32, 32, 64), warp=(16, 32), stages=3, staged=True
+    ),
     "library: convolution": lambda: convolution(1, 12, 15, 6, 16, 3, 2, 1, tile=(8, 3, 8, 2), each=(4, 1, 2)),
     "library: convolution, one stage": lambda: convolution(
         2, 6, 8, 4, 8, 3, 1, 1, tile=(8, 3, 8, 4), each=(4, 1, 4), stages=1
