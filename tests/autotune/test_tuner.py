@@ -163,7 +163,13 @@ def test_suggest_needs_no_measurement():
 def test_an_interrupt_at_the_keyboard_ends_cleanly_with_a_log_that_resumes(tmp_path):
     log = tmp_path / "log.jsonl"
     command = [sys.executable, "-m", "autotune", "tune", "matmul:32,32,32", "--log", str(log), "--json"]
-    process = subprocess.Popen([*command, "--trials", "500"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--trials", "500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not log.exists() or log.read_text().count("\n") < 3):
         time.sleep(0.05)
