@@ -144,12 +144,12 @@ class _Rewrite:
         # those before `first` use what was waited for at the time before; without any, a barrier at the start does most
         place = first if any(part < first for part, _ in behind) else 0
         last = max(users) + 1
-        waiting = frozenset(found.stages[part] for part, times in behind if times == least or not place)
+        busy = frozenset(stage for parts in users.values() for stage in parts.values())
         commit: Piece = Do(ASYNC_COMMIT, ()), 0, None  # at every time, so that groups are times
         if place >= last:
-            wait: Piece = Do(ASYNC_WAIT, (const(least),)), 0, waiting
+            wait: Piece = Do(ASYNC_WAIT, (const(least),)), 0, busy
             return [*pieces[:last], commit, *pieces[last:place], wait, *pieces[place:]]
-        wait = Do(ASYNC_WAIT, (const(least - 1),)), 0, waiting
+        wait = Do(ASYNC_WAIT, (const(least - 1),)), 0, busy
         return [*pieces[:place], wait, *pieces[place:last], commit, *pieces[last:]]
 
     def segment(self, n: int, segment: Segment, pieces: Sequence[Piece], kept: Sequence[Alloc], notes: tuple) -> Stmt:
