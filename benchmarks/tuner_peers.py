@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,20 +23,19 @@ _CONVOLUTIONS = {
     "conv_transpose2d": 2,
     "conv2d_bn_relu": 2,
 }
-_TVM = {  # workload -> (name, index) among the workloads of TVM's MetaSchedule
-    "batch_matmul:1,128,128,128": ("GMM", 0),
-    "batch_matmul:1,512,512,512": ("GMM", 2),
-    "batch_matmul:1,1024,1024,1024": ("GMM", 3),
-    "conv1d:1,64,256,256,5,1,2,layout=NLC": ("C1D", 2),
-    "conv2d:1,56,56,64,64,1,1,0,layout=NHWC": ("C2D", 1),
-    "conv2d:1,14,14,256,256,3,1,1,layout=NHWC": ("C2D", 2),
-    "depthwise_conv2d:1,14,14,512,3,2,1,layout=NHWC": ("DEP", 2),
-    "softmax:1024,1024": ("SFM", 1),
-    "matrix_norm:1,1024,1024": ("NRM", 0),
-    "conv_transpose2d:1,16,16,128,64,4,2,1,layout=NHWC": ("T2D", 1),
-    "conv2d_bn_relu:1,224,224,3,64,7,2,3,layout=NHWC": ("CBR", 0),
-    "transpose_batch_matmul:1,128,12,64": ("TBG", 0),
+_TVM = {  # our names of operators -> those of MetaSchedule's workloads, which have the same sizes in the same order
+    "batch_matmul": "GMM",
+    "conv1d": "C1D",
+    "conv2d": "C2D",
+    "conv3d": "C3D",
+    "depthwise_conv2d": "DEP",
+    "softmax": "SFM",
+    "matrix_norm": "NRM",
+    "conv_transpose2d": "T2D",
+    "conv2d_bn_relu": "CBR",
+    "transpose_batch_matmul": "TBG",
 }
+_TVM_SECONDS = 30 + 10  # to build a candidate and to run it: the defaults of MetaSchedule's LocalBuilder and LocalRunner
 
 
 def parsed(workload: str) -> tuple[str, list[int]]:
@@ -116,14 +117,16 @@ def _channels_last(*tensors: Any) -> tuple[Any, ...]:
 def tvm_operator(workload: str, trials: int, folder: str) -> Callable[[], float]:
     """TVM's kernel after `trials` of MetaSchedule; what it found is kept in `folder`, with the seconds that it took.
 
-    Builds and runs in this process. TVM 0.27: apache-tvm, apache-tvm-ffi 0.1.14, psutil, cloudpickle, xgboost-cpu.
+    TVM 0.27: apache-tvm, apache-tvm-ffi 0.1.14, psutil, cloudpickle, xgboost-cpu.
     """
     import numpy as np
     import tvm
     from tvm.s_tir import meta_schedule as ms
-    from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
+    from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS, create_te_workload
 
-    name, index = _TVM[workload]
+    operator, numbers = parsed(workload)
+    name = _TVM[operator]
+    index = CONFIGS[name][1].index(tuple(numbers))
     home = Path(folder).resolve() / f"{name}-{index}-{trials}"
     home.mkdir(parents=True, exist_ok=True)
     module = create_te_workload(name, index)
@@ -131,7 +134,7 @@ def tvm_operator(workload: str, trials: int, folder: str) -> Callable[[], float]
     target = tvm.target.Target({"kind": "llvm", "mcpu": cpu, "num-cores": os.cpu_count()})
     database = ms.database.JSONDatabase(work_dir=str(home))
     if not database.get_all_tuning_records():
-        builder, runner = _tvm_in_process()
+        builder, runner = _tvm_by_forks()
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
             ms.tune_tir(
@@ -158,30 +161,23 @@ def tvm_operator(workload: str, trials: int, folder: str) -> Callable[[], float]
     return run
 
 
-def _tvm_in_process() -> tuple[Any, Any]:
-    """A builder and a runner for MetaSchedule that need no worker processes."""
-    import numpy as np
-    import tvm
+def _tvm_by_forks() -> tuple[Any, Any]:
+    """A builder and a runner for MetaSchedule: each candidate is built and run in a fork of this process.
+
+    TVM's own workers take half a minute to start where this is used; the time that a candidate may take is theirs.
+    """
     from tvm.ir.utils import derived_object
     from tvm.s_tir.meta_schedule.builder import BuilderResult, PyBuilder
     from tvm.s_tir.meta_schedule.runner import PyRunner, PyRunnerFuture, RunnerResult
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
-    built: dict[str, Any] = {}
+    waiting: dict[str, Any] = {}
 
     @derived_object
     class Builder(PyBuilder):
         def build(self, inputs: Any) -> Any:
-            results = []
-            for each in inputs:
-                try:
-                    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(each.mod)
-                    key = f"{tempfile.gettempdir()}/{len(built)}"
-                    built[key] = tvm.compile(module, target=each.target)
-                    results.append(BuilderResult(key, None))
-                except Exception as error:  # a candidate that TVM cannot build counts as failed
-                    results.append(BuilderResult(None, str(error)))
-            return results
+            keys = [f"{tempfile.mkdtemp(prefix='candidate')}/kernel" for _ in inputs]  # whose folder TVM removes
+            waiting.update(zip(keys, inputs, strict=True))
+            return [BuilderResult(key, None) for key in keys]
 
     @derived_object
     class Done(PyRunnerFuture):
@@ -199,19 +195,40 @@ def _tvm_in_process() -> tuple[Any, Any]:
     class Runner(PyRunner):
         def run(self, inputs: Any) -> Any:
             results = []
-            rng = np.random.default_rng(0)
             for each in inputs:
-                module = built.pop(each.artifact_path)
                 shapes = [([int(x) for x in a.shape], str(a.dtype)) for a in each.args_info]
-                operands = [tvm.runtime.tensor(rng.random(shape).astype(dtype)) for shape, dtype in shapes]
-                try:
-                    evaluate = getattr(module, "mod", module).time_evaluator(
-                        "main", tvm.cpu(), number=1, repeat=3, min_repeat_ms=20
-                    )
-                    times = [float(x) for x in evaluate(*operands).results]
-                    results.append(Done(RunnerResult(times, None)))
-                except Exception as error:  # one that it cannot run, too
-                    results.append(Done(RunnerResult(None, str(error))))
+                times = _in_fork(_tvm_times, waiting[each.artifact_path], shapes)
+                results.append(Done(RunnerResult(times, None if times else "it failed, or took too long")))
             return results
 
     return Builder(), Runner()
+
+
+def _in_fork(work: Callable[..., list[float]], *arguments: Any) -> list[float] | None:
+    """What `work` returns in a fork of this process; None if it fails or takes longer than a candidate may."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writable, json.dumps(work(*arguments)).encode())
+        finally:
+            os._exit(0)  # nothing of the parent is to be ended here
+    os.close(writable)
+    text = os.read(readable, 1 << 16) if select.select([readable], [], [], _TVM_SECONDS)[0] else b""
+    os.close(readable)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return json.loads(text) if text else None
+
+
+def _tvm_times(build: Any, shapes: list[tuple[list[int], str]]) -> list[float]:
+    """Build a candidate and time it three times, in seconds."""
+    import numpy as np
+    import tvm
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+    module = tvm.compile(RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(build.mod), target=build.target)
+    rng = np.random.default_rng(0)
+    operands = [tvm.runtime.tensor(rng.random(shape).astype(dtype)) for shape, dtype in shapes]
+    evaluate = getattr(module, "mod", module).time_evaluator("main", tvm.cpu(), number=1, repeat=3, min_repeat_ms=20)
+    return [float(x) for x in evaluate(*operands).results]

@@ -37,4 +37,4 @@ def test_what_ruins_the_gpu_for_a_process_costs_only_itself():
     with GpuRunner(setup, limits, 1, build="tests.gpu.bad_kernels:build") as runner:
         ends = dict(runner.measure(jobs))
     assert [ends[n].status.value for n in range(5)] == ["CRASH", "OK", "RUN_TIMEOUT", "WRONG_ANSWER", "OK"]
-    assert "IllegalAddress" in ends[0].reason
+    assert "illegal" in ends[0].reason.lower()
