@@ -230,19 +230,25 @@ def softmax(m: int = 3, n: int = 500, threads: int = 64, vector: int = 4, dtype:
     return s
 
 
-def transpose(m: int = 40, n: int = 50, tile: int = 16) -> tl.Schedule:
-    """Through a tile in shared memory, with rows that are padded by one element."""
+def transpose(m: int = 40, n: int = 50, tile: int = 16, blocks: int = 0) -> tl.Schedule:
+    """Through a tile in shared memory, with rows that are padded by one element. blocks: so many blocks of threads
+    stay, and each does one tile after the other."""
     s = tl.Schedule(elementwise.transpose(m, n), target=H100)
     i, j = s.loops("transpose")
     i0, j0, i1, j1 = s.tile([i, j], [tile, tile])
+    if blocks:
+        j0, resident = s.split(s.fuse(i0, j0), [None, blocks])
+        s.reorder(resident, j0)
+        s.bind(resident, "blockIdx.x")
+    else:
+        s.bind(i0, "blockIdx.y")
+        s.bind(j0, "blockIdx.x")
     copy = s.cache_read("transpose", "x", "shared")
     s.compute_at(copy, j0)
     s.storage_align("x.shared", 0, tile, 1)
     for rows, columns in ((i1, j1), s.loops(copy)[-2:]):
         s.bind(rows, "threadIdx.y")
         s.bind(columns, "threadIdx.x")
-    s.bind(i0, "blockIdx.y")
-    s.bind(j0, "blockIdx.x")
     return s
 
 
@@ -273,6 +279,8 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "softmax, bfloat16": lambda: softmax(2, 256, 32, 8, "bfloat16"),
     "transpose": transpose,
     "transpose with tails": lambda: transpose(35, 50),
+    "transpose with persistent blocks": lambda: transpose(64, 48, blocks=4),
+    "transpose with persistent blocks and tails": lambda: transpose(35, 50, blocks=5),
     "library: matmul": lambda: library_matmul(0),
     "library: matmul with one stage": lambda: library_matmul(1, resident=4),
     "library: matmul with two stages": lambda: library_matmul(2),
