@@ -7,7 +7,7 @@
 Each contender runs in a process of its own, taking turns; medians count. torch and torch.compile (max-autotune) run in
 .venv-peers, TVM's MetaSchedule in the interpreter that --tvm names, where it tunes as many trials first. The table says
 how many times as fast as the better of torch's two the tuned and the zero-trial kernels are, and TVM's; JSON lines go
-to benchmarks/results/tuner.jsonl, with the seconds that tuning took and when the log's best first beat TVM's best.
+to benchmarks/results/tuner.jsonl, with the seconds that tuning took and when it had first beaten TVM's best.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import BenchmarkError, Contender, Row, arguments, compare, record, show, speed
 from benchmarks.machine import ROOT, cores
+from benchmarks.tuner_peers import tvm_tuning_seconds
 
 SETUP, PEERS = "benchmarks.tuner:", "benchmarks.tuner_peers:"
 TORCH = ("torch", "torch.compile")
@@ -82,31 +85,56 @@ def _calls(task: Any, kernel: Any) -> Callable[[], None]:
 
 
 # ---------------------------------------------------------------------------------------------------- the table
-def tune(workloads: Sequence[str], trials: int, log: Path, seed: int) -> dict[str, float]:
-    """Tune what the log does not know; the seconds that each took."""
+@dataclass(frozen=True)
+class Tuning:
+    """When it began, and the seconds that it took."""
+
+    begin: datetime
+    seconds: float
+
+
+def tune(workloads: Sequence[str], trials: int, log: Path, seed: int) -> dict[str, Tuning]:
+    """Tune what the log does not know."""
     import autotune
     from autotune.progress import choose
     from autotune.workload import parse
 
-    seconds = {}
+    done = {}
     for workload in workloads:
-        start = time.perf_counter()
+        begin, start = datetime.now(timezone.utc), time.perf_counter()
         autotune.tune(parse(workload), trials=trials, log=log, seed=seed, show=choose())
-        seconds[workload] = time.perf_counter() - start
-    return seconds
+        done[workload] = Tuning(begin, time.perf_counter() - start)
+    return done
 
 
-def until(workload: str, log: Path, mark: float) -> float | None:
-    """Seconds of building and measuring until the log's best so far was as fast as `mark`; None if it never was."""
+def until(workload: str, log: Path, mark: float, tuning: Tuning) -> float | None:
+    """Seconds from the beginning of the tuning, rounded up, until its log had a candidate as fast as `mark`; None if it
+    never had, or had it from an earlier one."""
     from autotune.database import Database
     from autotune.workload import parse
 
-    spent = 0.0
     for trial in Database(log).records(parse(workload).key):
-        spent += trial.wall_seconds
         if trial.ok and trial.seconds is not None and trial.seconds <= mark:
-            return spent
+            after = (datetime.fromisoformat(trial.when) - tuning.begin).total_seconds()
+            return after + 1 if after > -1 else None  # a log has whole seconds
     return None
+
+
+def beside_tvm(workload: str, rows: Sequence[Row], tuning: Tuning | None, options: Any) -> dict[str, Any]:
+    """What TVM's tuning took, and when ours had first beaten what it found, in seconds; nothing if one did not tune."""
+    tvm = next((row for row in rows if row.name == "TVM"), None)
+    if tvm is None or tuning is None:
+        return {}
+    took = tvm_tuning_seconds(workload, options.trials, _tvm_records(options))
+    ours = until(workload, options.log, tvm.median, tuning)
+    print(
+        f"  TVM tuned for {took:.0f} s; ours was faster than its best " + (f"after {ours:.1f} s" if ours else "never")
+    )
+    return {"tvm_tuning_seconds": took, "seconds_until_faster_than_tvm": ours}
+
+
+def _tvm_records(options: Any) -> str:
+    return str(options.log.with_suffix(".tvm"))
 
 
 def contenders(workload: str, options: Any) -> list[Contender]:
@@ -121,7 +149,7 @@ def contenders(workload: str, options: Any) -> list[Contender]:
             arguments = {"workload": workload, "compiled": name != "torch"}
             peers.append(Contender(name, PEERS + "torch_operator", arguments, threads, options.torch))
     if options.tvm:
-        arguments = {"workload": workload, "trials": options.trials, "folder": str(options.log.with_suffix(".tvm"))}
+        arguments = {"workload": workload, "trials": options.trials, "folder": _tvm_records(options)}
         peers.append(Contender("TVM", PEERS + "tvm_operator", arguments, threads, options.tvm))
     return ours + peers
 
@@ -157,17 +185,16 @@ def main() -> None:
     options = parser.parse_args()
     every = ROWS | MORE_ROWS
     chosen = {name: every[name] for wanted in options.rows or ROWS for name in _named(wanted, every)}
-    seconds = {} if options.no_tune else tune(list(chosen.values()), options.trials, options.log, options.seed)
+    tunings = {} if options.no_tune else tune(list(chosen.values()), options.trials, options.log, options.seed)
     every_ratio: dict[str, list[float]] = {}
     for name, workload in chosen.items():
         rows = compare(contenders(workload, options), options.turns, options.min_seconds)
         show(f"{name}  ({workload})", rows)
         found = ratios(rows)
         more: dict[str, Any] = {"row": name, "workload": workload, "trials": options.trials, "ratios": found}
-        more["tuning_seconds"] = seconds.get(workload)
-        tvm = next((row for row in rows if row.name == "TVM"), None)
-        if tvm is not None:
-            more["seconds_until_faster_than_tvm"] = until(workload, options.log, tvm.median)
+        tuning = tunings.get(workload)
+        more["tuning_seconds"] = tuning and tuning.seconds
+        more |= beside_tvm(workload, rows, tuning, options)
         record("tuner", rows, **more)
         for key, ratio in found.items():
             every_ratio.setdefault(key, []).append(ratio)

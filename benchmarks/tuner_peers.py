@@ -35,7 +35,8 @@ _TVM = {  # our names of operators -> those of MetaSchedule's workloads, which h
     "conv2d_bn_relu": "CBR",
     "transpose_batch_matmul": "TBG",
 }
-_TVM_SECONDS = 30 + 10  # to build a candidate and to run it: the defaults of MetaSchedule's LocalBuilder and LocalRunner
+_TVM_TUNING = "seconds.json"
+_TVM_SECONDS = 30 + 10  # to build and to run a candidate: as MetaSchedule's LocalBuilder and LocalRunner have it
 
 
 def parsed(workload: str) -> tuple[str, list[int]]:
@@ -114,6 +115,17 @@ def _channels_last(*tensors: Any) -> tuple[Any, ...]:
 
 
 # ---------------------------------------------------------------------------------------------------------- TVM
+def tvm_folder(workload: str, trials: int, folder: str) -> Path:
+    """Where TVM's records of a workload are."""
+    operator, numbers = parsed(workload)
+    return Path(folder).resolve() / "-".join(map(str, (operator, *numbers, trials)))
+
+
+def tvm_tuning_seconds(workload: str, trials: int, folder: str) -> float:
+    """How long TVM has tuned it."""
+    return float(json.loads((tvm_folder(workload, trials, folder) / _TVM_TUNING).read_text()))
+
+
 def tvm_operator(workload: str, trials: int, folder: str) -> Callable[[], float]:
     """TVM's kernel after `trials` of MetaSchedule; what it found is kept in `folder`, with the seconds that it took.
 
@@ -127,7 +139,7 @@ def tvm_operator(workload: str, trials: int, folder: str) -> Callable[[], float]
     operator, numbers = parsed(workload)
     name = _TVM[operator]
     index = CONFIGS[name][1].index(tuple(numbers))
-    home = Path(folder).resolve() / f"{name}-{index}-{trials}"
+    home = tvm_folder(workload, trials, folder)
     home.mkdir(parents=True, exist_ok=True)
     module = create_te_workload(name, index)
     cpu = tvm.target.codegen.llvm_get_system_cpu()
@@ -147,7 +159,7 @@ def tvm_operator(workload: str, trials: int, folder: str) -> Callable[[], float]
                 builder=builder,
                 runner=runner,
             )
-        (home / "seconds.json").write_text(json.dumps(time.perf_counter() - start))
+        (home / _TVM_TUNING).write_text(json.dumps(time.perf_counter() - start))
     schedule = ms.tir_integration.compile_tir(database, module, target)
     built = tvm.compile(schedule.mod, target=target)
     rng = np.random.default_rng(0)
