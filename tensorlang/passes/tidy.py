@@ -23,7 +23,6 @@ from tensorlang.ir.nodes import (
     LetStmt,
     Seq,
     Stmt,
-    Store,
     seq,
     unit_of,
 )
@@ -56,9 +55,7 @@ def tidied(stmt: Stmt, ctx: Context) -> Stmt:
     if isinstance(stmt, Alloc):
         body = tidied(stmt.body, ctx)
         return NOTHING if body is NOTHING else _kept(stmt, stmt.replace(body=body))
-    if isinstance(stmt, Store):
-        return walk.map_children(stmt, lambda e: simplify(e, ctx))
-    return stmt
+    return walk.map_children(stmt, lambda n: tidied(n, ctx) if isinstance(n, Stmt) else simplify(n, ctx))
 
 
 def _for(stmt: For, ctx: Context) -> Stmt:

@@ -5,7 +5,7 @@ The primitives are written in the files beside, each once; what they share is in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from tensorlang.ir.ops import all_of
 from tensorlang.ir.printer import text
 from tensorlang.ir.verify import verify
 from tensorlang.schedule import cache as _cache
-from tensorlang.schedule import concurrency
+from tensorlang.schedule import concurrency, instantiate
 from tensorlang.schedule import einsum as _einsum
 from tensorlang.schedule import inline as _inline
 from tensorlang.schedule import kinds as _kinds
@@ -74,14 +74,14 @@ class Schedule(Services, View):
         self.constraints: tuple[Expr, ...] = ()
         self._index: Index = Index(func)
         self._before = self._index  # as it was when the step in progress began
-        self._consumed: dict[tuple[str, str], str] = {}  # every name ever used: what consumed it, or "" if alive
+        self._consumed: dict[tuple[str, str], int] = {}  # every name ever used: the step that consumed it, or 0
         self._made: list[str] = []
         self._proved: dict[Var, frozenset] = {}  # what proofs that loops are independent rest on
         self._is_together = False  # whether steps are checked as one
         self._overlap: dict[For, frozenset] = {}  # the same for pipelined loops
         self._planned: Iterator[str] | None = None
         for key in self._nodes.named:
-            self._consumed[key] = ""
+            self._consumed[key] = 0
 
     # ------------------------------------------------------------------------------------------- primitives
     split = _loops.split
@@ -212,6 +212,18 @@ class Schedule(Services, View):
         other.__dict__.update(self.__dict__, _consumed=dict(self._consumed), _made=[])
         return other
 
+    def instantiate(self, values: Mapping[str, int]) -> Schedule:
+        """A schedule like this one with numbers for knobs, by name; names stay as they are.
+
+        Its program means what the steps of `trace.instantiate(values)` make, which takes many times as long. Raises
+        ScheduleError (knob_value, constraint) if a number is not a choice of its knob, or a constraint does not hold.
+
+        >>> i0, i1 = s.split("C.i", [None, tl.knob("n", [2, 4])])
+        >>> s.instantiate({"n": 4}).loops()[1].extent
+        4
+        """
+        return instantiate.instantiated(self, values)
+
     def __str__(self) -> str:
         lines = [text(self.func).rstrip()]
         if self.constraints:
@@ -302,5 +314,5 @@ class Schedule(Services, View):
         if not self._is_together:
             self._kinds_hold()
         for key in self._before.named.keys() - self._nodes.named.keys():
-            self._consumed[key] = f"step {len(self.trace.steps) + 1}: {step}"
+            self._consumed[key] = len(self.trace.steps) + 1
         self.trace = Trace((*self.trace.steps, step))

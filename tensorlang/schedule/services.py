@@ -67,7 +67,7 @@ class Services:
     trace: Trace
     constraints: tuple[Expr, ...]
     _index: Index
-    _consumed: dict[tuple[str, str], str]
+    _consumed: dict[tuple[str, str], int]
     _made: list[str]
     _planned: Iterator[str] | None
 
@@ -117,7 +117,7 @@ class Services:
             while taken(name):
                 number += 1
                 name = f"{base}_{number}"
-        self._consumed[space, name] = ""
+        self._consumed[space, name] = 0
         self._made.append(name)
         return name
 
@@ -176,11 +176,11 @@ class Services:
         node = self._nodes.named.get((space, name))
         if node is not None:
             return node
-        consumer = self._consumed.get((space, name))
-        if consumer:
-            step = next((t for t in self.trace.steps if consumer.endswith(f": {t}")), None)
-            made = [n for n in step.out if (space, n) in self._nodes.named] if step else []
-            message = f"{space} {name} was consumed by {consumer}"
+        number = self._consumed.get((space, name))
+        if number:
+            step = self.trace.steps[number - 1]
+            made = [n for n in step.out if (space, n) in self._nodes.named]
+            message = f"{space} {name} was consumed by step {number}: {step}"
             raise ScheduleError(f"consumed_{space}", message, hint=", ".join(made))
         names = [n for sp, n in self._nodes.named if sp == space]
         lower = {n.lower(): n for n in names}
