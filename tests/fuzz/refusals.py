@@ -15,6 +15,7 @@ from tensorlang.arith.stages import STAGES
 from tensorlang.ir import interp
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import ONE, Alloc, Block, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
+from tensorlang.ir.ops import literal
 from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
@@ -23,6 +24,7 @@ from tests.fuzz.check import INDEPENDENT, equal, guarded, random_inputs, run_bac
 
 LAST_OF_OWN_SIZES, LAST_IN_ALL_WAYS = 4, 5  # of the inputs below
 MOST_INSTANCES = 100_000  # of blocks, that are run with other sizes
+NOBODY = -1
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
 # Refusals that claim no harm to numbers: the arguments mean nothing, nothing would be done, or what an earlier step
 # said about a loop or a buffer would be lost. Whether they are called for is no matter of numbers.
@@ -139,7 +141,8 @@ def thinned(array: np.ndarray, seed: int) -> np.ndarray:
 
 
 def simultaneous(func: Func) -> Func:
-    """`func`, in which iterations of parallel and vectorised loops do not see what the others have stored.
+    """`func`, in which iterations of parallel and vectorised loops do not see what the others have stored, and fail
+    where another one has stored, too: whose value stays, no program could rely on.
 
     Each iteration works on copies of the buffers as they were before the loop; what it has changed is copied back.
     """
@@ -151,13 +154,15 @@ def simultaneous(func: Func) -> Func:
         shared = dict.fromkeys(n.buffer for n in find(node.body, Store) if n.buffer not in inside)
         before = {b: Buffer(f"{b.name}.before", b.shape, b.dtype) for b in shared}
         own = {b: Buffer(f"{b.name}.own", b.shape, b.dtype) for b in shared}
+        owner = {b: Buffer(f"{b.name}.owner", b.shape, "int64") for b in shared}
         begin = [_copied(before[b], own[b]) for b in shared]
         end = [_copied(own[b], b, before[b]) for b in shared]
-        body: Stmt = seq(*begin, substitute(node.body, {}, own), *end)
+        body: Stmt = seq(*begin, _claiming(substitute(node.body, {}, own), node.var, own, owner), *end)
         for b in own.values():
             body = Alloc(b, body)
-        loop = seq(*(_copied(b, before[b]) for b in shared), For(node.var, node.extent, "serial", body))
-        for b in before.values():
+        first = [step for b in shared for step in (_copied(b, before[b]), _filled(owner[b], NOBODY))]
+        loop = seq(*first, For(node.var, node.extent, "serial", body))
+        for b in (*before.values(), *owner.values()):
             loop = Alloc(b, loop)
         return loop
 
@@ -165,6 +170,33 @@ def simultaneous(func: Func) -> Func:
         return func
     explicit = lower_init(func, tl.Target("llvm"))  # an init has its place in an iteration, or before the loop
     return explicit.with_body(transform(explicit.body, apart))
+
+
+def _claiming(body: Stmt, iteration: Var, own: Mapping[Buffer, Buffer], owner: Mapping[Buffer, Buffer]) -> Stmt:
+    """`body`, whose stores note the iteration as the owner of an element, which must not have another one."""
+    owner_of = {own[b]: owner[b] for b in own}
+
+    def claim(node: Node) -> Node:
+        if not isinstance(node, Store) or node.buffer not in owner_of:
+            return node
+        mark = owner_of[node.buffer]
+        mine = iteration.astype("int64")
+        before = Load(mark, node.indices)
+        free = (before == NOBODY) | (before == mine)
+        trap = Buffer("trap", (ONE,), "int64")
+        fail = If(~free, Alloc(trap, Store(trap, (ONE,), mine)))  # out of bounds
+        return seq(node, fail, Store(mark, node.indices, mine))
+
+    return transform(body, claim)
+
+
+def _filled(buffer: Buffer, value: int) -> Stmt:
+    """Store `value` in all elements."""
+    point = tuple(Var(f"i{n}") for n in range(len(buffer.shape)))
+    body: Stmt = Store(buffer, point, literal(value, buffer.dtype))
+    for var, extent in reversed(list(zip(point, buffer.shape, strict=True))):
+        body = For(var, extent, "serial", body)
+    return body
 
 
 def _copied(source: Buffer, target: Buffer, unless: Buffer | None = None) -> Stmt:
