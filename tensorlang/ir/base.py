@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from tensorlang.ir.operators import Operators
 
-interned: WeakValueDictionary[tuple, Expr] = WeakValueDictionary()
 put = object.__setattr__  # which only constructors use
 
 
@@ -43,16 +42,38 @@ class Expr(Operators, Node):
         raise TypeError("IR is not pickled: use ir.serial (Func <-> JSON) or a Trace")
 
 
+class _Entry(ref[Expr]):
+    """An expression that others may use while somebody does, and the key under which it is found until then."""
+
+    __slots__ = ("key",)
+    key: tuple
+
+
+interned: dict[tuple, _Entry] = {}  # a plain dict: looking into a WeakValueDictionary takes as long as making a node
+
+
+def _forget(entry: _Entry, interned: dict[tuple, _Entry] = interned) -> None:
+    if interned.get(entry.key) is entry:
+        del interned[entry.key]
+
+
+def known(key: tuple) -> Any:
+    """The expression with that key, if there is one."""
+    entry = interned.get(key)
+    return None if entry is None else entry()
+
+
 def intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int) -> Any:
     """The expression with that key: the one that there is, or one with these fields."""
-    found = interned.get(key)
-    if found is not None:
-        return found
-    node: Any = object.__new__(cls)
+    node: Any = known(key)
+    if node is not None:
+        return node
+    node = object.__new__(cls)
     for name, value in fields.items():
         put(node, name, value)
     put(node, "dtype", dtype)
     put(node, "lanes", lanes)
     put(node, "memo", {})
-    interned[key] = node
+    entry = interned[key] = _Entry(node, _forget)
+    entry.key = key
     return node

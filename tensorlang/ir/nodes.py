@@ -51,7 +51,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from tensorlang.ir.base import Expr, Node, intern, interned, put
+from tensorlang.ir.base import Expr, Node, intern, known, put
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
 GRID, THREADS, VIRTUAL = "blockIdx", "threadIdx", "vthread"  # units of a GPU: kinds of loops are "threadIdx.x" ...
@@ -121,9 +121,9 @@ class Op(Expr):
 
     def __new__(cls, op: str, args: tuple[Expr, ...], dtype: str) -> Op:
         key = (cls, op, args, dtype)
-        found = interned.get(key)
+        found = known(key)
         if found is not None:
-            return found  # type: ignore[return-value]
+            return found
         lanes = max(a.lanes for a in args) if args else 1
         return intern(cls, key, {"op": op, "args": args}, dtype, lanes)
 
