@@ -335,7 +335,7 @@ class _Uses(NamedTuple):
 def _uses(stmt: Stmt) -> _Uses:
     """Remembered at the statement."""
     if "uses" not in stmt.memo:
-        below = walk.statements(stmt)
+        below = walk.statements(stmt, Stmt)
         allocated = frozenset(n.buffer for n in below if isinstance(n, Alloc))
         stored = frozenset(n.buffer for n in below if isinstance(n, Store))
         exprs = (e for n in below for e in walk.children(n) if isinstance(e, Expr))

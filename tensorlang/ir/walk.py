@@ -38,6 +38,7 @@ from tensorlang.ir.nodes import (
 )
 
 N = TypeVar("N", bound=Node)
+S = TypeVar("S", bound=Stmt)
 _NONE: frozenset[Var] = frozenset()
 
 
@@ -161,39 +162,31 @@ def find(node: Node, kind: type[N], where: Callable[[N], bool] | None = None) ->
     """The nodes of class `kind` below `node` for which `where` holds, in order."""
     found: Iterable[N]
     if isinstance(kind, type) and issubclass(kind, Stmt):
-        found = _statements_of(node, kind)
+        found = statements(node, kind)
     else:
         found = (n for n in visit(node) if isinstance(n, kind))
     return iter(found) if where is None else filter(where, found)
 
 
-def statements(node: Node) -> tuple[Stmt, ...]:
-    """All statements below and including `node`, parents first; remembered at the node."""
+def statements(node: Node, kind: type[S]) -> tuple[S, ...]:
+    """All statements of class `kind` below and including `node`, parents first; remembered at the node."""
     if isinstance(node, Func):
-        return statements(node.body)
+        return statements(node.body, kind)
     if not isinstance(node, Stmt):
         return ()
-    found = node.memo.get("statements")
+    found = node.memo.get(kind)
     if found is None:
-        out: list[Stmt] = []
+        out: list[S] = []
         stack: list[Stmt] = [node]
         while stack:
             current = stack.pop()
-            if current is not node and isinstance(current, For | Block):
-                out += statements(current)
-            else:
+            if current is not node and isinstance(current, (For, Block)):
+                out += statements(current, kind)
+                continue
+            if isinstance(current, kind):
                 out.append(current)
-                stack.extend(reversed(parts(current)))
-        found = node.memo["statements"] = tuple(out)
-    return found
-
-
-def _statements_of(node: Node, kind: type[N]) -> tuple[N, ...]:
-    """The statements of one class, in order."""
-    memo: dict[Any, Any] = getattr(node, "memo", {})
-    found = memo.get(kind)
-    if found is None:
-        found = memo[kind] = tuple(n for n in statements(node) if isinstance(n, kind))
+            stack.extend(reversed(parts(current)))
+        found = node.memo[kind] = tuple(out)
     return found
 
 
@@ -203,7 +196,7 @@ def holds(stmt: Node, target: Node) -> bool:
         return stmt is target
     found = stmt.memo.get("identities")
     if found is None:  # which stay valid: a statement keeps alive what is below it
-        found = stmt.memo["identities"] = frozenset(map(id, statements(stmt)))
+        found = stmt.memo["identities"] = frozenset(map(id, statements(stmt, Stmt)))
     return id(target) in found
 
 

@@ -144,7 +144,7 @@ def common(root: Node, nodes: Sequence[Stmt]) -> Stmt:
 
 def precedes(root: Node, first: Node, second: Node) -> bool:
     """Whether `first` stands before `second` in the program text."""
-    for node in statements(root):
+    for node in statements(root, Stmt):
         if node is first:
             return True
         if node is second:
