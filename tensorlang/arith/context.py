@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +10,7 @@ from tensorlang.arith import poly as P
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.rules import DIFFERENCES
 from tensorlang.ir.nodes import Const, Expr, Knob, Op, Size, Var, const
+from tensorlang.ir.walk import free_vars
 
 NEGATION = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
 CONTEXTS_KEPT = 512
@@ -25,11 +27,13 @@ class Context:
         proves(i0 * 32 + i1 < n, ctx)
     """
 
-    __slots__ = ("__weakref__", "bound", "facts", "memo", "multiples", "truths")
+    __slots__ = ("__weakref__", "bound", "facts", "memo", "mentioned", "multiples", "outer", "truths")
     bound: dict[Var, tuple[Poly | None, Poly | None]]  # inclusive ranges, in the order of binding
     facts: tuple[Poly, ...]  # each is >= 0
     multiples: dict[Expr, Poly]  # atom -> a poly that divides it
     truths: frozenset[Expr]  # other conditions that hold
+    mentioned: frozenset[Var]  # the variables in all of these
+    outer: tuple[Var, Context] | None  # the variable bound last, and what was known before, if its range says no more
     memo: dict[Any, Any]  # what was found out in this context
 
     def __new__(cls) -> Context:
@@ -37,8 +41,8 @@ class Context:
 
     def _with(self, **changes: Any) -> Context:
         out = object.__new__(Context)
-        out.memo = {}
-        for field in ("bound", "facts", "multiples", "truths"):
+        out.memo, out.outer = {}, None
+        for field in ("bound", "facts", "multiples", "truths", "mentioned"):
             setattr(out, field, changes.get(field, getattr(self, field)))
         return out
 
@@ -48,6 +52,16 @@ class Context:
         if found is None or len(found) > MOST_REMEMBERED:
             found = self.memo[name] = {}
         return found
+
+    def about(self, variables: Set[Var]) -> Context:
+        """The same without the ranges bound last that say nothing about `variables`.
+
+        What is found out there about them serves in all loops inside.
+        """
+        ctx = self
+        while ctx.outer is not None and ctx.outer[0] not in variables:
+            ctx = ctx.outer[1]
+        return ctx
 
     def bind(self, var: Var, extent: Expr | int) -> Context:
         """0 <= var < extent: inside a loop over `var`, where the extent is therefore at least 1."""
@@ -59,12 +73,19 @@ class Context:
         return _bind_range(self, var, low, high)
 
     def _range(self, var: Var, lo: Poly | None, hi: Poly | None) -> Context:
+        from tensorlang.arith.inequality import interval  # which works in contexts
+
         bound = {v: r for v, r in self.bound.items() if v is not var}
         bound[var] = (lo, hi)
-        facts = self.facts
+        facts, says_more = self.facts, var in self.mentioned
         if lo is not None and hi is not None:
-            facts = self._plus(P.sub(hi, lo))
-        return self._with(bound=bound, facts=facts)
+            room = P.sub(hi, lo)
+            facts = self._plus(room)
+            says_more = says_more or interval(room, self)[0] < 0
+        mentioned = self.mentioned.union((var,), *(P.variables(end) for end in (lo, hi) if end))
+        out = self._with(bound=bound, facts=facts, mentioned=mentioned)
+        out.outer = None if says_more else (var, self)
+        return out
 
     def assume(self, cond: Expr) -> Context:
         """`cond` holds: conjunctions are split, comparisons become inequalities, `x % d == 0` a divisibility."""
@@ -73,17 +94,14 @@ class Context:
     def _assume(self, cond: Expr) -> Context:
         if isinstance(cond, Const):
             return self
-        truths = self.truths | {cond}
+        out = self._with(truths=self.truths | {cond}, mentioned=self.mentioned | free_vars(cond))
         if not isinstance(cond, Op):
-            return self._with(truths=truths)
+            return out
         if cond.op == "and":
-            return self._assume(cond.args[0])._assume(cond.args[1])._with_truths(truths)
+            return out._assume(cond.args[0])._assume(cond.args[1])
         if cond.op in NEGATION and P.is_scalar_index(cond.args[0]):
-            return self._compare(cond.op, *cond.args)._with_truths(truths)
-        return self._with(truths=truths)
-
-    def _with_truths(self, truths: frozenset[Expr]) -> Context:
-        return self._with(truths=self.truths | truths)
+            return out._compare(cond.op, *cond.args)
+        return out
 
     def _compare(self, op: str, x: Expr, y: Expr) -> Context:
         a, b = P.poly(x), P.poly(y)
@@ -150,4 +168,5 @@ def _factors_positive(fact: Poly) -> list[Poly]:
 
 
 EMPTY = object.__new__(Context)
-EMPTY.bound, EMPTY.facts, EMPTY.multiples, EMPTY.truths, EMPTY.memo = {}, (), {}, frozenset(), {}
+EMPTY.bound, EMPTY.facts, EMPTY.multiples, EMPTY.truths = {}, (), {}, frozenset()
+EMPTY.mentioned, EMPTY.outer, EMPTY.memo = frozenset(), None, {}

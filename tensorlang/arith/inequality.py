@@ -40,7 +40,8 @@ def nonneg(p: Poly, ctx: Context) -> bool:
     key = frozenset(p.items())
     found = memo.get(key)
     if found is None:
-        found = memo[key] = _search(p, ctx, frozenset(), [STEPS])
+        near = ctx.about(P.variables(p))
+        found = memo[key] = _search(p, ctx, frozenset(), [STEPS]) if near is ctx else nonneg(p, near)
     return found
 
 

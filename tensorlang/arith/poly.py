@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.ir.nodes import ZERO, Const, Expr, Knob, Load, Op, Size, Var, const
+from tensorlang.ir.walk import free_vars
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -116,6 +117,11 @@ def value_of(a: Poly) -> int | None:
 
 def atoms(a: Poly) -> set[Expr]:
     return {x for m in a for x in m}
+
+
+def variables(a: Poly) -> frozenset[Var]:
+    """The variables that its value depends on."""
+    return frozenset[Var]().union(*(free_vars(x) for m in a for x in m))
 
 
 def without(a: Poly, m: Monomial) -> Poly:

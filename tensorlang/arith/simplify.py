@@ -13,6 +13,7 @@ from tensorlang.arith.poly import Poly
 from tensorlang.arith.rules import DIFFERENCES, FORMS
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
+from tensorlang.ir.walk import free_vars
 
 
 def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
@@ -30,7 +31,8 @@ def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
     key = expr if ctx is not EMPTY else "simplify"
     found = memo.get(key)
     if found is None:
-        found = memo[key] = _simplified(expr, ctx)
+        near = ctx.about(free_vars(expr))
+        found = memo[key] = _simplified(expr, ctx) if near is ctx else simplify(expr, near)
     return found
 
 
