@@ -20,7 +20,7 @@ from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import negation, simplify
 from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, For, Func, If, Load, Stmt, Store
 from tensorlang.ir.ops import make
-from tensorlang.ir.walk import map_children
+from tensorlang.ir.walk import loads_nothing, map_children, transform
 from tensorlang.passes.fold import folded
 from tensorlang.target.target import Target
 
@@ -74,14 +74,18 @@ def rebased(stmt: Stmt, small: Buffer, box: Region, ctx: Context, leading: tuple
     """
 
     def go(node: Any, ctx: Context) -> Any:
+        if isinstance(node, Expr):
+            return transform(node, lambda n: place(n, ctx), loads_nothing)
         inside = ctx.bind(node.var, node.extent) if isinstance(node, For) else ctx
-        node = map_children(node, lambda child: go(child, inside))
-        if isinstance(node, Load | Store) and node.buffer is box.buffer:
-            own = tuple(simplify(i - m, ctx) for i, m in zip(node.indices, box.mins, strict=True))
-            indices = (*leading, *own)
-            if isinstance(node, Load):
-                return Load(small, indices, node.mask)
-            return node.replace(buffer=small, indices=indices)
-        return node
+        return place(map_children(node, lambda child: go(child, inside)), ctx)
+
+    def place(node: Any, ctx: Context) -> Any:
+        if not isinstance(node, Load | Store) or node.buffer is not box.buffer:
+            return node
+        own = tuple(simplify(i - m, ctx) for i, m in zip(node.indices, box.mins, strict=True))
+        indices = (*leading, *own)
+        if isinstance(node, Load):
+            return Load(small, indices, node.mask)
+        return node.replace(buffer=small, indices=indices)
 
     return go(stmt, ctx)
