@@ -139,4 +139,6 @@ def _pipelined(
         held.append(f"{b}.local")
         shared.append(f"{b}.shared")
     times = {**dict.fromkeys(held, 0), **dict.fromkeys(shared, 1), s.block(block).name: stages}
+    if asynchronous:
+        times[f"{b}.shared"] = stages - 1  # just ahead of its use: there are two tiles of B, whatever the stages
     s.software_pipeline(loop, times, [*shared, *held, block])

@@ -39,6 +39,7 @@ def windows(m, n):
     return tl.compute((m - 2, n - 2), lambda a, b: tl.max(x[a + i, b + k], axis=[i, k]), name="windows")
 
 
+_STAGES = ["two stages", "two stages, two resident", "one stage"]
 TASKS = {  # how it is made, at a size that no tile divides and at one that all do; sketches
     "elementwise": (elementwise.add, (24, 40), (512, 4096), ["elements"]),
     "softmax": (normalization.softmax, (12, 160), (512, 8192), ["rows"]),
@@ -55,7 +56,7 @@ TASKS = {  # how it is made, at a size that no tile divides and at one that all 
     "elementwise in steps": (scaled, (24, 40), (512, 4096), ["elements"]),
     "sum of all": (total, (24, 100), (512, 4096), ["parts"]),
     "windows": (windows, (24, 40), (514, 514), ["elements"]),
-    "matmul": (linalg.matmul, (40, 72, 24), (512, 512, 512), ["two stages", "one stage"]),
+    "matmul": (linalg.matmul, (40, 72, 24), (512, 512, 512), _STAGES),
     "conv2d": (
         convolution.conv2d,
         (1, 8, 8, 3, 32, 3, 1, 1),
