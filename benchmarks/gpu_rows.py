@@ -198,7 +198,7 @@ def transpose(n: int) -> Row:
 
 def every_row() -> list[Row]:
     return [
-        matmul(1024, 1024, 1024, threads=(2, 8, 8), far=(1, 2), depth=(2, 16), group=1),
+        matmul(1024, 1024, 1024, threads=(4, 4, 8), far=(2, 1), depth=(1, 32), group=1),
         matmul(4096, 4096, 4096, threads=(4, 16, 4), depth=(1, 32), group=4, resident=2),
         tensor_core_matmul(4096, "float16", tile=(128, 256, 32), group=4, staged=True),
         tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 32), group=4, staged=True),
