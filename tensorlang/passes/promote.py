@@ -89,11 +89,9 @@ class _Uses:
 
     places: dict[Place, int] = field(default_factory=dict)  # in order of appearance -> lanes, as long as `fixed`
     runs: dict[Place, list[Needs]] = field(default_factory=dict)  # it is used if one of these holds
-    stored: bool = False
     fixed: bool = True  # none depends on what the loop changes, none is conditional
 
     def add(self, access: Load | Store, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
-        self.stored |= isinstance(access, Store)
         if not (self.fixed and sure):
             self.fixed = False
             return
@@ -133,19 +131,42 @@ def _loads(expr: Expr, sure: bool, mask: Expr | None) -> Iterator[tuple[Load, bo
             yield from _loads(child, sure, mask)  # type: ignore[arg-type]
 
 
+def _places_vary_with(stmt: Stmt) -> dict[Buffer, frozenset[Var]]:
+    """The variables on which it depends where `stmt` accesses each buffer; remembered."""
+    if "places" not in stmt.memo:
+        found: dict[Buffer, frozenset[Var]] = {}
+        for access, _ in _own_accesses(stmt):
+            parts = access.indices if access.mask is None else (*access.indices, access.mask)
+            found[access.buffer] = found.get(access.buffer, frozenset()).union(*map(walk.free_vars, parts))
+        for part in walk.parts(stmt):
+            for buffer, variables in _places_vary_with(part).items():
+                found[buffer] = found.get(buffer, frozenset()) | variables
+        stmt.memo["places"] = found
+    return stmt.memo["places"]
+
+
+def _candidates(loop: For) -> set[Buffer]:
+    """The buffers that the loop stores to in places that are the same in all iterations, those in registers aside."""
+    bound = {*(n.var for n in walk.statements(loop, For)), *(n.var for n in walk.statements(loop, LetStmt))}
+    inside = {n.buffer for n in walk.statements(loop, Alloc)}
+    fixed = {b for b, used in _places_vary_with(loop).items() if b.scope != REGISTER and used.isdisjoint(bound)}
+    return {n.buffer for n in walk.statements(loop, Store)} & fixed - inside if fixed else fixed
+
+
 def _collect(stmt: Stmt, bound: frozenset[Var], sure: bool, needed: Needs, uses: dict[Buffer, _Uses]) -> None:
-    """All accesses in `stmt`."""
+    """All accesses in `stmt` to the buffers in `uses`."""
+    if uses.keys().isdisjoint(_places_vary_with(stmt)):
+        return
     if isinstance(stmt, Do):  # its code finds its operands in memory
         sure = False
     for access, always in _own_accesses(stmt):
-        uses.setdefault(access.buffer, _Uses()).add(access, bound, sure and always, needed)
+        if access.buffer in uses:
+            uses[access.buffer].add(access, bound, sure and always, needed)
     if isinstance(stmt, For):
         more = _first_runs(stmt.extent, bound)
         sure, needed = sure and stmt.kind == SERIAL and more is not None, (*needed, *(more or ()))
     if isinstance(stmt, For | LetStmt):
         bound |= {stmt.var}
-    if isinstance(stmt, Alloc):
-        uses.setdefault(stmt.buffer, _Uses()).fixed = False
     for part in walk.parts(stmt):
         _collect(part, bound, sure and not isinstance(stmt, If), needed, uses)
 
@@ -168,12 +189,13 @@ def _first_runs(extent: Expr, bound: frozenset[Var]) -> Needs | None:
 
 
 def _accumulators(loop: For, most: int, taken: set[str]) -> list[_Accumulator]:
-    uses: dict[Buffer, _Uses] = {}
+    candidates = _candidates(loop)
+    uses = {buffer: _Uses() for buffer in _places_vary_with(loop) if buffer in candidates}
     _collect(loop, frozenset(), True, (), uses)
     return [
         _Accumulator(buffer, found, _fresh(f"{buffer.name}.acc", taken))
         for buffer, found in uses.items()
-        if found.stored and found.fixed and len(found.places) <= most and _all_disjoint(found.places)
+        if found.fixed and len(found.places) <= most and _all_disjoint(found.places)
     ]
 
 
