@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
 )
-from tensorlang.ir.walk import free_vars, has_load, run_by, substitute, visit
+from tensorlang.ir.walk import free_vars, has_load, run_by, substitute, touched
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class _Walk:
     def visit(self, node: Node, scope: _Scope) -> None:
         if isinstance(node, Expr) and not has_load(node):
             return
-        if self.of is not None and isinstance(node, Block) and _touched(node).isdisjoint(self.of):
+        if self.of is not None and touched(node).isdisjoint(self.of):
             return
         if isinstance(node, For):
             self.visit(node.extent, scope)
@@ -231,14 +231,6 @@ class _Walk:
             low = simplify(ops.make("max", low, const(0)), self.ctx)
             high = simplify(ops.make("min", high, last), self.ctx)
         return low, high
-
-
-def _touched(block: Block) -> frozenset[Buffer]:
-    """The buffers that a block reads or writes; remembered."""
-    if "touched" not in block.memo:
-        accessed = (n.buffer for n in visit(block) if isinstance(n, Load | Store))
-        block.memo["touched"] = frozenset(accessed)
-    return block.memo["touched"]
 
 
 def conjuncts(cond: Expr) -> list[Expr]:

@@ -117,7 +117,7 @@ class _Verifier:
         if not free <= scope.vars:
             unknown = free - scope.vars
             self.check(False, f"{', '.join(sorted(v.name for v in unknown))} has no value here", where)
-        loaded = _loaded(expr)
+        loaded = walk.touched(expr)
         if not loaded <= scope.buffers:
             unknown_buffers = loaded - scope.buffers
             self.check(False, f"buffer {next(iter(unknown_buffers)).name} does not exist here", where)
@@ -341,7 +341,7 @@ def _uses(stmt: Stmt) -> _Uses:
         exprs = (e for n in below for e in walk.children(n) if isinstance(e, Expr))
         stmt.memo["uses"] = _Uses(
             walk.free_vars(stmt),
-            stored.union(*map(_loaded, exprs)) - allocated,
+            stored.union(*map(walk.touched, exprs)) - allocated,
             stored - allocated,
             frozenset(n.var for n in below if isinstance(n, For | LetStmt)),
             allocated,
@@ -353,15 +353,6 @@ def _uses(stmt: Stmt) -> _Uses:
 
 def _around_blocks(loop: For) -> bool:
     return next(walk.find(loop, Block), None) is not None
-
-
-def _loaded(expr: Expr) -> frozenset[Buffer]:
-    """The buffers that `expr` loads from."""
-    if "loaded" not in expr.memo:
-        own = frozenset((expr.buffer,)) if isinstance(expr, Load) else frozenset[Buffer]()
-        below = (_loaded(child) for child in walk.children(expr) if isinstance(child, Expr))
-        expr.memo["loaded"] = own.union(*below)
-    return expr.memo["loaded"]
 
 
 def _shuffles(expr: Expr) -> bool:

@@ -6,7 +6,6 @@ Rewrites copy only the path that changes: an unchanged subtree is the same objec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from operator import is_
 from typing import Any, TypeVar
 
 from tensorlang.ir import ops
@@ -112,23 +111,29 @@ def parts(stmt: Node) -> tuple[Stmt, ...]:
 
 def map_children(node: N, fold: Callable[[Any], Any]) -> N:
     """`node` with each direct child replaced by `fold(child)`; the same object if no child changes."""
-    if isinstance(node, Op):
-        args = tuple(map(fold, node.args))
-        return node if all(map(is_, args, node.args)) else Op(node.op, args, node.dtype)  # type: ignore[return-value]
-    kind, changes = type(node), {}
+    kind: Any = type(node)
+    if kind is Op:
+        args = _mapped(node.args, fold)  # type: ignore[attr-defined]
+        return node if args is node.args else Op(node.op, args, node.dtype)  # type: ignore[attr-defined,return-value]
+    changes = {}
     for field in _HOLDING[kind]:
         value = getattr(node, field)
-        if type(value) is tuple:
-            fresh = tuple(map(fold, value))
-            if not all(map(is_, fresh, value)):
+        if value is not None:
+            fresh = _mapped(value, fold) if type(value) is tuple else fold(value)
+            if fresh is not value:
                 changes[field] = fresh
-        elif value is not None:
-            single = fold(value)
-            if single is not value:
-                changes[field] = single
     if not changes:
         return node
     return kind(*[changes[f] if f in changes else getattr(node, f) for f in node.fields])
+
+
+def _mapped(nodes: tuple[Any, ...], fold: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """`fold` of each node; the same tuple if none changes."""
+    for at, node in enumerate(nodes):
+        fresh = fold(node)
+        if fresh is not node:
+            return (*nodes[:at], fresh, *map(fold, nodes[at + 1 :]))
+    return nodes
 
 
 def transform(node: N, fold: Callable[[Any], Any], skip: Callable[[Expr], bool] = lambda e: False) -> N:
@@ -259,6 +264,17 @@ def loads_nothing(expr: Expr) -> bool:
     return not has_load(expr)
 
 
+def touched(node: Node) -> frozenset[Buffer]:
+    """The buffers that a statement or an expression reads or writes; remembered."""
+    memo: dict[Any, Any] = getattr(node, "memo", {})
+    found = memo.get("touched")
+    if found is None:
+        below = map(touched, children(node))
+        own = (node.buffer,) if isinstance(node, (Load, Store)) else ()
+        found = memo["touched"] = frozenset[Buffer](own).union(*below)
+    return found
+
+
 def free_vars(node: Node) -> frozenset[Var]:
     """Variables used but not bound below `node`, those in shapes of accessed buffers included.
 
@@ -334,7 +350,8 @@ def substitute(node: N, values: Mapping[Var, Expr] = {}, buffers: Mapping[Buffer
     def expr(n: Expr) -> Expr:
         if isinstance(n, Var):
             return values.get(n, n)
-        if not buffers and not (free_vars(n) & values.keys()) and not isinstance(n, Let | Reduce):
+        kept = not (values and free_vars(n) & values.keys()) and not isinstance(n, Let | Reduce)
+        if kept and not (buffers and has_load(n)):
             return n
         n = rebuild(map_children(n, go), n)
         if isinstance(n, Let) and n.var in values:

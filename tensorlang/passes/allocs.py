@@ -29,12 +29,12 @@ def allocs(func: Func, target: Target) -> Func:
     def decide(stmt: Stmt, parallel: bool) -> None:
         if isinstance(stmt, Alloc) and stmt.buffer not in placed:  # copies of a loop share their buffers
             placed[stmt.buffer] = _place(stmt.buffer, parallel, used)
-        for child in walk.children(stmt):
-            if isinstance(child, Stmt):
-                decide(child, parallel or (isinstance(stmt, For) and stmt.kind == PARALLEL))
+        for part in walk.parts(stmt):
+            decide(part, parallel or (isinstance(stmt, For) and stmt.kind == PARALLEL))
 
     decide(func.body, False)
-    return func.with_body(walk.substitute(func.body, buffers=placed) if placed else func.body)
+    moved = {old: new for old, new in placed.items() if new is not old}
+    return func.with_body(walk.substitute(func.body, buffers=moved) if moved else func.body)
 
 
 def _place(buffer: Buffer, parallel: bool, used: dict[str, int]) -> Buffer:

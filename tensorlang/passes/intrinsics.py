@@ -25,6 +25,8 @@ def intrinsics(func: Func, target: Target) -> Func:
 
     Raises BuildError for an intrinsic that the target does not have.
     """
+    if not any(do.body is not None and do.what not in EFFECTS for do in walk.find(func.body, Do)):
+        return func
     rewrite = _Rewrite(target)
     while True:
         body = rewrite.stmt(func.body)

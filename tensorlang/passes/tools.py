@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import ZERO, Buffer, Const, Expr, For, Load, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
+from tensorlang.ir.nodes import ZERO, Buffer, Const, Expr, For, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
 
 
 def conjuncts(cond: Expr) -> list[Expr]:
@@ -17,25 +17,25 @@ def conjuncts(cond: Expr) -> list[Expr]:
 
 def map_stmts(stmt: Stmt, fold: Callable[[Stmt], Stmt]) -> Stmt:
     """`stmt` with each direct child statement replaced by `fold(child)`; sequences stay flat."""
+    if isinstance(stmt, Store):
+        return stmt
     changed = walk.map_children(stmt, lambda n: fold(n) if isinstance(n, Stmt) else n)
     return seq(*changed.stmts) if isinstance(changed, Seq) and changed is not stmt else changed
 
 
 def stores(node: Node) -> int:
     """How many Store statements `node` holds: the measure of code size."""
-    if isinstance(node, Store):
-        return 1
-    return sum(stores(c) for c in walk.children(node) if isinstance(c, Stmt))
+    return len(walk.statements(node, Store))
 
 
 def uses(stmt: Stmt, buffer: Buffer) -> bool:
     """Whether `stmt` reads or writes `buffer`."""
-    return any(isinstance(n, Load | Store) and n.buffer is buffer for n in walk.visit(stmt))
+    return buffer in walk.touched(stmt)
 
 
 def loops_in(node: Node) -> list[For]:
     """The loops below `node`, outermost first."""
-    return [n for n in walk.visit(node) if isinstance(n, For)]
+    return list(walk.statements(node, For))
 
 
 def nonnegative(expr: Expr) -> bool:

@@ -80,11 +80,10 @@ class _Pieces:
     ctx: Context  # what is known outside the loop
 
     def __post_init__(self) -> None:
-        simt = self.target.simt
-        element = _narrowest(self.loop.body) if simt else _widest(self.loop.body, self.loop.var)
-        self.lanes = self.target.vector_bytes // element
-        wide_masks = self.target.has("avx512bw")
-        self.masks = wide_masks or (self.target.has("avx2") and _narrowest(self.loop.body) >= 4)
+        data = _data(self.loop.body)
+        narrowest = min(map(dtypes.bytes_of, data), default=1)
+        self.lanes = self.target.vector_bytes // (narrowest if self.target.simt else _widest(data))
+        self.masks = self.target.has("avx512bw") or (self.target.has("avx2") and narrowest >= 4)
 
     def vector(self, start: Expr, lanes: int, count: Expr | None = None) -> Stmt:
         """Iterations start .. start + lanes - 1, of which only the first `count` happen if given."""
@@ -179,10 +178,6 @@ def _data(body: Stmt) -> set[str]:
     return found
 
 
-def _widest(body: Stmt, var: Var) -> int:
+def _widest(data: set[str]) -> int:
     """Bytes of the widest value; half floats are computed with as float32."""
-    return max(4 if d in dtypes.NARROW else dtypes.bytes_of(d) for d in _data(body) | {"int8"})
-
-
-def _narrowest(body: Stmt) -> int:
-    return min(map(dtypes.bytes_of, _data(body)), default=1)
+    return max(4 if d in dtypes.NARROW else dtypes.bytes_of(d) for d in data | {"int8"})
