@@ -48,21 +48,20 @@ def _text(expr: Expr) -> str:
 
 def poly(expr: Expr) -> Poly:
     """The polynomial of a scalar index expression; operations other than + - * become atoms as they stand."""
+    if not isinstance(expr, (Op, Const)) or (isinstance(expr, Op) and expr.op not in ("add", "sub", "mul", "neg")):
+        return {(expr,): 1}
     found = expr.memo.get("poly")
     if found is None:
         found = expr.memo["poly"] = _expand(expr)
     return found
 
 
-def _expand(expr: Expr) -> Poly:
+def _expand(expr: Op | Const) -> Poly:
     if isinstance(expr, Const):
         return constant(int(expr.value))
-    if isinstance(expr, Op):
-        if expr.op == "neg":
-            return scale(poly(expr.args[0]), -1)
-        if expr.op in ("add", "sub", "mul"):
-            return arithmetic(expr.op, poly(expr.args[0]), poly(expr.args[1]))
-    return {(expr,): 1}
+    if expr.op == "neg":
+        return scale(poly(expr.args[0]), -1)
+    return arithmetic(expr.op, poly(expr.args[0]), poly(expr.args[1]))
 
 
 def arithmetic(op: str, a: Poly, b: Poly) -> Poly:

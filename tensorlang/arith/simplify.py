@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from tensorlang.arith import division
 from tensorlang.arith import poly as P
@@ -14,6 +15,8 @@ from tensorlang.arith.rules import DIFFERENCES, FORMS
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
 from tensorlang.ir.walk import free_vars
+
+ITSELF: Any = object()  # stands for an expression in what it remembers of itself
 
 
 def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
@@ -32,8 +35,9 @@ def simplify(expr: Expr, ctx: Context = EMPTY) -> Expr:
     found = memo.get(key)
     if found is None:
         near = ctx.about(free_vars(expr))
-        found = memo[key] = _simplified(expr, ctx) if near is ctx else simplify(expr, near)
-    return found
+        found = _simplified(expr, ctx) if near is ctx else simplify(expr, near)
+        memo[key] = ITSELF if found is expr else found  # what refers to itself stays until the next collection
+    return expr if found is ITSELF else found
 
 
 def _simplified(expr: Expr, ctx: Context) -> Expr:
@@ -76,8 +80,9 @@ def normal(expr: Expr, ctx: Context) -> Poly:
     key = expr if ctx is not EMPTY else "normal"
     found = memo.get(key)
     if found is None:
-        found = memo[key] = _normal_op(expr, ctx)
-    return found
+        found = _normal_op(expr, ctx)
+        memo[key] = ITSELF if found == {(expr,): 1} else found
+    return {(expr,): 1} if found is ITSELF else found
 
 
 def _normal_op(expr: Op, ctx: Context) -> Poly:

@@ -141,17 +141,25 @@ def transform(node: N, fold: Callable[[Any], Any], skip: Callable[[Expr], bool] 
 
     Expressions for which `skip` holds stay as they are, unseen, with all that is below.
     """
-    done: dict[Expr, Expr] = {}
+    return _Transform(fold, skip)(node)
 
-    def go(n: Any) -> Any:
-        if not isinstance(n, Expr):
-            return fold(map_children(n, go))
-        found = done.get(n)
+
+class _Transform:
+    """What `transform` does. Unlike a function that calls itself, it goes, and what it has made, when it is done."""
+
+    __slots__ = ("done", "fold", "skip")
+
+    def __init__(self, fold: Callable[[Any], Any], skip: Callable[[Expr], bool]):
+        self.fold, self.skip = fold, skip
+        self.done: dict[Expr, Expr] = {}
+
+    def __call__(self, node: Any) -> Any:
+        if not isinstance(node, Expr):
+            return self.fold(map_children(node, self))
+        found = self.done.get(node)
         if found is None:
-            found = done[n] = n if skip(n) else fold(map_children(n, go))
+            found = self.done[node] = node if self.skip(node) else self.fold(map_children(node, self))
         return found
-
-    return go(node)
 
 
 def visit(node: Node) -> Iterator[Node]:
@@ -182,17 +190,17 @@ def statements(node: Node, kind: type[S]) -> tuple[S, ...]:
     found = node.memo.get(kind)
     if found is None:
         out: list[S] = []
-        stack: list[Stmt] = [node]
+        stack = [*reversed(parts(node))]
         while stack:
             current = stack.pop()
-            if current is not node and isinstance(current, (For, Block)):
+            if isinstance(current, (For, Block)):
                 out += statements(current, kind)
                 continue
             if isinstance(current, kind):
                 out.append(current)
             stack.extend(reversed(parts(current)))
-        found = node.memo[kind] = tuple(out)
-    return found
+        found = node.memo[kind] = tuple(out)  # without `node`: what refers to itself stays until the next collection
+    return (node, *found) if isinstance(node, kind) else found
 
 
 def holds(stmt: Node, target: Node) -> bool:
@@ -210,8 +218,9 @@ def path_to(root: Node, target: Node) -> tuple[Node, ...] | None:
     path: list[Node] = []
     node: Node | None = root
     while node is not None:
-        path += _trunk(node)
-        if id(target) in map(id, path[-len(_trunk(node)) :]):
+        trunk = _trunk(node)
+        path += trunk
+        if id(target) in map(id, trunk):
             while path[-1] is not target:
                 path.pop()
             return tuple(path)
@@ -224,12 +233,12 @@ def _trunk(root: Node) -> tuple[Node, ...]:
     memo: dict[Any, Any] = getattr(root, "memo", {})
     found = memo.get("trunk")
     if found is None:
-        out, below = [root], parts(root)
+        out, below = list[Node](), parts(root)
         while len(below) == 1:
             out.append(below[0])
             below = parts(below[0])
         found = memo["trunk"] = tuple(out)
-    return found
+    return (root, *found)
 
 
 def replace_node(root: N, old: Node, fresh: Node) -> N:
@@ -239,11 +248,11 @@ def replace_node(root: N, old: Node, fresh: Node) -> N:
         return root
     before, after = old, fresh
     for parent in reversed(path[:-1]):
-        before, after = parent, _with_part(parent, before, after)
+        before, after = parent, with_part(parent, before, after)
     return after  # type: ignore[return-value]
 
 
-def _with_part(parent: Any, before: Node, after: Node) -> Node:
+def with_part(parent: Any, before: Node, after: Node) -> Node:
     """A statement with one of its parts replaced."""
     if isinstance(parent, For | Alloc):
         return parent.replace(body=after)
@@ -281,6 +290,8 @@ def free_vars(node: Node) -> frozenset[Var]:
     >>> sorted(v.name for v in free_vars(s.block_node("C").body))
     ['i', 'j', 'k']
     """
+    if isinstance(node, Var):
+        return frozenset((node,))
     memo: dict[Any, Any] = getattr(node, "memo", {})
     found = memo.get("free_vars")
     if found is None:
@@ -289,8 +300,6 @@ def free_vars(node: Node) -> frozenset[Var]:
 
 
 def _free_vars(node: Node) -> frozenset[Var]:
-    if isinstance(node, Var):
-        return frozenset((node,))
     if isinstance(node, Const):
         return _NONE
     if isinstance(node, Seq):
@@ -331,36 +340,45 @@ def substitute(node: N, values: Mapping[Var, Expr] = {}, buffers: Mapping[Buffer
     Bound variables are renamed only if they are in `values` themselves (then by Vars). Shapes of buffers do not
     change: pass new buffers.
     """
-    done: dict[Expr, Expr] = {}
+    return _Substitution(values, buffers)(node)
 
-    def go(n: Any) -> Any:
+
+class _Substitution:
+    """What `substitute` does; see _Transform."""
+
+    __slots__ = ("buffers", "done", "values")
+
+    def __init__(self, values: Mapping[Var, Expr], buffers: Mapping[Buffer, Buffer]):
+        self.values, self.buffers = values, buffers
+        self.done: dict[Expr, Expr] = {}
+
+    def __call__(self, n: Any) -> Any:
         if isinstance(n, Expr):
-            if n in done:
-                return done[n]
-            done[n] = fresh = expr(n)
-            return fresh
-        n = map_children(n, go)
-        if isinstance(n, For | LetStmt | Iter) and n.var in values:
-            renamed: Any = values[n.var]
+            found = self.done.get(n)
+            if found is None:
+                found = self.done[n] = self.expr(n)
+            return found
+        n = map_children(n, self)
+        if isinstance(n, (For, LetStmt, Iter)) and n.var in self.values:
+            renamed: Any = self.values[n.var]
             n = type(n)(renamed, *(getattr(n, f) for f in n.fields[1:]))
-        if isinstance(n, Store | Alloc) and n.buffer in buffers:
-            n = n.replace(buffer=buffers[n.buffer])
+        if isinstance(n, (Store, Alloc)) and n.buffer in self.buffers:
+            n = n.replace(buffer=self.buffers[n.buffer])
         return n
 
-    def expr(n: Expr) -> Expr:
+    def expr(self, n: Expr) -> Expr:
+        values, buffers = self.values, self.buffers
         if isinstance(n, Var):
             return values.get(n, n)
-        kept = not (values and free_vars(n) & values.keys()) and not isinstance(n, Let | Reduce)
+        kept = not (values and free_vars(n) & values.keys()) and not isinstance(n, (Let, Reduce))
         if kept and not (buffers and has_load(n)):
             return n
-        n = rebuild(map_children(n, go), n)
+        n = rebuild(map_children(n, self), n)
         if isinstance(n, Let) and n.var in values:
             n = Let(values[n.var], n.value, n.body)  # type: ignore[arg-type]
         if isinstance(n, Load) and n.buffer in buffers:
             n = Load(buffers[n.buffer], n.indices, n.mask)
         return n
-
-    return go(node)
 
 
 def rebuild(node: Expr, before: Expr) -> Expr:

@@ -110,14 +110,12 @@ def _place(access: Load | Store) -> Place:
 def _own_accesses(stmt: Stmt) -> tuple[tuple[Load | Store, bool], ...]:
     """Those in the expressions of a statement itself, the statements in it aside, and whether each happens whenever it
     runs; remembered."""
-    if "accesses" not in stmt.memo:
+    found = stmt.memo.get("loads")
+    if found is None:
         mask = stmt.mask if isinstance(stmt, Store) else None
-        found: list[tuple[Load | Store, bool]] = [(stmt, True)] if isinstance(stmt, Store) else []
-        for child in walk.children(stmt):
-            if isinstance(child, Expr) and has_load(child):
-                found += _loads(child, True, mask)
-        stmt.memo["accesses"] = tuple(found)
-    return stmt.memo["accesses"]
+        read = [e for e in walk.children(stmt) if isinstance(e, Expr) and has_load(e)]
+        found = stmt.memo["loads"] = tuple(each for e in read for each in _loads(e, True, mask))
+    return ((stmt, True), *found) if isinstance(stmt, Store) else found
 
 
 def _loads(expr: Expr, sure: bool, mask: Expr | None) -> Iterator[tuple[Load, bool]]:

@@ -25,7 +25,7 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, map_children, path_to, replace_node, statements, substitute
+from tensorlang.ir.walk import find, free_vars, path_to, replace_node, statements, substitute, with_part
 
 STORE_AT, ALIGN, FOLD = "store_at", "align", "fold"  # what the annotations of an Alloc may say: see storage.py
 
@@ -176,24 +176,23 @@ def own_nest(root: Stmt, block: Block) -> Stmt:
 
 def splice(root: Stmt, old: Stmt, *fresh: Stmt) -> Stmt:
     """`root` with `old` replaced by the statements `fresh`; what is left empty vanishes."""
+    before, after = old, seq(*fresh)
+    for parent in reversed((path_to(root, old) or (root,))[:-1]):
+        if after is before:
+            return root
+        before, after = parent, _without_nothing(with_part(parent, before, after))  # type: ignore[assignment]
+    return after if before is root else root
 
-    around = {id(node) for node in path_to(root, old) or ()}
 
-    def go(node: Node) -> Node:
-        if node is old:
-            return seq(*fresh)
-        if id(node) not in around:
-            return node
-        out = map_children(node, go)
-        if isinstance(out, Seq) and out is not node:
-            return seq(*out.stmts)
-        if isinstance(out, For | LetStmt | Alloc) and out.body is NOTHING:
-            return NOTHING
-        if isinstance(out, If) and out.then is NOTHING and out.orelse in (None, NOTHING):
-            return NOTHING
-        return out
-
-    return go(root)  # type: ignore[return-value]
+def _without_nothing(stmt: Node) -> Node:
+    """`stmt`, of which one part has changed, without sequences in sequences; NOTHING if nothing is left in it."""
+    if isinstance(stmt, Seq):
+        return seq(*stmt.stmts)
+    if isinstance(stmt, For | LetStmt | Alloc) and stmt.body is NOTHING:
+        return NOTHING
+    if isinstance(stmt, If) and stmt.then is NOTHING and stmt.orelse in (None, NOTHING):
+        return NOTHING
+    return stmt
 
 
 def drop_alloc(root: Stmt, buffer: Buffer) -> Stmt:

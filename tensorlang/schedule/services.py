@@ -49,7 +49,8 @@ def _named(stmt: Stmt) -> dict[tuple[str, str], Node]:
         node = stack.pop()
         if isinstance(node, For):
             if "named" not in node.memo:
-                node.memo["named"] = {(LOOP, node.var.name): node, **_named(node.body)}
+                node.memo["named"] = _named(node.body)
+            found[LOOP, node.var.name] = node
             found.update(node.memo["named"])
         elif isinstance(node, Block):
             found[BLOCK, node.name] = node
