@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 from unittest import mock
 
 import numpy as np
@@ -14,15 +14,15 @@ from tensorlang.arith import stages
 from tensorlang.arith.stages import STAGES
 from tensorlang.ir import interp
 from tensorlang.ir.evaluate import numpy_function
-from tensorlang.ir.nodes import ONE, Alloc, Block, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
-from tensorlang.ir.ops import literal
+from tensorlang.ir.nodes import ONE, ZERO, Alloc, Block, Buffer, For, Func, If, Load, Node, Op, Stmt, Store, Var, seq
+from tensorlang.ir.ops import literal, make
 from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
-from tensorlang.te_eval import evaluate
-from tests.fuzz.check import INDEPENDENT, equal, guarded, random_inputs, run_backwards, shape_of
+from tests.fuzz.check import INDEPENDENT, POISON, bits, equal, guarded, random_inputs, run_backwards, shape_of
 
-LAST_OF_OWN_SIZES, LAST_IN_ALL_WAYS = 4, 5  # of the inputs below
+MANY = 47  # of the largest size that is tried, if the program does not become too large
+Change: TypeAlias = Callable[[np.ndarray, int], np.ndarray]  # of an input, under a seed
 MOST_INSTANCES = 100_000  # of blocks, that are run with other sizes
 NOBODY = -1
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
@@ -44,6 +44,8 @@ LOST = {
     "pipelined",
 }
 LAUNCH = {"axis_taken", "not_a_grid", "too_many_threads", "threads_differ"}  # no launch of a kernel has such loops
+MOVING = {"compute_at", "reverse_compute_at", "compute_inline", "reverse_compute_inline", "rolling_buffer", "store_at"}
+MOVING |= {"transform_layout"}  # after these, a buffer need not hold all that it held
 NO_CLAIM = MEANINGLESS | IDLE | LOST | LAUNCH
 # The same of single primitives: which tensor of several is meant is not said; what storage_align has said of axes would
 # be lost.
@@ -76,41 +78,117 @@ class Unchecked(tl.Schedule):
 def verdict(
     s: tl.Schedule, step: str, names: Mapping[str, Any], outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]
 ) -> str:
-    """What the refused `step` does unchecked: right numbers for all sizes and orders tried, wrong ones, or no program;
-    "" where no numbers are computed at all.
+    """What the refused `step` does unchecked: right numbers in all trials, wrong ones, or no program; "" where no
+    numbers are computed at all.
 
-    Except with the sizes that differ most, loops whose iterations are independent by declaration are run in both
-    directions, and all at once, pipelined ones with their stages overlapping.
+    The trials differ in inputs, in sizes and in the order of iterations that are independent by declaration. Checks
+    look at who touches what, not at the values: a step that is right only as two places happen to hold the same ones
+    does harm to the varied expression.
     """
     if any(0 in shape_of(output, sizes) for output in outputs):
         return ""
-    unchecked = Unchecked(s)
-    try:
-        eval(f"s.{step}", {**names, "s": unchecked})
-    except Exception:  # what follows a check relies on it, in any way
+    after = unchecked(s, step, names)
+    if after is None:
         return IMPOSSIBLE
-    func = unchecked.func
-    backwards = func.with_body(transform(func.body, run_backwards))
-    ways = dict.fromkeys((func, backwards, simultaneous(func), simultaneous(backwards), overlapped(func)))
-    for seed, (values, sparse) in enumerate(other_inputs(sizes)):
-        if seed > LAST_OF_OWN_SIZES and instances(func, values) > MOST_INSTANCES:
+    programs = [(s.func, after)]
+    twin = varied(s, outputs)
+    if twin is not None and (after := unchecked(twin, step, names)) is not None:
+        programs.append((twin.func, after))
+    moves = step.split("(")[0] in MOVING
+    return HARMFUL if any(differ(*pair, moves, outputs, sizes) for pair in programs) else HARMLESS
+
+
+def unchecked(s: tl.Schedule, step: str, names: Mapping[str, Any]) -> Func | None:
+    """The program that `step` makes without its checks, if it makes one."""
+    free = Unchecked(s)
+    try:
+        eval(f"s.{step}", {**names, "s": free})
+    except Exception:  # what follows a check relies on it, in any way
+        return None
+    return free.func
+
+
+def differ(before: Func, after: Func, moves: bool, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]) -> bool:
+    """Does `after` compute something else than `before` in one of the trials?
+
+    Loops whose iterations are independent by declaration are also run all at once; with the sizes that are, in both
+    directions, too, and pipelined ones with their stages overlapping. moves: the step may leave out what nothing reads.
+    """
+    seen = set[Buffer]() if moves else lasting(before) & lasting(after)
+    reference, shown = exposed(before, seen), exposed(after, seen)
+    backwards = after.with_body(transform(after.body, run_backwards))
+    few = dict.fromkeys((shown, simultaneous(after)))
+    ways = few | dict.fromkeys((after, backwards, simultaneous(backwards), overlapped(after)))
+    for seed, (values, change, in_all_ways) in enumerate(trials(sizes)):
+        if values is not sizes and instances(after, values) > MOST_INSTANCES:
             continue
-        inputs = random_inputs(outputs, values, seed)
-        if sparse:
-            inputs = {tensor: thinned(array, seed) for tensor, array in inputs.items()}
-        expected = evaluate(outputs, inputs, values)
-        by_name = {t.name: a for t, a in inputs.items()}
-        want = {t.name: a for t, a in zip(outputs, expected, strict=True)}
-        for way in ways if seed <= LAST_IN_ALL_WAYS else (func,):
-            arrays, _ = guarded(s.func, by_name, values)
-            try:
-                interp.run(way, arrays, values)
-            except Exception:  # out of bounds, out of scope, ...
-                return HARMFUL
-            got = {p.name: a for p, a in zip(s.func.params, arrays, strict=True)}
-            if not all(equal(a, got[name]) for name, a in want.items()):
-                return HARMFUL
-    return HARMLESS
+        inputs = {t.name: change(a, seed) for t, a in random_inputs(outputs, values, seed).items()}
+        want = _run(reference, inputs, values)
+        if want is None:  # the expression has no meaning for these sizes
+            continue
+        for way in ways if in_all_ways else few:
+            got = _run(way, inputs, values)
+            if got is None or not all(_agree(want[b], got[b]) for b in got):
+                return True
+    return False
+
+
+def _run(func: Func, inputs: Mapping[str, np.ndarray], sizes: Mapping[Any, int]) -> dict[Buffer, np.ndarray] | None:
+    """The values of all parameters, or None if the program cannot run: out of bounds, out of scope, ..."""
+    try:
+        arrays, _ = guarded(func, dict(inputs), sizes)
+        interp.run(func, arrays, sizes)
+    except Exception:
+        return None
+    return dict(zip(func.params, arrays, strict=True))
+
+
+def _agree(want: np.ndarray, got: np.ndarray) -> bool:
+    """Are the arrays equal wherever something was stored into the first one?"""
+    untouched = bits(want) == bits(np.full(want.itemsize, POISON, np.uint8).view(want.dtype))
+    return equal(want, np.where(untouched, want, got))
+
+
+def lasting(func: Func) -> set[Buffer]:
+    """The buffers that are allocated once, outside of all loops."""
+    repeated = {a.buffer for loop in find(func.body, For) for a in find(loop, Alloc)}
+    return {a.buffer for a in find(func.body, Alloc)} - repeated
+
+
+def exposed(func: Func, seen: Collection[Buffer]) -> Func:
+    """`func` with the buffers `seen`, which are allocated in it, as parameters."""
+    body = transform(func.body, lambda n: n.body if isinstance(n, Alloc) and n.buffer in seen else n)
+    return Func(func.name, (*func.params, *sorted(seen, key=lambda b: b.name)), func.outputs, body)
+
+
+def varied(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> tl.Schedule | None:
+    """The schedule of an expression of other values: to what is cut off at 4 and -4 something is added, and its sign
+    changes, depending on the point. None if that cannot be scheduled so."""
+
+    def vary(node: Node) -> Node:
+        if not isinstance(node, Block):
+            return node
+        point = sum(((2 * n + 3) * it.var for n, it in enumerate(node.iters)), start=ZERO)
+
+        def other(e: Node) -> Node:
+            if not isinstance(e, Op) or e.dtype == "bool" or e.op not in ("min", "max"):
+                return e
+            signed = e.dtype not in tl.dtypes.UNSIGNED
+            if e.op == "min" and e.args[1] is literal(4, e.dtype):
+                more = make("min", e.args[0] + (point % 9 - 4 if signed else point % 4).astype(e.dtype), e.args[1])
+                return more if signed else more * (point // 3 % 2).astype(e.dtype)
+            if e.op == "max" and signed and e.args[1] is literal(-4, e.dtype):
+                return e * (point // 3 % 2 * 2 - 1).astype(e.dtype)
+            return e
+
+        return node.replace(body=transform(node.body, other))
+
+    func = tl.Schedule(outputs).func
+    twin = func.with_body(transform(func.body, vary))
+    try:
+        return None if twin is func else s.trace.apply(twin, intrinsics=s.intrinsics)
+    except tl.ScheduleError:
+        return None
 
 
 def overlapped(func: Func) -> Func:
@@ -122,11 +200,15 @@ def overlapped(func: Func) -> Func:
         return pipeline(lower_init(func, target), target)
 
 
-def other_inputs(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], bool]]:
-    """(sizes, whether inputs are sparse): the sizes, for several inputs; then smaller and larger ones."""
+def trials(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], Change, bool]]:
+    """(sizes, what is done to random inputs, whether all ways of running are tried): the sizes that are, for several
+    inputs, then smaller and larger ones, all of them changed or a single one."""
+    own = [plain] * 3 + [thinned] * 2
     changes = (lambda n: n + 1, lambda n: n + 23 // len(sizes), lambda n: 1)
     others = [{v: change(n) for v, n in sizes.items()} for change in changes if sizes]
-    return [*[(sizes, False)] * 3, *[(sizes, True)] * 2, *((values, False) for values in others)]
+    others += [{**sizes, v: n} for v in sizes for n in (0, MANY)]
+    more = [thinned, thinned, negative, negative]
+    return [*((sizes, c, True) for c in own), *((sizes, c, False) for c in more), *((n, plain, False) for n in others)]
 
 
 def instances(func: Func, sizes: Mapping[Any, int]) -> int:
@@ -135,9 +217,18 @@ def instances(func: Func, sizes: Mapping[Any, int]) -> int:
     return sum(int(n) for n in numpy_function(counts, list(sizes))(*sizes.values()))
 
 
+def plain(array: np.ndarray, seed: int) -> np.ndarray:
+    return array
+
+
 def thinned(array: np.ndarray, seed: int) -> np.ndarray:
     """`array` with zeros in place of most elements: what takes the greatest of all does not find it everywhere."""
     return np.where(np.random.default_rng(seed).random(array.shape) < 0.15, array, np.zeros_like(array))
+
+
+def negative(array: np.ndarray, seed: int) -> np.ndarray:
+    """`array` with no element above zero, so that sums and least elements do not stay where they are mostly."""
+    return array if array.dtype.kind in "bu" else -abs(array)
 
 
 def simultaneous(func: Func) -> Func:

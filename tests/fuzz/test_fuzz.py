@@ -129,6 +129,22 @@ def test_refused_steps_are_tried_unchecked():
     assert not s.trace.steps
 
 
+def test_harm_that_these_numbers_do_not_show_is_seen():
+    n = tl.var("n")
+    a = tl.placeholder((n, 5), name="A")
+    k = tl.reduce_axis(n, name="k")
+    total = tl.compute((5,), lambda i: tl.sum(a[k, i], axis=k), name="C")
+    assert verdict(tl.Schedule(total), 'fuse("C.i", "C.k")', {}, [total], {n: 3}) == HARMFUL  # n may be 0
+    b = tl.placeholder((1,), name="B")
+    same = tl.compute((6,), lambda i: tl.maximum(tl.minimum(b[0], 4), -4), name="P")
+    out = tl.compute((3,), lambda i: same[i * 2], name="C")
+    s = tl.Schedule(out)
+    assert verdict(s, 'split("P.i", [1, 5])', {}, [out], {}) == HARMFUL  # P[5], which C happens not to read
+    out = tl.compute((6,), lambda i: same[i] + 1.0, name="C")
+    s = tl.Schedule(out)
+    assert verdict(s, 'transform_layout("P", lambda i: (i // 2,))', {}, [out], {}) == HARMFUL  # all P[i] are equal
+
+
 def test_bits_count():
     zero, minus = np.zeros(2, "float32"), -np.zeros(2, "float32")
     nans = np.array([0x7FC00000, 0xFFC00001], "uint32").view("float32")
