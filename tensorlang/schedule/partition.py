@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.arith.disjoint import disjoint, hull
+from tensorlang.arith.footprint import holds
 from tensorlang.arith.prove import prove, proves
 from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.simplify import simplify
@@ -99,7 +100,9 @@ def fission(s: Schedule, loop: LoopLike, after: BlockLike) -> tuple[Loop, Loop]:
     requires:
       1. `after` is inside the loop, and something of its body follows
       2. the loop has no annotations
-      3. no iteration of the rest touches what a later iteration of the first part writes, or writes what it touches
+      3. no iteration of the rest touches what a later iteration of the first part writes, or writes what it touches;
+         but in a buffer of which each iteration of the first part stores all that the rest reads then, and the same
+         values as any other iteration; and but for the updates of one commutative reduction
       4. the first part does not touch what reductions over the loop in the rest initialise
 
     rewrite:
@@ -270,6 +273,9 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
     two = outside.bind(later, node.extent).bind(now, later)
     inside = s.context(node, inside=True)
     (reads, writes), (reads_later, writes_later) = accesses(rest, inside), accesses(first, inside)
+    for buffer in [b for b in reads if b in writes_later and b not in writes]:
+        if all(holds(writes_later[buffer], reads[buffer], inside)) and dependence.same_in_all(s, node, buffer):
+            del reads[buffer]
     pairs = [
         (a, b)
         for mine, theirs in ((writes, reads_later), (reads, writes_later), (writes, writes_later))
@@ -277,9 +283,10 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
         if (b := theirs.get(buffer)) is not None
     ]
     for a, b in pairs:
-        if not apart(a.at({node.var: now}), b.at({node.var: later}), two) and not disjoint(
+        touch = not apart(a.at({node.var: now}), b.at({node.var: later}), two) and not disjoint(
             hull(a, b, inside), [node], outside
-        ):
+        )
+        if touch and not dependence.in_any_order(node, a.buffer):
             s.refuse(
                 "loop_carries",
                 f"all iterations of the first part would run before those of the rest, and it is not proved that they "

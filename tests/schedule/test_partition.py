@@ -1,5 +1,7 @@
 """loop_partition, fission, specialize, add_unit_loop."""
 
+from typing import Any
+
 import pytest
 
 import tensorlang as tl
@@ -18,6 +20,7 @@ from tests.schedule.programs import (
     matmul,
     refused,
     row_sum,
+    running,
 )
 
 
@@ -173,10 +176,53 @@ def test_fission_refuses_to_carry_values_backwards():
     s = Schedule(shifted(1))
     error = refused(s, "loop_carries", lambda: s.fission("C.x", after="P"))
     assert "parts of P" in error.message
-    s = Schedule(row_sum(6, 9))
+    s = Schedule(last_positive(6, 3, 9))
     s.split("C.k", [None, 5])
     s.split("C.k.1", [None, 2], tail="cut")
     refused(s, "loop_carries", lambda: s.fission("C.k.0", after="C"))
+
+
+@pytest.mark.parametrize("reducer", [tl.sum, tl.max])
+def test_fission_of_the_updates_of_a_commutative_reduction(reducer):
+    n, k = tl.var("n"), tl.reduce_axis(9, name="k")
+    a = tl.placeholder((n, 9), name="A")
+    s = Schedule(tl.compute((n,), lambda i: reducer(a[i, k], axis=k), name="C"))
+    before = s.func
+    s.split("C.k", [None, 5])
+    s.split("C.k.1", [None, 2], tail="cut")
+    s.fission("C.k.0", after="C")
+    check_kernel(before, s, *({"n": n} for n in (1, 7)))
+
+
+def repeated(rows: Any = 7) -> tl.Tensor:
+    """P, sums of rows, and C, all rows of which read all of P."""
+    a, b, k = tl.placeholder((11, 5), name="A"), tl.placeholder((rows,), name="B"), tl.reduce_axis(5, name="k")
+    q = tl.compute((11, 5), lambda j, k: a[j, k] * 2.0, name="Q")
+    p = tl.compute((11,), lambda j: tl.sum(q[j, k], axis=k), name="P")
+    return tl.compute((rows, 9), lambda i, j: p[j] + p[j + 2] * b[i], name="C")
+
+
+def test_fission_of_what_all_iterations_repeat():
+    s = Schedule(repeated(tl.var("n")))
+    before = s.func
+    s.compute_at("P", "C.i")
+    s.compute_at("Q", "C.i")
+    s.split("C.i", [None, 3])
+    s.fission("C.i.1", after="P")
+    s.fission("C.i.0", after="P")
+    assert [loop.name for loop in s.loops("C")] == ["C.i.0.rest", "C.i.1.rest", "C.j"]
+    check_kernel(before, s, *({"n": n} for n in (1, 3, 7)))
+
+
+def test_fission_refuses_what_iterations_do_not_repeat():
+    s = Schedule(repeated())
+    s.compute_at("P", "C.i")
+    s.decompose_reduction("P", "P.k_1")
+    refused(s, "loop_carries", lambda: s.fission("C.i", after="P.init"))
+    refused(s, "loop_carries", lambda: s.fission("C.i", after="P"))
+    s = Schedule(running())
+    s.fuse("C.t", "C.x")
+    refused(s, "loop_carries", lambda: s.fission("C.t_x", after="P"))
 
 
 def test_fission_refuses():
