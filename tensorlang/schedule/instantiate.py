@@ -6,9 +6,10 @@ again: numbers take the place of knobs, and everything is simplified with what t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tensorlang.arith.bounds import const_bounds
 from tensorlang.arith.context import EMPTY, Context
 from tensorlang.arith.poly import is_scalar_index
 from tensorlang.arith.prove import proves
@@ -18,9 +19,11 @@ from tensorlang.errors import ScheduleError
 from tensorlang.ir.nodes import (
     FALSE,
     TRUE,
+    ZERO,
     Alloc,
     Block,
     Buffer,
+    Const,
     Expr,
     For,
     Func,
@@ -77,7 +80,24 @@ def _by_name(variables: Any) -> list[Var]:
 
 def close(func: Func, values: Mapping[Var, Expr]) -> Func:
     """A loop-level Func with knobs replaced by numbers: the program that its steps make of these numbers."""
-    return func.with_body(_Closing(func, values).stmt(func.body, EMPTY, EMPTY))
+    return func.with_body(_Closing(func, values).stmt(func.body, _Place()))
+
+
+class _Place(NamedTuple):
+    """Where a statement stands: inside `loops`. ctx: what holds there; rewriting: what steps assume there when they
+    rewrite (see open_extent)."""
+
+    ctx: Context = EMPTY
+    rewriting: Context = EMPTY
+    loops: tuple[Var, ...] = ()
+
+    def inside(self, loop: For, extent: Expr) -> _Place:
+        ctx, rewriting = self.ctx.bind(loop.var, extent), self.rewriting.bind(loop.var, open_extent(extent))
+        return _Place(ctx, rewriting, (*self.loops, loop.var))
+
+    def others(self, name: str) -> dict[Var, Expr]:
+        """The loops that were made for other blocks than that of this name, which it was moved into, as zeros."""
+        return {v: ZERO for v in self.loops if not f"{name}.".startswith(f"{v.name.partition('.')[0]}.")}
 
 
 class _Closing:
@@ -97,34 +117,46 @@ class _Closing:
     def expr(self, expr: Expr, ctx: Context) -> Expr:
         return simplify(substitute(expr, self.values), ctx)
 
-    def stmt(self, stmt: Stmt, ctx: Context, rewriting: Context) -> Stmt:
-        """A statement outside of blocks. ctx: what holds there; rewriting: what steps assume (see open_extent)."""
+    def stmt(self, stmt: Stmt, place: _Place) -> Stmt:
+        """A statement outside of blocks."""
         if isinstance(stmt, For):
-            extent = self.expr(stmt.extent, ctx)
-            inside = ctx.bind(stmt.var, extent), rewriting.bind(stmt.var, open_extent(extent))
-            return stmt.replace(extent=extent, body=self.stmt(stmt.body, *inside))
+            extent = self.expr(stmt.extent, place.ctx)
+            return stmt.replace(extent=extent, body=self.stmt(stmt.body, place.inside(stmt, extent)))
         if isinstance(stmt, Block):
-            return self.block(stmt, ctx, rewriting)
+            return self.block(stmt, place)
         if isinstance(stmt, Alloc):
-            body = self.stmt(stmt.body, ctx, rewriting)
-            return stmt.replace(buffer=self.buffers.get(stmt.buffer, stmt.buffer), body=body)
+            return stmt.replace(buffer=self.buffers.get(stmt.buffer, stmt.buffer), body=self.stmt(stmt.body, place))
         return map_children(
-            stmt, lambda n: self.stmt(n, ctx, rewriting) if isinstance(n, Stmt) else self.expr(n, rewriting)
+            stmt, lambda n: self.stmt(n, place) if isinstance(n, Stmt) else self.expr(n, place.rewriting)
         )
 
-    def block(self, block: Block, ctx: Context, rewriting: Context) -> Block:
-        domain = EMPTY
+    def block(self, block: Block, place: _Place) -> Block:
+        domain, others = EMPTY, place.others(block.name)
+        known = place.ctx if others else place.rewriting  # where it was moved, it was made anew in sight of numbers
         iters = tuple(Iter(it.var, self.expr(it.extent, EMPTY), it.kind) for it in block.iters)
         for it in iters:
             domain = domain.bind(it.var, it.extent)
-        guards = conjuncts(self.expr(block.predicate, rewriting))
+        guards = conjuncts(self.expr(block.predicate, known))
+        bindings = tuple(self.expr(b, known) for b in block.bindings)
+        self.moves_parts(block, iters, bindings, others, place.ctx)
         return block.replace(
             iters=iters,
-            bindings=tuple(self.expr(b, rewriting) for b in block.bindings),
-            predicate=all_of(guard for guard in guards if not proves(guard, ctx)),
+            bindings=bindings,
+            predicate=all_of(guard for guard in guards if not proves(guard, place.ctx)),
             init=None if block.init is None else self.inside(block.init, domain),
             body=self.inside(block.body, domain),
         )
+
+    def moves_parts(
+        self, block: Block, iters: Sequence[Iter], bindings: Sequence[Expr], others: Mapping[Var, Expr], ctx: Context
+    ) -> None:
+        """What a moved block makes for an iteration of other loops is less than the whole. Reason: whole_box."""
+        for it, binding in zip(iters, bindings, strict=True):
+            if not free_vars(binding).isdisjoint(others):
+                most = const_bounds(substitute(binding, others), ctx)[1]
+                if isinstance(it.extent, Const) and most + 1 >= it.extent.value:
+                    message = f"an iteration makes all of {block.name} along {it.var.name}: a replay may know where"
+                    raise ScheduleError("whole_box", message, hint="trace.instantiate, and apply")
 
     def inside(self, node: Expr | Stmt, domain: Context) -> Expr | Stmt:
         """A part of a block, whose iterators `domain` knows."""

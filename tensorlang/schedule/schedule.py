@@ -215,8 +215,9 @@ class Schedule(Services, View):
     def instantiate(self, values: Mapping[str, int]) -> Schedule:
         """A schedule like this one with numbers for knobs, by name; names stay as they are.
 
-        Its program means what the steps of `trace.instantiate(values)` make, which takes many times as long. Raises
-        ScheduleError (knob_value, constraint) if a number is not a choice of its knob, or a constraint does not hold.
+        The program is that of a replay with the numbers, and made in a part of the time. Raises ScheduleError if a
+        number is not a choice of its knob (knob_value), a constraint does not hold (constraint), or a block that was
+        moved makes all there is at once (whole_box), so that a replay would know better where its result lies.
 
         >>> i0, i1 = s.split("C.i", [None, tl.knob("n", [2, 4])])
         >>> s.instantiate({"n": 4}).loops()[1].extent

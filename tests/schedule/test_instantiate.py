@@ -15,7 +15,7 @@ def test_it_makes_what_a_replay_makes(sketch):
     start = s.func
     sketch(s)
     compared = 0
-    for vector in vectors(s, 20):
+    for vector in vectors(s, 10):
         try:
             replayed = s.trace.instantiate(vector).apply(start)
         except tl.ScheduleError:
@@ -27,7 +27,7 @@ def test_it_makes_what_a_replay_makes(sketch):
         assert same(made.func, replayed.func) or str(tl.lower(made)) == str(tl.lower(replayed)), vector
         assert (made.trace, made.constraints) == (replayed.trace, ())
         compared += 1
-    assert compared > 2
+    assert compared > 1
 
 
 def packed(s: Schedule, width: tl.Expr) -> None:
