@@ -44,8 +44,7 @@ class Advisor:
         measured: candidates with seconds; the model learns from them first.
         """
         if measured:
-            rows = [self._features(c) for c, _ in measured]
-            features, estimate = (np.concatenate([r[n] for r in rows]) for n in range(2))
+            features, estimate = self._features([c for c, _ in measured])
             self._experience[id(self)] = features, estimate, np.array([t for _, t in measured])
         others = [rows for key, rows in self._experience.items() if key != id(self)]
         own = self._experience.get(id(self))
@@ -56,12 +55,21 @@ class Advisor:
         best = sorted(measured, key=lambda pair: pair[1])
         rng = np.random.default_rng((self._seed, len(seen)))
         found = self._search.propose(Known(self.spaces, self._score, best, seen, rng), count)
-        expected = [self._model.predict(*self._features(c)) for c in found]
-        return found, np.concatenate(expected) if expected else np.zeros(0)
+        return found, self._model.predict(*self._features(found)) if found else np.zeros(0)
 
     def _score(self, space: int, values: np.ndarray) -> np.ndarray:
         self.scored[space] += len(values)
         return self._model.predict(*self.spaces[space].features(values))
 
-    def _features(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
-        return self.spaces[candidate.space].features(np.array([candidate.values], dtype=np.int64))
+    def _features(self, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+        """Features and estimates of candidates, one a row; those of a space are computed together."""
+        places: dict[int, list[int]] = {}
+        for place, candidate in enumerate(candidates):
+            places.setdefault(candidate.space, []).append(place)
+        parts = [
+            self.spaces[space].features(np.array([candidates[n].values for n in own], dtype=np.int64))
+            for space, own in places.items()
+        ]
+        order = np.argsort(np.concatenate(list(places.values())))
+        features, estimate = (np.concatenate(each)[order] for each in zip(*parts, strict=True))
+        return features, estimate

@@ -85,7 +85,7 @@ def processor(record: Record) -> str:
 
 def to_line(record: Record) -> bytes:
     """The line of a log that `parse` reads."""
-    return json.dumps(dataclasses.asdict(record), allow_nan=False).encode() + b"\n"
+    return json.dumps(vars(record), allow_nan=False).encode() + b"\n"
 
 
 def parse(line: bytes) -> Record:

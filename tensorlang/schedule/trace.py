@@ -14,6 +14,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.errors import ScheduleError
@@ -105,13 +106,14 @@ class Trace:
     @property
     def knobs(self) -> dict[str, Knob]:
         """The open knobs by name, in order of first use."""
-        return {name: v for name, v in self._symbols().items() if isinstance(v, Knob)}
+        return {name: v for name, v in self._symbols.items() if isinstance(v, Knob)}
 
     @property
     def sizes(self) -> tuple[str, ...]:
         """The names of the shape variables in arguments; replay takes them for those of the program."""
-        return tuple(name for name, v in self._symbols().items() if isinstance(v, Size))
+        return tuple(name for name, v in self._symbols.items() if isinstance(v, Size))
 
+    @cached_property
     def _symbols(self) -> dict[str, Var]:
         exprs = [e for t in self.steps for e in _exprs(t.args)]
         found = (v for e in exprs for v in sorted(free_vars(e), key=lambda v: v.name))
