@@ -12,7 +12,7 @@ from typing import Any
 
 from autotune.measure.outcome import LIMITS, Limits, Outcome, Status, WorkerError
 from autotune.measure.process import State, WorkerProcess, wait
-from autotune.measure.runner import Job, available
+from autotune.measure.runner import Job, Waiting, available
 
 _NO_LIMIT = 1 << 46  # bytes of addresses, which the driver takes for the memory of the GPU
 
@@ -40,7 +40,7 @@ class GpuRunner:
             worker.launch()
 
     def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        waiting = deque(range(len(jobs)))
+        waiting = Waiting(jobs)
         building: dict[WorkerProcess, int] = {}
         built: deque[tuple[int, Outcome]] = deque()
         measuring: tuple[int, Outcome] | None = None
@@ -48,7 +48,7 @@ class GpuRunner:
             while waiting or building or built or measuring:
                 for worker in self._builders:
                     if worker not in building and waiting:
-                        building[worker] = waiting.popleft()
+                        building[worker] = waiting.take()
                         job, file = jobs[building[worker]], str(self._file(building[worker]))
                         worker.submit({**job, "file": file})
                 if measuring is None and built:
@@ -74,7 +74,7 @@ class GpuRunner:
             if measuring is not None:
                 self._device.kill()
 
-    def _poll_builders(self, building: dict[WorkerProcess, int], waiting: deque[int]) -> list[tuple[int, Outcome]]:
+    def _poll_builders(self, building: dict[WorkerProcess, int], waiting: Waiting) -> list[tuple[int, Outcome]]:
         """What has been built, or could not be."""
         found = []
         for worker in list(self._builders):
@@ -84,7 +84,7 @@ class GpuRunner:
                 if len(self._builders) == 1:
                     raise
                 self._builders.remove(worker)  # there is no room for it; others do its work
-                waiting.appendleft(building.pop(worker))
+                waiting.give_back(building.pop(worker))
                 worker.close()
                 continue
             if outcome is not None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autotune import machine
 from autotune.measure.outcome import LIMITS, Limits, Outcome, Status, WorkerError
-from autotune.measure.runner import Cores, Job, LocalRunner, available
+from autotune.measure.runner import Cores, Job, LocalRunner, Waiting, available
 
 _SLACK_SECONDS = 30.0  # for the network and for Ray itself, on top of what a candidate may take
 _MOST_STATIONS = 1000
@@ -91,11 +90,11 @@ class RayRunner:
         self._places = [self._open() for _ in range(workers or self._room())]
 
     def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        waiting = deque(range(len(jobs)))
+        waiting = Waiting(jobs)
         while waiting or any(place.job is not None for place in self._places):
             for place in self._places:
                 if place.ready and place.job is None and waiting:
-                    place.job = waiting.popleft()
+                    place.job = waiting.take()
                     place.waits = place.actor.measure.remote(jobs[place.job])
             for place in self._next():
                 end = self._advance(place)

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +24,9 @@ class Runner(Protocol):
     def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """(index of the job, its outcome) for each job, in the order in which they end.
 
-        A job is trace, names, number and best: the seconds to beat, which is looked up when the candidate runs.
+        A job is trace and names, maybe program and knobs, which are the same and sooner built (Task.scheduled), number,
+        and best: the seconds to beat, which is looked up when the candidate runs. Jobs that are appended between
+        outcomes are measured, too.
         """
 
     def close(self) -> None:
@@ -59,6 +60,27 @@ class Cores:
         return {"run": list(self.run), "build": list(self.spare or self.run)}
 
 
+class Waiting:
+    """The numbers of the jobs that nobody has begun, of a list that may grow meanwhile."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._jobs, self._next, self._again = jobs, 0, list[int]()
+
+    def __bool__(self) -> bool:
+        return bool(self._again) or self._next < len(self._jobs)
+
+    def take(self) -> int:
+        """The next one."""
+        if self._again:
+            return self._again.pop()
+        self._next += 1
+        return self._next - 1
+
+    def give_back(self, number: int) -> None:
+        """One that was begun in vain."""
+        self._again.append(number)
+
+
 class LocalRunner:
     """Worker processes that build, check and time candidates; several build at once, one runs at a time.
 
@@ -84,13 +106,13 @@ class LocalRunner:
 
     def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         self.start()
-        waiting = deque(range(len(jobs)))
+        waiting = Waiting(jobs)
         at: dict[WorkerProcess, int] = {}
         try:
             while waiting or at:
                 for worker in self._workers:
                     if worker not in at and waiting:
-                        at[worker] = waiting.popleft()
+                        at[worker] = waiting.take()
                         worker.submit(jobs[at[worker]])
                 self._share(jobs, at)
                 wait(self._workers)
@@ -101,7 +123,7 @@ class LocalRunner:
                         if worker is self._workers[0]:
                             raise
                         self._workers.remove(worker)  # there is no room for it; the first one does its work
-                        waiting.appendleft(at.pop(worker))
+                        waiting.give_back(at.pop(worker))
                         worker.close()
                         continue
                     if outcome is not None:

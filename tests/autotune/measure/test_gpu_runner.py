@@ -60,3 +60,14 @@ def test_the_seconds_to_beat_are_those_of_the_moment():
             for job in jobs:
                 job["best"] = 0.125
     assert seen == [1e-3, 0.125]
+
+
+def test_jobs_may_be_added_while_others_are_measured():
+    jobs = [{}, {}]
+    with runner() as both:
+        ends = []
+        for at, outcome in both.measure(jobs):
+            ends.append((at, outcome.status))
+            if len(jobs) < 5:
+                jobs.append({})
+    assert sorted(ends) == [(n, Status.OK) for n in range(5)]
