@@ -15,6 +15,7 @@ Whatever changes the structure of a schedule (loop order, packing or not) is a s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,18 @@ import numpy as np
 
 from autotune.features import Features
 from autotune.gpu_model import GpuFeatures
-from autotune.task import Expr, Schedule, Task, free_vars, knob, numpy_function, trace_json
+from autotune.task import (
+    Expr,
+    Knob,
+    Schedule,
+    ScheduleError,
+    Task,
+    free_vars,
+    knob,
+    numpy_function,
+    program_json,
+    trace_json,
+)
 
 AskKnob = Callable[[str, Sequence[int]], Any]
 Write = Callable[[Schedule, AskKnob], Iterable[Any] | None]
@@ -33,7 +45,8 @@ _MOST_LISTED = 2_000_000  # knob vectors of a space
 
 @dataclass(frozen=True)
 class Sketch:
-    """name: for the log; write(s, knob): writes the schedule and may return further conditions over its knobs.
+    """name: for the log; write(s, knob): writes the schedule and may return further conditions over its knobs; exact:
+    whether open knobs give the very program that a replay with numbers does, not only one that means the same.
 
     >>> def rows(s, knob):
     ...     outer, inner = s.split("C.i", [None, knob("rows", (1, 2, 4, 8))])
@@ -44,6 +57,7 @@ class Sketch:
 
     name: str
     write: Write
+    exact: bool = False
 
 
 class Space:
@@ -56,22 +70,22 @@ class Space:
 
     def __init__(self, task: Task, sketch: Sketch):
         self.task, self.sketch = task, sketch
-        self.schedule = task.schedule()
-        knobs: dict[str, Any] = {}
-
-        def ask(name: str, choices: Sequence[int]) -> Any:
-            if name in knobs:
-                raise ValueError(f"sketch {sketch.name} asks twice for knob {name}")
-            knobs[name] = knob(name, tuple(sorted(set(choices))))
-            return knobs[name]
-
-        further = sketch.write(self.schedule, ask) or ()
+        try:
+            self.schedule, knobs, further = _written(task, sketch, together=True)
+        except ScheduleError:  # step by step, which tells the one that is refused
+            self.schedule, knobs, further = _written(task, sketch, together=False)
         self.names, self.knobs = tuple(knobs), tuple(knobs.values())
-        self.choices = tuple(np.array(k.choices, dtype=np.int64) for k in knobs.values())
-        self.conditions: tuple[Expr, ...] = (*self.schedule.constraints, *(c for c in further if isinstance(c, Expr)))
-        self._holds = numpy_function(self.conditions, self.knobs)
-        features = GpuFeatures if task.target.simt else Features
-        self._features = features(task, self.schedule.func, self.knobs)
+        self.choices = tuple(np.array(k.choices, dtype=np.int64) for k in self.knobs)
+        self.conditions: tuple[Expr, ...] = (*self.schedule.constraints, *further)
+
+    @cached_property
+    def _holds(self) -> Callable[..., list[Any]]:
+        return numpy_function(self.conditions, self.knobs)
+
+    @cached_property
+    def _features(self) -> Features | GpuFeatures:
+        features = GpuFeatures if self.task.target.simt else Features
+        return features(self.task, self.schedule.func, self.knobs)
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Which knob vectors meet the conditions: bool[n]."""
@@ -115,10 +129,37 @@ class Space:
         """The literal steps of the schedule with these knobs, as a JSON value."""
         return trace_json(self.schedule.trace.instantiate(values))
 
+    @cached_property
+    def program(self) -> str | None:
+        """The program with open knobs as another process reads it (Task.opened); None if it cannot."""
+        if any(
+            step.op == "tensorize" for step in self.schedule.trace.steps
+        ):  # instructions do not travel, their names do
+            return None
+        return program_json(self.schedule)
+
     def instantiate(self, values: Mapping[str, int]) -> Schedule:
         """The schedule with these knobs. Raises ScheduleError if it is not legal."""
+        if self.sketch.exact:
+            with suppress(ScheduleError):
+                return self.schedule.instantiate(values)
         return self.task.replay(self.trace(values))
 
     def named(self, values: Sequence[int]) -> dict[str, int]:
         """A knob vector with names."""
         return dict(zip(self.names, map(int, values), strict=True))
+
+
+def _written(task: Task, sketch: Sketch, together: bool) -> tuple[Schedule, dict[str, Knob], list[Expr]]:
+    """The schedule of a sketch with open knobs, these by name, and the conditions of the sketch itself."""
+    schedule, knobs = task.schedule(), dict[str, Knob]()
+
+    def ask(name: str, choices: Sequence[int]) -> Knob:
+        if name in knobs:
+            raise ValueError(f"sketch {sketch.name} asks twice for knob {name}")
+        knobs[name] = knob(name, tuple(sorted(set(choices))))
+        return knobs[name]
+
+    with schedule.together() if together else nullcontext():
+        further = [c for c in sketch.write(schedule, ask) or () if isinstance(c, Expr)]
+    return schedule, knobs, further

@@ -69,6 +69,7 @@ __all__ = [
     "patterns",
     "peaks",
     "primitives",
+    "program_json",
     "topi",
     "trace_json",
 ]
@@ -261,6 +262,20 @@ class Task:
         func = self.func if names is None or names == self.names else analysis.renamed(self.func, names)
         return tl.Trace.from_json(json.dumps(trace)).apply(func, target=self.target)
 
+    def scheduled(self, job: dict[str, Any]) -> Schedule:
+        """The schedule that a job asks for: its `program` with numbers for `knobs`, else what its `trace` makes, whose
+        steps go by `names`; for some numbers only that. Raises ScheduleError if it is not legal.
+
+        >>> s.parallel("C.i")
+        >>> task = autotune.Task.of(C)
+        >>> task.scheduled({"trace": json.loads(s.trace.to_json()), "names": task.names})
+        <Schedule of C, 1 steps>
+        """
+        if "program" in job:
+            with contextlib.suppress(ScheduleError):
+                return _opened(job["program"], self.target).instantiate(job["knobs"])
+        return self.replay(job["trace"], job["names"])
+
     def build(self, schedule: Schedule) -> Any:
         """The kernel of a schedule of this task, a Kernel or a GpuKernel; its parameters have the task's own names.
 
@@ -297,6 +312,17 @@ def _a_thread_for_each_element(schedule: Schedule) -> None:
 def nest_html(schedule: Schedule) -> str:
     """The loops of a schedule with what they touch, as an HTML fragment."""
     return view_of_nest(schedule)._repr_html_()
+
+
+def program_json(schedule: Schedule) -> str:
+    """The program of a schedule, open knobs included, for Task.scheduled in another process."""
+    return analysis.to_json(schedule.func)
+
+
+@lru_cache(maxsize=16)
+def _opened(program: str, target: Target) -> Schedule:
+    """A schedule with open knobs from what `program_json` wrote; builders meet few of them, each many times."""
+    return Schedule(analysis.from_json(program), target=target)
 
 
 def trace_json(trace: tl.Trace) -> dict[str, Any]:

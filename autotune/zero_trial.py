@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +14,6 @@ from autotune.space import Sketch, Space
 from autotune.task import Schedule, ScheduleError, Target, Task
 
 _LOOKS = 4096  # candidates that the analytical model looks at
-_TRIES = 16  # should the best ones be refused
 
 
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
@@ -31,17 +29,9 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
         if space is None:
             continue
         values = sample(space, _LOOKS, np.random.default_rng(0))
-        for row in values[np.argsort(space.estimate(values), kind="stable")[:_TRIES]]:
-            with contextlib.suppress(ScheduleError):
-                return _written(space, row)
+        if len(values):
+            return space.instantiate(space.named(values[space.estimate(values).argmin()]))
     return task.schedule()
-
-
-def _written(space: Space, row: np.ndarray) -> Schedule:
-    """The schedule with these knobs, by the sketch itself: a replay of its trace makes the same and takes longer."""
-    schedule, values = space.task.schedule(), space.named(row.tolist())
-    space.sketch.write(schedule, lambda name, choices: values[name])
-    return schedule
 
 
 def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:

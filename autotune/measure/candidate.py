@@ -28,8 +28,8 @@ def entry(setup: dict[str, Any]) -> Run:
     reference = Reference(task, setup["seed"], Path(setup["scratch"]))
 
     def run(job: dict[str, Any], built: Built) -> dict[str, Any]:
-        """job: trace and names; number; best, the seconds to beat, or None."""
-        kernel = task.build(task.replay(job["trace"], job["names"]))
+        """job: as Task.scheduled takes it; number; best, the seconds to beat, or None."""
+        kernel = task.build(task.scheduled(job))
         built()
         return reference.measure(kernel, job["number"] % INPUT_SETS, job["best"])
 

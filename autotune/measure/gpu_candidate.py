@@ -29,8 +29,8 @@ def build(setup: dict[str, Any]) -> Run:
     task = Task.from_json(setup["task"])
 
     def run(job: dict[str, Any], built: Built) -> dict[str, Any]:
-        """job: trace and names; file, for the kernel."""
-        kernel: GpuKernel = task.build(task.replay(job["trace"], job["names"]))
+        """job: as Task.scheduled takes it; file, for the kernel."""
+        kernel: GpuKernel = task.build(task.scheduled(job))
         Path(job["file"]).write_text(json.dumps(kernel.packed()))
         return {}
 

@@ -46,7 +46,7 @@ def elementwise(program: Program, stage: Stage) -> Sequence[Part]:
         for loop in vector:
             s.vectorize(loop)
 
-    return [Part("", frozenset({stage.block}), write)]
+    return [Part("", frozenset({stage.block}), write, exact=True)]
 
 
 def _leading(stage: Stage, pieces: int) -> int:

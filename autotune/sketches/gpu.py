@@ -29,7 +29,8 @@ def elementwise(program: Program, stage: Stage) -> Sequence[Part]:
             lanes = 16 // stage.result_bytes
             gpu_library.elementwise(s, stage.block, knob("threads", _THREADS), lanes, knob("each", _EACH))
 
-    return [Part("elements", frozenset({stage.block, *inputs}), write)] if stage.spatial else []
+    blocks = frozenset({stage.block, *inputs})
+    return [Part("elements", blocks, write, exact=not stage.reduction)] if stage.spatial else []
 
 
 def rows(program: Program, stage: Stage) -> Sequence[Part]:
@@ -43,7 +44,7 @@ def rows(program: Program, stage: Stage) -> Sequence[Part]:
         before = [member.block for member in chain[1:]]
         gpu_library.rows(s, stage.block, knob("threads", _THREADS), vector, knob("beside", _EACH), before)
 
-    return [Part("rows", frozenset(member.block for member in chain), write)]
+    return [Part("rows", frozenset(member.block for member in chain), write, exact=True)]
 
 
 def _chain(program: Program, stage: Stage) -> list[Stage]:
@@ -93,11 +94,11 @@ def sums(program: Program, stage: Stage) -> Sequence[Part]:
         gpu_library.column_sums(s, stage.block, knob("parts", (16, 32, 64, 128, 256)), *ask(knob))
 
     if len(stage.spatial) == 1 and stage.spatial[0].extent == 1:
-        return [Part("parts", blocks, whole)]
+        return [Part("parts", blocks, whole, exact=True)]
     if len(stage.reduction) == 1 and along == {stage.reduction[0].name}:
-        return [Part("row sums", blocks, by_rows)]
+        return [Part("row sums", blocks, by_rows, exact=True)]
     if len(stage.reduction) == len(stage.spatial) == 1 and along == {stage.spatial[0].name}:
-        return [Part("column sums", blocks, by_columns)]
+        return [Part("column sums", blocks, by_columns, exact=True)]
     return []
 
 
@@ -125,7 +126,7 @@ def transpose(program: Program, stage: Stage) -> Sequence[Part]:
     def write(s: Schedule, knob: AskKnob) -> None:
         gpu_library.transpose(s, stage.block, (knob("y", (4, 8, 16, 32)), knob("x", (4, 8, 16, 32))), _lanes(stage))
 
-    return [Part("transpose", frozenset({stage.block}), write)]
+    return [Part("transpose", frozenset({stage.block}), write, exact=True)]
 
 
 def contraction(program: Program, stage: Stage) -> Sequence[Part]:
@@ -159,9 +160,9 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
 
     block = frozenset({stage.block})
     return [
-        Part("two stages", block, partial(write, 2, 0)),
-        Part("two stages, two resident", block, partial(write, 2, 2)),
-        Part("one stage", block, partial(write, 1, 0)),
+        Part("two stages", block, partial(write, 2, 0), exact=True),
+        Part("two stages, two resident", block, partial(write, 2, 2), exact=True),
+        Part("one stage", block, partial(write, 1, 0), exact=True),
     ]
 
 

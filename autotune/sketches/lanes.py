@@ -46,4 +46,4 @@ def split_reduction(program: Program, stage: Stage) -> Sequence[Part]:
             reduce_in_lanes(s, knob, partial, last.name, last.extent, lanes)
         s.parallel(piece)
 
-    return [Part("pieces", frozenset({stage.block}), write)]
+    return [Part("pieces", frozenset({stage.block}), write, exact=True)]

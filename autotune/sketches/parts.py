@@ -14,7 +14,7 @@ ENOUGH_FOR_THREADS = 16_384  # points below which starting threads takes longer 
 
 @dataclass(frozen=True)
 class Part:
-    """One way to schedule some blocks. name: what is special about it, for the sketch's name; write: as in Sketch.
+    """One way to schedule some blocks. name: what is special about it, for the sketch's; write, exact: as in Sketch.
 
     >>> autotune.Part("unrolled", frozenset({"C"}), lambda s, knob: s.unroll("C.k")).name
     'unrolled'
@@ -23,6 +23,7 @@ class Part:
     name: str
     blocks: frozenset[str]
     write: Write
+    exact: bool = False
 
 
 def upto(choices: Sequence[int], limit: int) -> list[int]:

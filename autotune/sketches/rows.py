@@ -35,7 +35,7 @@ def fuse_rows(program: Program, stage: Stage) -> Sequence[Part]:
         if sum(member.points() for member in chain) >= ENOUGH_FOR_THREADS:
             s.parallel(outer)
 
-    return [Part("rows", frozenset(member.block for member in chain), write)]
+    return [Part("rows", frozenset(member.block for member in chain), write, exact=True)]
 
 
 def _chain(program: Program, stage: Stage) -> list[Stage]:

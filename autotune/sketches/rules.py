@@ -81,7 +81,8 @@ def _sketch(parts: Sequence[Part], splits: Sequence[tuple[str, int]], pin: Write
             conditions += list(part.write(s, ask) or ())
         return conditions
 
-    return Sketch(", ".join(part.name for part in parts if part.name) or "plain", write)
+    exact = pin is None and all(part.exact for part in parts)
+    return Sketch(", ".join(part.name for part in parts if part.name) or "plain", write, exact)
 
 
 def _plans(program: Program, left: frozenset[str], rules: Sequence[Rule]) -> list[tuple[Part, ...]]:
@@ -90,7 +91,7 @@ def _plans(program: Program, left: frozenset[str], rules: Sequence[Rule]) -> lis
     if last is None:
         return [()]
     parts: Sequence[Part] = next(filter(None, (rule(program, last) for rule in rules)), ())
-    parts = [p for p in parts if p.blocks <= left] or [Part("", frozenset({last.block}), lambda s, knob: None)]
+    parts = [p for p in parts if p.blocks <= left] or [Part("", frozenset({last.block}), lambda s, knob: None, True)]
     return [(part, *rest) for part in parts for rest in _plans(program, left - part.blocks - {last.block}, rules)]
 
 

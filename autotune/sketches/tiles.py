@@ -36,7 +36,8 @@ def tile(program: Program, stage: Stage) -> Sequence[Part]:
             write = partial(
                 write_tiles, program.target, Tiled(tiling, rows, columns, tuple(followers), tuple(moved), place)
             )
-            parts.append(Part(", ".join(filter(None, (name, where))), blocks | {m.block for m in moved}, write))
+            covered = blocks | {m.block for m in moved}
+            parts.append(Part(", ".join(filter(None, (name, where))), covered, write, exact=True))
     return parts
 
 

@@ -99,12 +99,13 @@ EXACT = [name for name in TASKS if name not in ("windows", "conv2d", "depthwise"
 def test_features_of_open_knobs_are_those_of_known_ones(name):
     task = task_of(name, large=True)
     for space in spaces(task):
-        values = sample(space, 4, np.random.default_rng(2))
+        values = sample(space, 3, np.random.default_rng(2))
         features, estimates = space.features(values)
-        for row, known, seconds in zip(values, features, estimates, strict=True):
-            concrete, again = GpuFeatures(task, space.instantiate(space.named(row)).func, ())(
-                np.zeros((1, 0), np.int64)
-            )
+        for at, (row, known, seconds) in enumerate(zip(values, features, estimates, strict=True)):
+            replayed, made = task.replay(space.trace(space.named(row))), space.instantiate(space.named(row))
+            if not at:  # lowering takes its time
+                assert str(tl.lower(made, H100)) == str(tl.lower(replayed, H100)), space.named(row)
+            concrete, again = GpuFeatures(task, replayed.func, ())(np.zeros((1, 0), np.int64))
             pairs = zip(NAMES, known.tolist(), concrete[0].tolist(), strict=True)
             assert not [pair for pair in pairs if not np.isclose(*pair[1:], rtol=1e-4)], space.named(row)
             assert seconds == pytest.approx(again[0], rel=1e-4)

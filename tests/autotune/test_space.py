@@ -21,7 +21,7 @@ def test_symbolic_features_equal_the_concrete_ones(spaces):
         values = sample(space, 12, np.random.default_rng(0))
         features, estimate = space.features(values)
         for row, known, seconds in zip(values, features, estimate, strict=True):
-            schedule = space.instantiate(space.named(row))
+            schedule = space.task.replay(space.trace(space.named(row)))
             concrete, again = Features(space.task, schedule.func, ())(np.zeros((1, 0), np.int64))
             named = dict(zip(NAMES, zip(known.tolist(), concrete[0].tolist(), strict=True), strict=True))
             off = {name: pair for name, pair in named.items() if not np.isclose(*pair, rtol=1e-5)}
