@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from autotune.advisor import Advisor, Experience
 from autotune.cost_model import Quality, quality
 from autotune.database import Database, best, rank
 from autotune.measure.outcome import LIMITS, Limits, Outcome
-from autotune.measure.runner import Runner
+from autotune.measure.runner import Job, Runner
 from autotune.record import Record
 from autotune.search import Candidate, EvolutionarySearch, Search, size
 from autotune.space import Sketch, Space
@@ -23,7 +24,8 @@ from autotune.task import Task
 from autotune.zero_trial import open_spaces
 
 BATCH = 16
-GPU_BATCH = 48  # of which many are built at the same time
+GPU_BATCH = 32  # of which many are built at the same time
+GPU_AHEAD = 1  # batches that are under way beside the oldest one
 LEADERS = 5  # candidates that are measured again at the end
 PASSES = 3  # measurements that the winner rests on, the first one included
 _HOPE = 0.1  # of its time that the next batch may save, were it the second one
@@ -52,6 +54,18 @@ class Plan:
     show: progress.Progress = field(default_factory=progress.Quiet)
 
 
+@dataclass
+class _Batch:
+    """Candidates under way. expected: log(seconds) of each; start: the number of the first one among the jobs; left:
+    those that are not measured yet; measured: log(seconds) expected of those that worked, and the seconds."""
+
+    candidates: list[Candidate]
+    expected: np.ndarray
+    start: int
+    left: set[int]
+    measured: list[tuple[float, float]] = field(default_factory=list)
+
+
 class Session:
     """What is known of a task, and what to do next."""
 
@@ -69,6 +83,9 @@ class Session:
         self._spaces: list[Space] = []
         self._advisor = Advisor((), plan.search, plan.seed, experience)
         self._bests: list[float | None] = []  # after each batch
+        self._batches = deque[_Batch]()  # under way, the oldest first
+        self._jobs: list[Job] = []  # theirs, and of those before that the runner was given, too
+        self._ends: Iterator[tuple[int, Outcome]] = iter(())  # of these jobs
         known = [r for r in database.records(task.key) if r.run == 0]
         self.state = progress.Snapshot(task.name, plan.trials, resumed=len(known), done=len(known))
         for record in known:
@@ -91,21 +108,22 @@ class Session:
         return known[-1] * max(saved, _HOPE / len(known))
 
     def step(self, runner: Runner, most: float = math.inf) -> bool:
-        """Measure a batch, of at most so many candidates; False if there is nothing left to try."""
+        """Measure until another batch is complete; at most so many candidates. False if there is nothing left to try.
+
+        For a GPU, the next batch is under way by then, so that nobody waits for the last ones of a batch. What is in it
+        depends on complete batches alone, not on how fast the others are.
+        """
         if not self._spaces:
             self._open()
-        if not self.left or self._late:
-            return False
-        count = int(min(GPU_BATCH if self.task.target.simt else BATCH, self.left, most))
-        candidates, expected = self._advisor.propose(count, self._measured(), self._seen())
-        self.state.space = sum(map(size, self._spaces))
-        self.state.scored = sum(map(min, self._advisor.scored, map(size, self._spaces)))
-        if candidates:
-            self._batch(runner, candidates, expected)
-            self._bests.append(None if self.state.best is None else self.state.best.seconds)
-        else:
-            self._tell("the search space is used up")
-        return bool(candidates)
+        ahead = GPU_AHEAD if self.task.target.simt else 0
+        while len(self._batches) <= ahead and not self._late and self._begin(most):
+            pass
+        return self._complete_batch(runner)
+
+    def settle(self, runner: Runner) -> None:
+        """Measure what is under way."""
+        while self._complete_batch(runner):
+            pass
 
     def _open(self) -> None:
         self._tell("opening the search space")
@@ -121,30 +139,77 @@ class Session:
     def _late(self) -> bool:
         return time.monotonic() > self._deadline
 
-    def _batch(self, runner: Runner, candidates: list[Candidate], expected: np.ndarray) -> None:
-        traces = [self._spaces[c.space].trace(self._spaces[c.space].named(c.values)) for c in candidates]
-        first = self.state.done
-        names, beat = self.task.names, self._seconds_to_beat()
-        jobs = [{"trace": t, "names": names, "number": first + n, "best": beat} for n, t in enumerate(traces)]
-        foreseen, seconds = [], []
-        for at, outcome in runner.measure(jobs):
-            record = self._remember(candidates[at], traces[at], names, outcome, expected=float(np.exp(expected[at])))
-            for job in jobs:  # those that have not run yet look it up then
-                job["best"] = self._seconds_to_beat()
-            if record.ok and record.seconds is not None:
-                foreseen.append(expected[at])
-                seconds.append(record.seconds)
-            self._tell("measuring")
+    @property
+    def _under_way(self) -> int:
+        """Candidates that are proposed and not measured yet."""
+        return sum(len(batch.left) for batch in self._batches)
+
+    def _begin(self, most: float) -> bool:
+        """Propose a batch, so that no more than `most` candidates are under way; False if there is none."""
+        largest = GPU_BATCH if self.task.target.simt else BATCH
+        count = int(min(largest, min(self.left, most) - self._under_way))
+        if count <= 0:
+            return False
+        proposed = {candidate for batch in self._batches for candidate in batch.candidates}
+        measured = [(c, t) for c, t in self._measured() if c not in proposed]
+        candidates, expected = self._advisor.propose(count, measured, self._seen() | proposed)
+        self.state.space = sum(map(size, self._spaces))
+        self.state.scored = sum(map(min, self._advisor.scored, map(size, self._spaces)))
+        if not candidates:
+            self._tell("the search space is used up")
+            return False
+        first = self.state.done + self._under_way
+        self._batches.append(_Batch(candidates, expected, len(self._jobs), set(range(len(candidates)))))
+        for number, candidate in enumerate(candidates, first):
+            self._jobs.append({**self._job(candidate), "number": number, "best": self._seconds_to_beat()})
+        return True
+
+    def _job(self, candidate: Candidate) -> Job:
+        """What tells a worker what to build."""
+        space = self._spaces[candidate.space]
+        knobs = space.named(candidate.values)
+        steps = {"trace": space.trace(knobs), "names": self.task.names}
+        return steps if space.program is None else {**steps, "program": space.program, "knobs": knobs}
+
+    def _complete_batch(self, runner: Runner) -> bool:
+        """Measure until the oldest batch is complete, or no time is left; False if none is under way."""
+        if not self._batches:
+            return False
+        oldest = self._batches[0]
+        if not oldest.start:
+            self._ends = runner.measure(self._jobs)
+        while oldest.left and (end := next(self._ends, None)) is not None:
+            self._take(*end)
             if self._late:
                 break
-        self.state.quality = quality(np.array(foreseen), np.array(seconds)) or self.state.quality
+        self._batches.popleft()
+        if self._late:
+            self._batches.clear()
+        if not self._batches:
+            self._ends, self._jobs = iter(()), []
+        self.state.quality = _quality(oldest.measured) or self.state.quality
         self.state.overall = self._overall()
+        self._bests.append(None if self.state.best is None else self.state.best.seconds)
+        return True
+
+    def _take(self, job: int, outcome: Outcome) -> None:
+        """Note what became of a job."""
+        batch = next(batch for batch in reversed(self._batches) if batch.start <= job)
+        at = job - batch.start
+        candidate, expected = batch.candidates[at], float(batch.expected[at])
+        trace, names = self._jobs[job]["trace"], self._jobs[job]["names"]
+        record = self._remember(candidate, trace, names, outcome, expected=math.exp(expected))
+        batch.left.discard(at)
+        for other in self._jobs[self._batches[0].start :]:  # those that have not run yet look it up then
+            other["best"] = self._seconds_to_beat()
+        if record.ok and record.seconds is not None:
+            batch.measured.append((expected, record.seconds))
+        self._tell("measuring")
 
     def _overall(self) -> Quality | None:
         """How well all candidates were foreseen, each before it was measured."""
         known = (r for r in self.database.records(self.task.key) if r.run == 0 and r.ok)
-        pairs = [(r.expected, r.seconds) for r in known if r.expected and r.seconds is not None]
-        return quality(*np.array(pairs).T) if pairs else None
+        return _quality([(r.expected, r.seconds) for r in known if r.expected and r.seconds is not None])
 
     def _remember(
         self,
@@ -175,7 +240,10 @@ class Session:
             self.state.done += 1
             if not record.ok:
                 self.state.fail(record)
-        self.state.best = best(self.database.records(self.task.key))
+            elif record.seconds is not None and record.seconds < (self._seconds_to_beat() or math.inf):
+                self.state.best = record
+        else:
+            self.state.best = best(self.database.records(self.task.key))
         return record
 
     def confirm(self, runner: Runner) -> None:
@@ -200,7 +268,7 @@ class Session:
         for index, space in enumerate(self._spaces):
             if space.sketch.name == record.sketch and set(space.names) == record.knobs.keys():
                 values = tuple(record.knobs[name] for name in space.names)
-                if all(value in choices for value, choices in zip(values, space.choices, strict=True)):
+                if all(value in knob.choices for value, knob in zip(values, space.knobs, strict=True)):
                     return Candidate(index, values)
         return None
 
@@ -209,9 +277,10 @@ class Session:
         return {c for c in found if c is not None}
 
     def _measured(self) -> list[tuple[Candidate, float]]:
-        """Candidates that worked, with seconds."""
+        """Candidates that worked, with seconds, the fastest first, in an order that does not depend on the log's."""
         pairs = ((self._candidate(r), r.seconds) for r in rank(self.database.records(self.task.key)))
-        return [(c, t) for c, t in pairs if c is not None and t is not None]
+        found = [(c, t) for c, t in pairs if c is not None and t is not None]
+        return sorted(found, key=lambda pair: (pair[1], pair[0].space, pair[0].values))
 
     def _seconds_to_beat(self) -> float | None:
         return None if self.state.best is None else self.state.best.seconds
@@ -219,3 +288,8 @@ class Session:
     def _tell(self, phase: str) -> None:
         self.state.phase = phase
         self.plan.show.update(self.state)
+
+
+def _quality(pairs: Sequence[tuple[float, float]]) -> Quality | None:
+    """Of pairs of what was expected and the seconds."""
+    return quality(*np.array(pairs).T) if pairs else None

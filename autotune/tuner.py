@@ -157,7 +157,12 @@ def tune_all(tasks: Sequence[Task], plan: Plan, log: str | Path | None = None) -
 def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
     """A batch of the session that may gain the most, until all are done. Who measures has the machines to itself."""
     make_runner = plan.make_runner or local_runner
-    left = math.inf if plan.budget is None else plan.budget
+    budget = math.inf if plan.budget is None else plan.budget
+
+    def left() -> float:
+        """Trials of the budget."""
+        return budget - sum(session.state.done - session.state.resumed for session in sessions)
+
     turns = deque(session for session in sessions if session.left)
     while turns:
         turns.rotate(-max(range(len(turns)), key=lambda n: turns[n].gain))
@@ -165,10 +170,9 @@ def _take_turns(sessions: Sequence[Session], plan: Plan) -> None:
         with contextlib.closing(make_runner(session.task, plan.seed, plan.limits)) as runner:
             more = keeps = True
             while more and keeps:
-                before = session.state.done
-                more = left > 0 and session.step(runner, left)
-                left -= session.state.done - before
+                more = left() > 0 and session.step(runner, left())
                 keeps = all(session.gain > other.gain for other in turns)
+            session.settle(runner)
             if not more:
                 session.confirm(runner)
         if more:

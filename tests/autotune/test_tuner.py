@@ -13,7 +13,7 @@ import autotune
 import tensorlang as tl
 from autotune.database import Database
 from autotune.measure.outcome import Outcome, Status
-from autotune.session import BATCH, Plan
+from autotune.session import BATCH, GPU_BATCH, Plan
 from autotune.sketches import sketches_for
 from autotune.tuner import tune_all
 from autotune.zero_trial import open_spaces
@@ -25,6 +25,12 @@ def matmul(m=24, n=40, k=18, names="ABC"):
     y = tl.placeholder((k, n), "float32", name=b)
     axis = tl.reduce_axis(k, name="k")
     return tl.compute((m, n), lambda i, j: tl.sum(x[i, axis] * y[axis, j], axis=axis), name=c)
+
+
+def timed(job):
+    """The outcome of a job, whose time a hash of its trace decides."""
+    digest = hashlib.sha256(json.dumps(job["trace"]).encode()).digest()
+    return Outcome(Status.OK, seconds=1e-3 * (1 + digest[0]), runs=5)
 
 
 class FakeRunner:
@@ -41,8 +47,7 @@ class FakeRunner:
             if len(self.jobs) % 7 == 0:
                 yield index, Outcome(Status.CRASH, "killed by SIGSEGV in run")
             else:
-                digest = hashlib.sha256(json.dumps(job["trace"]).encode()).digest()
-                yield index, Outcome(Status.OK, seconds=1e-3 * (1 + digest[0]), runs=5)
+                yield index, timed(job)
 
     def close(self):
         pass
@@ -207,3 +212,39 @@ def test_a_budget_for_several_tasks_goes_where_it_gains_most(tmp_path):
     tasks = [autotune.Task.of(matmul(rows, 40, 18)) for rows in (16, 24)]
     results = tune_all(tasks, Plan(trials=64, budget=64, make_runner=Improving), tmp_path / "log")
     assert [sum(r.run == 0 for r in result.history) for result in results] == [16, 48]
+
+
+class AnyOrder:
+    """Never fails; `pick` chooses which of the jobs that are there ends next."""
+
+    def __init__(self, pick):
+        self.pick = pick
+
+    def measure(self, jobs):
+        ended = set()
+        while len(ended) < len(jobs):
+            index = self.pick(set(range(len(jobs))) - ended)
+            ended.add(index)
+            yield index, timed(jobs[index])
+
+
+def test_what_comes_next_on_a_gpu_depends_on_complete_batches_alone():
+    """Two batches are under way at a time, and end in any order."""
+
+    def write(s, knob):
+        blocks, each, threads = s.split(s.fuse("y.i", "y.j"), [None, knob("each", N), knob("threads", N)])
+        s.reorder(blocks, threads, each)
+        s.bind(blocks, "blockIdx.x")
+        s.bind(threads, "threadIdx.x")
+
+    N = range(1, 17)
+    x = tl.placeholder((24, 40), "float32", name="x")
+    y = tl.compute((24, 40), lambda i, j: x[i, j] + 1.0, name="y")
+    task, trials = autotune.Task.of(y, tl.Target("cuda", arch="sm_90a")), 3 * GPU_BATCH + 5
+    found = []
+    for pick in (min, max):
+        result = autotune.tune(task, trials=trials, sketches=[autotune.Sketch("y", write)], runner=AnyOrder(pick))
+        first = [r.candidate for r in result.history if r.run == 0]
+        assert len(first) == trials
+        found.append(set(first))
+    assert found[0] == found[1] and len(found[0]) == trials
