@@ -171,6 +171,15 @@ def visit(node: Node) -> Iterator[Node]:
         stack.extend(reversed(children(current)))
 
 
+def accesses_to(buffer: Buffer, node: Node) -> Iterator[Load | Store]:
+    """The loads from and stores to `buffer` below `node`, parents first."""
+    if buffer in touched(node):
+        if isinstance(node, (Load, Store)) and node.buffer is buffer:
+            yield node
+        for child in children(node):
+            yield from accesses_to(buffer, child)
+
+
 def find(node: Node, kind: type[N], where: Callable[[N], bool] | None = None) -> Iterator[N]:
     """The nodes of class `kind` below `node` for which `where` holds, in order."""
     found: Iterable[N]
@@ -187,20 +196,27 @@ def statements(node: Node, kind: type[S]) -> tuple[S, ...]:
         return statements(node.body, kind)
     if not isinstance(node, Stmt):
         return ()
-    found = node.memo.get(kind)
-    if found is None:
-        out: list[S] = []
-        stack = [*reversed(parts(node))]
-        while stack:
-            current = stack.pop()
-            if isinstance(current, (For, Block)):
-                out += statements(current, kind)
-                continue
-            if isinstance(current, kind):
-                out.append(current)
-            stack.extend(reversed(parts(current)))
-        found = node.memo[kind] = tuple(out)  # without `node`: what refers to itself stays until the next collection
-    return (node, *found) if isinstance(node, kind) else found
+    below = node.memo.get(kind)
+    if below is None:
+        below = _below(node, kind)
+    return (node, *below) if isinstance(node, kind) else below
+
+
+def _below(node: Stmt, kind: type[S]) -> tuple[S, ...]:
+    """The same without `node`, which would refer to itself and so stay until the next garbage collection."""
+    out: list[S] = []
+    stack = [*reversed(parts(node))]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, kind):
+            out.append(current)
+        if isinstance(current, (For, Block)):
+            found = current.memo.get(kind)
+            out += _below(current, kind) if found is None else found
+        else:
+            stack += reversed(parts(current))
+    node.memo[kind] = found = tuple(out)
+    return found
 
 
 def holds(stmt: Node, target: Node) -> bool:
@@ -254,8 +270,10 @@ def replace_node(root: N, old: Node, fresh: Node) -> N:
 
 def with_part(parent: Any, before: Node, after: Node) -> Node:
     """A statement with one of its parts replaced."""
-    if isinstance(parent, For | Alloc):
-        return parent.replace(body=after)
+    if isinstance(parent, For):
+        return For(parent.var, parent.extent, parent.kind, after, parent.annotations)
+    if isinstance(parent, Alloc):
+        return Alloc(parent.buffer, after, parent.annotations)
     return map_children(parent, lambda child: after if child is before else child)
 
 
@@ -305,7 +323,11 @@ def _free_vars(node: Node) -> frozenset[Var]:
     if isinstance(node, Seq):
         return _NONE.union(*map(free_vars, node.stmts))
     if isinstance(node, Alloc):
-        return free_vars(node.body).union(*map(free_vars, node.buffer.shape))
+        shapes = list[Expr]()
+        while isinstance(node, Alloc):
+            shapes += node.buffer.shape
+            node = node.body
+        return free_vars(node).union(*(free_vars(dim) for dim in shapes if not isinstance(dim, Const)))
     result = _NONE.union(*map(free_vars, children(node)))
     if isinstance(node, Op):
         return result

@@ -26,7 +26,16 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, path_to, replace_node, statements, substitute, with_part
+from tensorlang.ir.walk import (
+    accesses_to,
+    find,
+    free_vars,
+    path_to,
+    replace_node,
+    statements,
+    substitute,
+    with_part,
+)
 
 STORE_AT, ALIGN, FOLD = "store_at", "align", "fold"  # what the annotations of an Alloc may say: see storage.py
 
@@ -116,7 +125,7 @@ def readers(root: Node, buffer: Buffer) -> list[Block]:
 
 def loads(node: Node, buffer: Buffer) -> Iterator[Load]:
     """The loads of `buffer` below `node`."""
-    return find(node, Load, lambda n: n.buffer is buffer)
+    return (n for n in accesses_to(buffer, node) if isinstance(n, Load))
 
 
 def stores(node: Node, buffer: Buffer) -> Iterator[Store]:

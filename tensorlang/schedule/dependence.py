@@ -23,12 +23,11 @@ from tensorlang.ir.nodes import (
     Buffer,
     Expr,
     For,
-    Load,
     Stmt,
     Store,
     Var,
 )
-from tensorlang.ir.walk import find, free_vars
+from tensorlang.ir.walk import find, free_vars, touched
 from tensorlang.schedule import checks
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import blocks_below
@@ -163,7 +162,7 @@ def in_any_order(loop: For, buffer: Buffer) -> bool:
 def shared_regions(body: Stmt, ctx: Context) -> dict[Buffer, Region]:
     """Where `body` touches the buffers that outlive it, are written in it and are used by several of its blocks."""
     blocks = list(blocks_below(body))
-    users = {b: written(b) | read(b) for b in blocks}
+    users = {b: touched(b) for b in blocks}
     outlive = set[Buffer]().union(*map(written, blocks)) - allocated(body)
     shared = {b for b in outlive if sum(b in users[block] for block in blocks) > 1}
     if not shared:
@@ -174,10 +173,6 @@ def shared_regions(body: Stmt, ctx: Context) -> dict[Buffer, Region]:
 
 def written(stmt: Stmt) -> set[Buffer]:
     return {n.buffer for n in find(stmt, Store)}
-
-
-def read(stmt: Stmt) -> set[Buffer]:
-    return {n.buffer for n in find(stmt, Load)}
 
 
 def allocated(stmt: Stmt) -> set[Buffer]:

@@ -30,7 +30,7 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.ir.walk import find, map_children, replace_node, substitute
+from tensorlang.ir.walk import find, map_children, replace_node, substitute, touched
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockRef
 from tensorlang.schedule.index_map import IndexMap
@@ -162,6 +162,8 @@ def _relaid(root: Stmt, old: Buffer, new: Buffer, layout: IndexMap) -> Stmt:
     """`root` with `new` in place of `old`."""
 
     def go(node: Any, ctx: Context) -> Any:
+        if not isinstance(node, Alloc) and old not in touched(node):
+            return node
         if isinstance(node, Block):
             ctx = _bound(ctx, [(it.var, it.extent) for it in node.iters])
         node = map_children(node, lambda child: go(child, ctx))

@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, sizes
+from tensorlang.ir.walk import find, free_vars, sizes, touched
 from tensorlang.schedule import checks, copies, dependence
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
@@ -298,9 +298,9 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
 
 def _inits_after(s: Schedule, node: For, first: Stmt, rest: Stmt) -> None:
     """Inits that run before the whole loop still run before what `first` does to their buffers. Reason: init_before."""
-    touched = dependence.written(first) | dependence.read(first)
+    used = touched(first)
     for block in find(rest, Block, lambda b: b.init is not None and bool(checks.driven(node, b) - {SPATIAL})):
-        shared = dependence.written(block) & touched
+        shared = dependence.written(block) & used
         if shared:
             s.refuse(
                 "init_before",

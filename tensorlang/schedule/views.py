@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import Buffer, Expr, Load, Op, Stmt, Store
-from tensorlang.ir.walk import transform, visit
+from tensorlang.ir.walk import accesses_to, touched, transform
 
 Indices = tuple[Expr, ...]
 
@@ -19,8 +19,7 @@ def unlaid(parts: Sequence[Stmt], buffer: Buffer) -> list[Stmt]:
 
         P[j // 4, i, j % 4] = ...; ... = P[x // 4, y, x % 4]   ->   P[j, i] = ...; ... = P[x, y]
     """
-    accesses = (n for part in parts for n in visit(part) if isinstance(n, Load | Store) and n.buffer is buffer)
-    found = dict.fromkeys(n.indices for n in accesses)
+    found = dict.fromkeys(n.indices for part in parts for n in accesses_to(buffer, part))
     views = {indices: indices for indices in found}
     shape = buffer.shape
     while (pair := _digits(list(views.values()))) is not None:
@@ -38,7 +37,7 @@ def unlaid(parts: Sequence[Stmt], buffer: Buffer) -> list[Stmt]:
             return n.replace(buffer=view, indices=views[n.indices])
         return n
 
-    return [transform(part, rewrite) for part in parts]
+    return [transform(part, rewrite, lambda e: buffer not in touched(e)) for part in parts]
 
 
 def _digits(accesses: Sequence[Indices]) -> tuple[int, int, Expr] | None:
