@@ -45,14 +45,25 @@ class Rows:
 class Table:
     """`function(values of exprs)`, a tuple of numbers, for any knob vectors.
 
+    along: a variable besides the knobs, and how many values it takes from 0 on: the function then sees float64 arrays,
+    one row a knob vector, one column a value.
+
     >>> Table(knobs, [rows * columns], lambda known: (np.sqrt(known[rows * columns]),))(Rows(knobs, values))
     """
 
-    def __init__(self, knobs: Sequence[Knob], exprs: Sequence[Expr], function: Callable[[Values], tuple[Any, ...]]):
+    def __init__(
+        self,
+        knobs: Sequence[Knob],
+        exprs: Sequence[Expr],
+        function: Callable[[Values], tuple[Any, ...]],
+        along: tuple[Any, int] | None = None,
+    ):
         used = frozenset[Any]().union(*map(free_vars, exprs))
         self._used = tuple(n for n, knob in enumerate(knobs) if knob in used)
         self._exprs, self._function = tuple(dict.fromkeys(exprs)), function
-        self._evaluate = numpy_function(self._exprs, [knobs[n] for n in self._used])
+        self._along = along
+        variables = [*(knobs[n] for n in self._used), *([along[0]] if along else [])]
+        self._evaluate = numpy_function(self._exprs, variables)
         self._entries: tuple[Any, ...] | None = None
         if prod(len(knobs[n].choices) for n in self._used) <= _MOST:
             grid = np.meshgrid(*(_choices(knobs[n]) for n in self._used), indexing="ij")
@@ -65,8 +76,11 @@ class Table:
         return tuple(e.take(places, mode="clip") if np.ndim(e) else e for e in self._entries)
 
     def _compute(self, columns: Sequence[np.ndarray]) -> tuple[Any, ...]:
+        if self._along:
+            columns = [*(c.astype(float)[:, None] for c in columns), np.arange(float(self._along[1]))]
+        kind = np.float64 if self._along else np.float32
         values = self._evaluate(*columns)
-        return self._function({e: np.asarray(v, np.float32)[()] for e, v in zip(self._exprs, values, strict=True)})
+        return self._function({e: np.asarray(v, kind)[()] for e, v in zip(self._exprs, values, strict=True)})
 
 
 def _choices(knob: Knob) -> np.ndarray:

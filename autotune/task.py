@@ -31,13 +31,26 @@ from tensorlang import (
     peaks,
     topi,
 )
-from tensorlang.analysis import Access, Footprint, Knob, LoopInfo, Nest, free_vars, nests, numpy_function, patterns
+from tensorlang.analysis import (
+    LANE,
+    Access,
+    Footprint,
+    Knob,
+    LoopInfo,
+    Nest,
+    Pattern,
+    free_vars,
+    nests,
+    numpy_function,
+    patterns,
+)
 from tensorlang.display import View
 from tensorlang.display import nest as view_of_nest
 from tensorlang.display.page import fragment
 from tensorlang.schedule import gpu_library
 
 __all__ = [
+    "LANE",
     "Access",
     "Array",
     "BuildError",
@@ -51,6 +64,7 @@ __all__ = [
     "Knob",
     "LoopInfo",
     "Nest",
+    "Pattern",
     "Schedule",
     "ScheduleError",
     "Target",

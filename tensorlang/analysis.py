@@ -13,8 +13,10 @@ from typing import Any
 
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
+from tensorlang.arith.lanes import LANE, Lanes, lanes
 from tensorlang.arith.regions import accesses
 from tensorlang.arith.simplify import simplify
+from tensorlang.arith.stages import STAGES
 from tensorlang.arith.subscripts import Subscript, largest_extents, span, subscripts
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.dtypes import to_numpy
@@ -22,14 +24,18 @@ from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import (
     ONE,
     REDUCE,
+    SHARED,
+    THREADS,
     Alloc,
     Block,
     Buffer,
     Const,
+    Do,
     Expr,
     For,
     Func,
     Knob,
+    Load,
     Op,
     Stmt,
     Store,
@@ -40,9 +46,11 @@ from tensorlang.ir.serial import from_json, structural_hash, to_json
 from tensorlang.ir.walk import children, find, free_vars, map_children, substitute, visit
 
 __all__ = [
+    "LANE",
     "Access",
     "Footprint",
     "Knob",
+    "Lanes",
     "LoopInfo",
     "Nest",
     "Pattern",
@@ -81,7 +89,9 @@ class LoopInfo:
 class Footprint:
     """What a block touches of one buffer. `extents[n]` is the region's shape for all that runs inside the first n loops
     around the block: extents[0] for the whole nest, extents[-1] for one instance. A buffer that is allocated inside
-    loops lives for an iteration of these: `shape` and extents are then those of the part that is alive at a time.
+    loops lives for an iteration of these: `shape` and extents are then those of the part that is alive at a time, and
+    `versions` says how many of them software pipelines keep at most. lanes: what a warp touches together, if there are
+    threads.
 
     >>> nests(s.func)[0].footprints[0].extents
     ((8, 8), (1, 8), (1, 1), (1, 1))
@@ -94,13 +104,16 @@ class Footprint:
     written: bool
     shape: tuple[Expr, ...]
     extents: tuple[tuple[Expr, ...], ...]
+    versions: int = 1
+    lanes: Lanes | None = None
 
 
 @dataclass(frozen=True)
 class Nest:
-    """A block with the loops around it, outermost first. flops: floating-point operations of one instance; operations:
-    how many of each kind, by their names in ir/ops.py; points: instances that its domain has; moved: whether it stands
-    in loops that were made for another block, so that it may run more often than that.
+    """A block with the loops around it, outermost first, then those in it. flops: floating-point operations of one
+    instance; operations: how many of each kind, by their names in ir/ops.py; points: instances that its domain has;
+    moved: whether it stands in loops that were made for another block, so that it may run more often than that;
+    tensorized: how many of the loops, the innermost ones, an intrinsic does.
 
     >>> nests(s.func)[0].operations
     Counter({'fma': 1})
@@ -115,6 +128,7 @@ class Nest:
     operations: Mapping[str, int]
     points: Expr
     moved: bool
+    tensorized: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +169,7 @@ def nests(func: Func) -> list[Nest]:
     >>> [nest.block for nest in nests(t.func)]
     ['C', 'D']
     """
-    return [_nest(path, block, depths) for path, block, depths in _blocks(func.body, (), {})]
+    return [_nest(path, block, homes) for path, block, homes in _blocks(func.body, (), {})]
 
 
 def patterns(func: Func) -> dict[str, Pattern]:
@@ -190,8 +204,8 @@ def work(func: Func) -> Expr:
     total: Expr = const(0)
     for _, block, _ in _blocks(func.body, (), {}):
         points: Expr = const(_flops(block.body))
-        for it in block.iters:
-            points = points * it.extent
+        for extent in (*(it.extent for it in block.iters), *(f.extent for f in _inside(block))):
+            points = points * extent
         total = total + points
     return total
 
@@ -297,48 +311,96 @@ def _named(func: Func) -> list[Any]:
     return [*func.params, *allocated_or_stmts]
 
 
-_Depths = Mapping[Buffer, int]  # of loops around an allocation
+@dataclass(frozen=True)
+class _Home:
+    """Where a buffer is allocated: depth: in how many loops; versions, aligned: see Footprint and storage_align."""
+
+    depth: int = 0
+    versions: int = 1
+    aligned: tuple[tuple[int, int, int], ...] = ()
 
 
-def _blocks(stmt: Stmt, path: tuple[For, ...], depths: _Depths) -> Iterator[tuple[tuple[For, ...], Block, _Depths]]:
+_Homes = Mapping[Buffer, _Home]
+
+
+def _blocks(stmt: Stmt, path: tuple[For, ...], homes: _Homes) -> Iterator[tuple[tuple[For, ...], Block, _Homes]]:
+    """Each block with the loops around it and in it."""
     if isinstance(stmt, Block):
-        yield path, stmt, depths
+        yield (*path, *_inside(stmt)), stmt, homes
         return
     if isinstance(stmt, Alloc):
-        depths = {**depths, stmt.buffer: len(path)}
+        aligned = dict(stmt.annotations).get("align", ())
+        homes = {**homes, stmt.buffer: _Home(len(path), _versions(stmt.buffer, path), aligned)}
     inner = (*path, stmt) if isinstance(stmt, For) else path
     for child in children(stmt):
         if isinstance(child, Stmt):
-            yield from _blocks(child, inner, depths)
+            yield from _blocks(child, inner, homes)
 
 
-def _nest(path: tuple[For, ...], block: Block, depths: _Depths) -> Nest:
+def _inside(block: Block) -> list[For]:
+    """The loops in a block, if its body is nothing but loops one in another."""
+    found: list[For] = []
+    stmt: Stmt | None = block.body
+    while isinstance(stmt, For | Do):
+        found += [stmt] if isinstance(stmt, For) else []
+        stmt = stmt.body
+    return found if isinstance(stmt, Store) else []
+
+
+def _versions(buffer: Buffer, path: tuple[For, ...]) -> int:
+    """How many versions of a buffer the innermost loop keeps at most, if it is pipelined."""
+    given = dict(path[-1].annotations).get(STAGES, ()) if path else ()
+    blocks = find(path[-1].body, Block) if given else ()
+    used = [n for b, n in zip(blocks, given, strict=True) if any(a.buffer is buffer for a in _accesses(b))]
+    return 1 + max(used) - min(used) if used else 1
+
+
+def _nest(path: tuple[For, ...], block: Block, homes: _Homes) -> Nest:
     loops = tuple(LoopInfo(f.var.name, _trips(f, block), f.kind, _drives_reduction(f.var, block)) for f in path)
     most = largest_extents(path)
+    inner = _inside(block)
     local = {alloc.buffer for alloc in find(block, Alloc)}
     regions: dict[tuple[Buffer, bool], list[list[Subscript]]] = {}
     for node, indices in subscripts(path, block):
         if node.buffer not in local:
             regions.setdefault((node.buffer, isinstance(node, Store)), []).append(indices)
     footprints = tuple(
-        _footprint(buffer, written, _shapes(buffer, found, path, most), depths.get(buffer, 0))
+        _footprint(buffer, written, found, path, most, homes.get(buffer, _Home()))
         for (buffer, written), found in regions.items()
     )
     result = next((f.dtype for f in footprints if f.written), "float32")
     operations = Counter(n.op for n in visit(block.body) if isinstance(n, Op) and dtypes.is_float(n.dtype))
     points: Expr = ONE
-    for it in block.iters:
-        points = points * it.extent
-    moved = any(not f"{block.name}.".startswith(f"{loop.var.name.partition('.')[0]}.") for loop in path)
+    for extent in (*(it.extent for it in block.iters), *(f.extent for f in inner)):
+        points = points * extent
+    moved = any(not f"{block.name}.".startswith(f"{f.var.name.partition('.')[0]}.") for f in path if f not in inner)
     flops, reduces = _flops(block.body), block.reducer is not None
-    return Nest(block.name, loops, flops, result, reduces, footprints, operations, points, moved)
+    tensorized = len(inner) if next(find(block.body, Do), None) is not None else 0
+    return Nest(block.name, loops, flops, result, reduces, footprints, operations, points, moved, tensorized)
 
 
-def _footprint(buffer: Buffer, written: bool, shapes: tuple[tuple[Expr, ...], ...], depth: int) -> Footprint:
-    shape = shapes[depth] if depth else buffer.shape
-    extents = tuple(shapes[max(level, depth)] for level in range(len(shapes)))
+def _footprint(
+    buffer: Buffer,
+    written: bool,
+    accesses: list[list[Subscript]],
+    path: tuple[For, ...],
+    most: Mapping[Var, Expr],
+    home: _Home,
+) -> Footprint:
+    shapes = _shapes(buffer, accesses, path, most)
+    alive = [
+        f for n, f in enumerate(path) if n >= home.depth or (buffer.scope == SHARED and f.kind.startswith(THREADS))
+    ]
+    spans = (span([a[n] for a in accesses], alive, most) for n in range(len(buffer.shape)))
+    shape = tuple(spans) if home.depth else buffer.shape
+    extents = tuple(shapes[max(level, home.depth)] for level in range(len(shapes)))
     item = dtypes.bytes_of(buffer.dtype)
-    return Footprint(buffer.name, buffer.dtype, buffer.scope, item, written, shape, extents)
+    together = lanes(accesses[0], path, most, shape, home.aligned)
+    return Footprint(buffer.name, buffer.dtype, buffer.scope, item, written, shape, extents, home.versions, together)
+
+
+def _accesses(block: Block) -> Iterator[Load | Store]:
+    return (node for node in visit(block) if isinstance(node, Load | Store))
 
 
 def _trips(loop: For, block: Block) -> Expr:

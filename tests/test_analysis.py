@@ -3,6 +3,8 @@ import pytest
 
 import tensorlang as tl
 from tensorlang import analysis
+from tensorlang.schedule import gpu_library
+from tensorlang.topi import linalg
 
 
 def matmul(m=8, n=12, k=16):
@@ -85,3 +87,31 @@ def test_footprints_of_windows_add_up_and_stay_in_the_buffer():
     y = tl.compute((8,), lambda i: x[2 * i] + x[2 * i + 3], name="y")
     (nest,) = analysis.nests(tl.create_func(y))
     assert [values(shape) for shape in next(f for f in nest.footprints if f.buffer == "x").extents] == [[18], [4]]
+
+
+def test_footprints_of_fused_loops_are_those_of_the_loops_that_they_were():
+    plain, fused = (tl.Schedule(matmul()) for _ in range(2))
+    for s in (plain, fused):
+        i0, j0, i1, j1 = s.tile(s.loops("C")[:2], [4, 6])
+    for pair in ((i0, j0), (i1, j1)):
+        fused.fuse(*pair)
+    by_name = [{f.buffer: f for f in analysis.nests(s.func)[0].footprints} for s in (plain, fused)]
+    for buffer in "ABC":
+        shapes, of_fused = ([values(shape) for shape in found[buffer].extents] for found in by_name)
+        assert of_fused == [shapes[0], shapes[2], shapes[4], shapes[5]], buffer
+
+
+def test_what_pipelines_keep_and_intrinsics_do_is_told():
+    h100 = tl.Target("cuda", arch="sm_90a")
+    s = tl.Schedule(linalg.matmul(64, 64, 64, dtype="float16", out_dtype="float32"), target=h100)
+    gpu_library.tensor_core_matmul(s, "C", (64, 64, 32), (32, 32), stages=2, group=1)
+    found = {nest.block: nest for nest in analysis.nests(s.func)}
+    (copy,) = (f for f in found["A.shared"].footprints if f.written)
+    assert (copy.buffer, copy.versions, values(copy.shape)) == ("A.shared", 2, [64, 32])
+    product = found["C"]
+    assert [loop.kind for loop in product.loops[-product.tensorized :]] == [
+        "threadIdx.y",
+        "threadIdx.x",
+        *["unroll"] * 5,
+    ]
+    assert analysis.flops(s.func) == 2 * 64**3

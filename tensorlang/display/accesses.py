@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensorlang.arith.strides import strides
 from tensorlang.display import access_picture, page
 from tensorlang.ir import dtypes
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import VECTORIZE, Alloc, Block, Buffer, Const, Expr, For, Func, Load, Node, Store, Var
 from tensorlang.ir.walk import children, find, path_to, substitute, visit
 from tensorlang.passes.compact import compacted
-from tensorlang.passes.flatten import strides
 
 LINE_BYTES = 64  # of a cache, on common CPUs
 BANKS, BANK_BYTES, WARP = 32, 4, 32  # of shared memory: CUDA C++ Programming Guide, "Shared Memory"
@@ -249,7 +249,7 @@ def _pitches(func: Func, buffer: Buffer) -> tuple[int, ...]:
     """Bytes from one index to the next in each dimension."""
     alloc = next(find(func.body, Alloc, lambda a: a.buffer is buffer), None)
     aligned = () if alloc is None else dict(alloc.annotations).get("align", ())
-    return tuple(_known(pitch) * dtypes.bytes_of(buffer.dtype) for pitch in strides(buffer, aligned)[1:])
+    return tuple(_known(pitch) * dtypes.bytes_of(buffer.dtype) for pitch in strides(buffer.shape, aligned)[1:])
 
 
 def _known(value: Expr) -> int:

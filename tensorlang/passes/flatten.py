@@ -13,6 +13,7 @@ from tensorlang.arith import poly as P
 from tensorlang.arith.context import EMPTY
 from tensorlang.arith.division import recombined
 from tensorlang.arith.simplify import normal, simplify
+from tensorlang.arith.strides import strides
 from tensorlang.ir import walk
 from tensorlang.ir.nodes import ONE, ZERO, Alloc, Buffer, Expr, Func, Load, Node, Ramp, Splat, Store
 from tensorlang.target.target import Target
@@ -20,9 +21,9 @@ from tensorlang.target.target import Target
 
 def flatten(func: Func, target: Target) -> Func:
     """Parameters become new, one-dimensional Buffers of the same names."""
-    pitches = {param: strides(param) for param in func.params}
+    pitches = {param: strides(param.shape) for param in func.params}
     for alloc in walk.find(func.body, Alloc):
-        pitches[alloc.buffer] = strides(alloc.buffer, dict(alloc.annotations).get("align", ()))
+        pitches[alloc.buffer] = strides(alloc.buffer.shape, dict(alloc.annotations).get("align", ()))
     flat = {b: Buffer(b.name, (total,), b.dtype, b.scope) for b, (total, *_) in pitches.items()}
 
     def rewrite(node: Node) -> Node:
@@ -39,21 +40,6 @@ def flatten(func: Func, target: Target) -> Func:
     return Func(
         func.name, params, tuple(flat[p] for p in func.outputs), walk.transform(func.body, rewrite, walk.loads_nothing)
     )
-
-
-def strides(buffer: Buffer, aligned: tuple[tuple[int, int, int], ...] = ()) -> list[Expr]:
-    """The number of elements of a buffer, then for each axis the distance between neighbours in elements.
-
-    aligned: (axis, factor, offset): the distance along `axis` is the least number that leaves `offset` modulo `factor`.
-    """
-    wanted = {axis: (factor, offset) for axis, factor, offset in aligned}
-    steps: list[Expr] = [ONE]
-    for axis in reversed(range(len(buffer.shape))):
-        steps.insert(0, steps[0] * buffer.shape[axis])
-        if axis - 1 in wanted:
-            factor, offset = wanted[axis - 1]
-            steps[0] = simplify((steps[0] - offset + factor - 1) // factor * factor + offset)
-    return steps
 
 
 def _index(indices: tuple[Expr, ...], strides: list[Expr], lanes: int) -> Expr:
