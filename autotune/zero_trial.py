@@ -13,7 +13,7 @@ from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
 from autotune.task import Schedule, ScheduleError, Target, Task
 
-_LOOKS = 4096  # candidates that the analytical model looks at
+_LOOKS = 4096  # candidates of a space that the analytical model looks at
 
 
 def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
@@ -25,12 +25,20 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     task = Task.of(computed, target)
     if task.is_empty:
         return task.schedule()
-    for space, _ in _opened(task, sketches_for(task)):  # the first one that fits: the others are hardly better
+    found: list[tuple[float, Space, np.ndarray]] = []
+    for space, _ in _opened(task, sketches_for(task)):
         if space is None:
             continue
         values = sample(space, _LOOKS, np.random.default_rng(0))
         if len(values):
-            return space.instantiate(space.named(values[space.estimate(values).argmin()]))
+            seconds = space.estimate(values)
+            best = int(seconds.argmin())
+            found.append((float(seconds[best]), space, values[best]))
+            if not task.target.simt:  # on a CPU, the first one that fits: the others are hardly better
+                break
+    if found:
+        _, space, row = min(found, key=lambda each: each[0])
+        return space.instantiate(space.named(row))
     return task.schedule()
 
 

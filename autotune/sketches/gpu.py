@@ -15,6 +15,13 @@ _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
 _RESIDENT = 512  # threads of a multiprocessor that leave 128 registers to each
 _HELD = 64  # elements of a row that a thread may have in registers
+_HALVES = {"float16", "bfloat16"}
+_TENSOR_TILES = (  # of a block of threads, of a warp; stages
+    ((128, 256, 32), (64, 64), 4),
+    ((128, 256, 64), (64, 64), 3),
+    ((128, 128, 32), (64, 64), 4),
+    ((64, 64, 32), (32, 32), 4),
+)
 
 
 def elementwise(program: Program, stage: Stage) -> Sequence[Part]:
@@ -131,14 +138,9 @@ def transpose(program: Program, stage: Stage) -> Sequence[Part]:
 
 def contraction(program: Program, stage: Stage) -> Sequence[Part]:
     """Of C[i, j] += A[i, k] * B[k, j]: tiles in shared memory and registers."""
-    if [loop.reduce for loop in stage.loops] != [False, False, True] or len(stage.reads) != 2:
+    if not _is_product(stage):
         return []
-    i, j, k = (loop.name for loop in stage.loops)
     m, n = (loop.extent for loop in stage.spatial)
-    a, b = stage.reads
-    if [[*step] for step in a.steps] != [[i], [k]] or [[*step] for step in b.steps] != [[k], [j]]:
-        return []
-
     limit = program.target.shared_bytes // stage.item_bytes
 
     def write(stages: int, resident: int, s: Schedule, knob: AskKnob) -> list[Any]:
@@ -164,6 +166,61 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
         Part("two stages, two resident", block, partial(write, 2, 2), exact=True),
         Part("one stage", block, partial(write, 1, 0), exact=True),
     ]
+
+
+def _is_product(stage: Stage) -> bool:
+    """Whether it is C[i, j] += A[i, k] * B[k, j], as far as its loops tell, of different A and B."""
+    buffers = {access.buffer for access in stage.reads}
+    if [loop.reduce for loop in stage.loops] != [False, False, True] or len(buffers) != 2:
+        return False
+    i, j, k = (loop.name for loop in stage.loops)
+    return [[[*step] for step in access.steps] for access in stage.reads] == [[[i], [k]], [[k], [j]]]
+
+
+def tensor_cores(program: Program, stage: Stage) -> Sequence[Part]:
+    """Of such a product of float16 or bfloat16, accumulated in float32, with what else is done to its elements."""
+    inputs = [] if stage.reduction else _inputs(program, stage)
+    users = [] if stage.reduction else [stage, *(program[block] for block in inputs)]
+    products = [p for user in users for p in program.private_producers(user) if p.reduction]
+    if stage.reduction and not stage.consumers:
+        products = [stage]
+    if len(products) != 1 or not _fits_tensor_cores(program, products[0]):
+        return []
+    (product,) = products
+    if not all(_is_along(user, [product, *users]) for user in users):
+        return []
+
+    def write(tile: tuple[int, int, int], warp: tuple[int, int], stages: int, s: Schedule, knob: AskKnob) -> None:
+        _inline(s, inputs)
+        group = max(g for g in (1, 2, 4, 8) if height % (tile[0] * g) == 0)
+        halves = stages * (tile[0] * (tile[2] + 8) + tile[2] * (tile[1] + 8))
+        staged = 2 * halves + stage.result_bytes * tile[0] * (tile[1] + 8) <= program.target.shared_bytes
+        gpu_library.tensor_core_matmul(s, product.block, tile, warp, stages, group, staged=staged)
+
+    height, width, depth = (loop.extent for loop in product.loops)
+    blocks = frozenset({stage.block, product.block, *inputs})
+    return [
+        Part("tensor cores, {}x{}x{} tiles".format(*tile), blocks, partial(write, tile, warp, stages))
+        for tile, warp, stages in _TENSOR_TILES
+        if height % tile[0] == width % tile[1] == depth % tile[2] == 0
+    ]
+
+
+def _fits_tensor_cores(program: Program, stage: Stage) -> bool:
+    """Whether a warp of the target does what the stage does."""
+    if not program.target.tensor_cores or not _is_product(stage) or {*stage.operations} - {"cast"} != {"fma"}:
+        return False
+    kinds = {stage.dtypes[access.buffer] for access in stage.reads}
+    steps = {size for access in stage.reads for step in access.steps for size in step.values()}
+    return steps == {1} and len(kinds) == 1 and kinds < _HALVES and stage.dtypes[stage.result.buffer] == "float32"
+
+
+def _is_along(stage: Stage, makers: Sequence[Stage]) -> bool:
+    """Whether the stage stores elements, and reads those of `makers`, each at the place of its loops."""
+    places = [{loop.name: 1} for loop in stage.loops]
+    made = {maker.result.buffer for maker in makers}
+    own = [access for access in stage.accesses if access.buffer in made]
+    return all([dict(step) for step in access.steps] == places for access in own)
 
 
 def convolution(program: Program, stage: Stage) -> Sequence[Part]:
@@ -225,4 +282,4 @@ def _lanes(stage: Stage) -> int:
     return max(1, 16 // stage.item_bytes)
 
 
-GPU_RULES = (contraction, convolution, transpose, sums, rows, elementwise)
+GPU_RULES = (tensor_cores, contraction, convolution, transpose, sums, rows, elementwise)

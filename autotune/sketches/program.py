@@ -23,7 +23,8 @@ class Stage:
     """A block in loops of its own. loops: outermost first; producers, consumers: names of blocks, in program order.
 
     divisors: constants by which subscripts divide loops; item_bytes: of the widest element that it touches;
-    result_bytes: of those that it stores.
+    result_bytes: of those that it stores; dtypes: of the buffers that it touches; operations: how many of each kind it
+    does at a point.
     """
 
     block: str
@@ -34,6 +35,8 @@ class Stage:
     consumers: tuple[str, ...]
     item_bytes: int
     result_bytes: int
+    dtypes: Mapping[str, str]
+    operations: Mapping[str, int]
 
     @property
     def spatial(self) -> list[Loop]:
@@ -86,6 +89,8 @@ class Program(Mapping[str, Stage]):
                 tuple(b.name for b in block.consumers),
                 max((f.item_bytes for f in nest.footprints), default=4),
                 next(f.item_bytes for f in nest.footprints if f.written),
+                {f.buffer: f.dtype for f in nest.footprints},
+                nest.operations,
             )
 
     def __getitem__(self, block: str) -> Stage:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from tensorlang.intrin.mma import COLUMNS, DEPTH, ROWS, WORD, load_a, load_b, mma
 from tensorlang.ir import dtypes
+from tensorlang.ir.nodes import Expr
 from tensorlang.schedule.handles import BlockLike, Loop
 from tensorlang.schedule.primitive import composition
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
+
+Count = int | Expr
 
 
 @composition
@@ -20,7 +23,7 @@ def tensor_core_matmul(
     tile: tuple[int, int, int] = (128, 256, 32),
     warp: tuple[int, int] = (64, 64),
     stages: int = 4,
-    group: int = 8,
+    group: Count = 8,
     resident: int = 0,
     staged: bool = False,
 ) -> None:

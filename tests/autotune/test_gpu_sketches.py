@@ -40,6 +40,16 @@ def windows(m, n):
 
 
 _STAGES = ["two stages", "two stages, two resident", "one stage"]
+
+
+def halves(m, n, k, steps=1):
+    """A product of float16, accumulated in float32, of which other blocks make float16."""
+    c = linalg.matmul(m, n, k, dtype="float16", out_dtype="float32")
+    for step in range(steps):
+        c = tl.compute((m, n), lambda i, j, c=c: tl.maximum(c[i, j], 0.0), name=f"D{step}")
+    return tl.compute((m, n), lambda i, j: c[i, j].astype("float16"), name="E")
+
+
 TASKS = {  # how it is made, at a size that no tile divides and at one that all do; sketches
     "elementwise": (elementwise.add, (24, 40), (512, 4096), ["elements"]),
     "softmax": (normalization.softmax, (12, 160), (512, 8192), ["rows"]),
@@ -57,6 +67,7 @@ TASKS = {  # how it is made, at a size that no tile divides and at one that all 
     "sum of all": (total, (24, 100), (512, 4096), ["parts"]),
     "windows": (windows, (24, 40), (514, 514), ["elements"]),
     "matmul": (linalg.matmul, (40, 72, 24), (512, 512, 512), _STAGES),
+    "matmul on tensor cores": (halves, (64, 64, 32), (64, 64, 32), ["tensor cores, 64x64x32 tiles"]),
     "conv2d": (
         convolution.conv2d,
         (1, 8, 8, 3, 32, 3, 1, 1),
@@ -91,8 +102,8 @@ def test_candidates_compute_the_right_thing(name):
                 np.testing.assert_allclose(got.astype("d"), want.astype("d"), rtol=tolerance, atol=tolerance)
 
 
-# Of others, fused loops touch boxes that are known for numbers only.
-EXACT = [name for name in TASKS if name not in ("windows", "conv2d", "depthwise")]
+# Of windows in fused loops, numbers tell more.
+EXACT = [name for name in TASKS if name not in ("windows", "conv2d")]
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -109,6 +120,39 @@ def test_features_of_open_knobs_are_those_of_known_ones(name):
             pairs = zip(NAMES, known.tolist(), concrete[0].tolist(), strict=True)
             assert not [pair for pair in pairs if not np.isclose(*pair[1:], rtol=1e-4)], space.named(row)
             assert seconds == pytest.approx(again[0], rel=1e-4)
+
+
+def transposed_halves(n):
+    a, b = (tl.placeholder((n, n), "float16", name=name) for name in "AB")
+    c = tl.compute((n, n), lambda i, j: product(a, b, i, j, n), name="C")
+    return tl.compute((n, n), lambda i, j: c[j, i].astype("float16"), name="D")
+
+
+def squared_halves(n):
+    a = tl.placeholder((n, n), "float16", name="A")
+    return tl.compute((n, n), lambda i, j: product(a, a, i, j, n), name="C")
+
+
+def product(a, b, i, j, n):
+    k = tl.reduce_axis(n, name="k")
+    return tl.sum(a[i, k].astype("float32") * b[k, j].astype("float32"), axis=k)
+
+
+@pytest.mark.parametrize(
+    ("computed", "fits"),
+    [
+        (linalg.matmul(256, 128, 64, dtype="bfloat16", out_dtype="float32"), True),
+        (halves(64, 64, 32, steps=0), True),
+        (halves(64, 64, 48), False),  # no tile divides
+        (linalg.matmul(64, 64, 64, dtype="float16"), False),  # accumulated in float16
+        (linalg.matmul(64, 64, 64, dtype="float16", out_dtype="float32", transpose_b=True), False),
+        (transposed_halves(64), False),
+        (squared_halves(64), False),
+    ],
+)
+def test_tensor_cores_are_for_products_that_fit(computed, fits):
+    names = [sketch.name for sketch in sketches_for(Task.of(computed, H100))]
+    assert any("tensor cores" in name for name in names) == fits, names
 
 
 @pytest.mark.parametrize("name", TASKS)
