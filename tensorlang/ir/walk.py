@@ -310,7 +310,10 @@ def free_vars(node: Node) -> frozenset[Var]:
     """
     if isinstance(node, Var):
         return frozenset((node,))
-    memo: dict[Any, Any] = getattr(node, "memo", {})
+    try:
+        memo: dict[Any, Any] = node.memo  # type: ignore[attr-defined]
+    except AttributeError:  # neither expression nor statement
+        return _free_vars(node)
     found = memo.get("free_vars")
     if found is None:
         found = memo["free_vars"] = _free_vars(node)
@@ -320,8 +323,10 @@ def free_vars(node: Node) -> frozenset[Var]:
 def _free_vars(node: Node) -> frozenset[Var]:
     if isinstance(node, Const):
         return _NONE
-    if isinstance(node, Seq):
-        return _NONE.union(*map(free_vars, node.stmts))
+    if isinstance(node, Op):
+        return _NONE.union(*map(free_vars, node.args))
+    if isinstance(node, For):
+        return (free_vars(node.body) - {node.var}) | free_vars(node.extent)
     if isinstance(node, Alloc):
         shapes = list[Expr]()
         while isinstance(node, Alloc):
@@ -329,13 +334,9 @@ def _free_vars(node: Node) -> frozenset[Var]:
             node = node.body
         return free_vars(node).union(*(free_vars(dim) for dim in shapes if not isinstance(dim, Const)))
     result = _NONE.union(*map(free_vars, children(node)))
-    if isinstance(node, Op):
-        return result
     if isinstance(node, Load | Store):
         return result.union(*(free_vars(dim) for dim in node.buffer.shape if not isinstance(dim, Const)))
-    if isinstance(node, For):
-        result = (result - {node.var}) | free_vars(node.extent)
-    elif isinstance(node, Let | LetStmt):
+    if isinstance(node, Let | LetStmt):
         result = (result - {node.var}) | free_vars(node.value)
     elif isinstance(node, Block):
         bound = {it.var for it in node.iters}
