@@ -17,7 +17,9 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, Block, Expr, For, Knob, Load, Op, Size, Store, Var
-from tensorlang.ir.walk import free_vars, substitute, visit
+from tensorlang.ir.walk import find, free_vars, substitute, visit
+
+_LINEAR = ("add", "sub", "mul", "neg")  # a predicate tells nothing more about subscripts with no other operations
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ def subscripts(path: tuple[For, ...], block: Block) -> list[tuple[Load | Store, 
     ctx, loops = Context(), [loop.var for loop in path]
     for loop in path:
         ctx = ctx.bind(loop.var, loop.extent)
-    ctx = ctx.assume(block.predicate)
     values = {it.var: binding for it, binding in zip(block.iters, block.bindings, strict=True)}
     domain = {it.var: it.extent for it in block.iters} | {loop.var: loop.extent for loop in path}
 
     def known(index: Expr, size: Expr) -> Subscript:
         length = _spread(index, domain)
-        found = simplify(substitute(index, values), ctx)
+        here = ctx if all(n.op in _LINEAR for n in find(index, Op)) else ctx.assume(block.predicate)
+        found = simplify(substitute(index, values), here)
         return _linear(found, loops, size if length is None else ops.make("min", length, size))
 
     nodes = [node for node in visit(block.body) if isinstance(node, Load | Store)]
