@@ -61,7 +61,7 @@ def write_tiles(target: Target, how: Tiled, s: Schedule, knob: AskKnob) -> list[
             s.compute_inline(member.block)
     _pack(s, how, n, ONCE)
     outer, step, lane, unrolled = _tile(s, t, n)
-    tile = fused(s, outer)
+    tile = outer[-1]  # what is moved there goes by loops that are not fused yet, of which more can be proved
     _pack(s, how, n, PER_TILE, at=step or tile)
     for member in how.followers:
         s.reverse_compute_at(member.block, tile)
@@ -70,8 +70,9 @@ def write_tiles(target: Target, how: Tiled, s: Schedule, knob: AskKnob) -> list[
         for member in reversed(how.inputs):
             s.compute_at(member.block, tile)
             _in_vectors(s, member, tile, lanes)
+    tiles = fused(s, outer)
     if stage.points() >= ENOUGH_FOR_THREADS:
-        s.parallel(tile)
+        s.parallel(tiles)
     for loop in unrolled:
         s.unroll(loop)
     s.vectorize(lane)
