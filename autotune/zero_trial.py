@@ -38,7 +38,7 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
                 break
     if found:
         _, space, row = min(found, key=lambda each: each[0])
-        return space.instantiate(space.named(row))
+        return space.instantiate(space.named(row.tolist()))
     return task.schedule()
 
 

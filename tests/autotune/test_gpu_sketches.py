@@ -102,8 +102,8 @@ def test_candidates_compute_the_right_thing(name):
                 np.testing.assert_allclose(got.astype("d"), want.astype("d"), rtol=tolerance, atol=tolerance)
 
 
-# Of windows in fused loops, numbers tell more.
-EXACT = [name for name in TASKS if name not in ("windows", "conv2d")]
+# Of windows in fused loops, numbers tell more; tensor cores leave no knob open.
+EXACT = [name for name in TASKS if name not in ("windows", "conv2d", "matmul on tensor cores")]
 
 
 @pytest.mark.parametrize("name", EXACT)
