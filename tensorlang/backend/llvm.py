@@ -30,7 +30,7 @@ from tensorlang.passes.tidy import tidy
 from tensorlang.passes.tighten import tighten
 from tensorlang.passes.unbind import unbind
 from tensorlang.passes.unroll import unroll
-from tensorlang.passes.vectorize import vectorize
+from tensorlang.passes.vectorize import vectorize, vectorize_fixed
 from tensorlang.runtime import cache, threads
 from tensorlang.target.target import Target
 
@@ -44,6 +44,7 @@ PASSES = [
     tidy,
     partition,
     tidy,
+    vectorize_fixed,
     unroll,
     vectorize,
     promote,

@@ -55,15 +55,20 @@ def vectorize(func: Func, target: Target) -> Func:
     return func.with_body(_vectorized(func.body, target, EMPTY))
 
 
-def _vectorized(stmt: Stmt, target: Target, ctx: Context) -> Stmt:
+def vectorize_fixed(func: Func, target: Target) -> Func:
+    """The same for loops of constant extent alone, before unroll: what it copies is vectors then."""
+    return func.with_body(_vectorized(func.body, target, EMPTY, only_fixed=True))
+
+
+def _vectorized(stmt: Stmt, target: Target, ctx: Context, only_fixed: bool = False) -> Stmt:
     inside = ctx
     if isinstance(stmt, For):
         inside = ctx.bind(stmt.var, stmt.extent)
     elif isinstance(stmt, If):
-        then = _vectorized(stmt.then, target, ctx.assume(stmt.cond))
-        return If(stmt.cond, then, None if stmt.orelse is None else _vectorized(stmt.orelse, target, ctx))
-    stmt = map_stmts(stmt, lambda n: _vectorized(n, target, inside))
-    if not isinstance(stmt, For) or stmt.kind != VECTORIZE:
+        then = _vectorized(stmt.then, target, ctx.assume(stmt.cond), only_fixed)
+        return If(stmt.cond, then, None if stmt.orelse is None else _vectorized(stmt.orelse, target, ctx, only_fixed))
+    stmt = map_stmts(stmt, lambda n: _vectorized(n, target, inside, only_fixed))
+    if not isinstance(stmt, For) or stmt.kind != VECTORIZE or (only_fixed and not isinstance(stmt.extent, Const)):
         return stmt
     try:
         return _Pieces(stmt, target, ctx).all()
