@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tensorlang.arith.affine import injective
+from tensorlang.arith.affine import injective, linear
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.prove import proves
@@ -18,6 +18,7 @@ from tensorlang.arith.regions import Region, accesses, conjuncts
 from tensorlang.ir.nodes import (
     SPATIAL,
     TRUE,
+    ZERO,
     Alloc,
     Block,
     Buffer,
@@ -55,6 +56,35 @@ def separates(s: Schedule, loop: For, block: Block) -> bool:
 def runs_once(s: Schedule, loop: For) -> bool:
     """Is it proved that the loop has at most one iteration?"""
     return proves(loop.extent <= 1, s.context(loop))
+
+
+def runs_all(block: Block, ranges: Sequence[tuple[Expr, Expr]], loops: Sequence[For], ctx: Context) -> bool:
+    """Do the iterations of `loops` together run every point of `block`, if each runs it over `ranges`?
+
+    ranges: (low, extent) for each iterator; `ctx` holds outside the loops. Proved for lows that are sums of
+    step * loop, each loop in one of them only, where each step is at most what the loops of lesser steps cover.
+    """
+    every = [n.var for n in loops]
+    unused = {n.var: n.extent for n in loops}
+    if any(free_vars(n.extent) & unused.keys() for n in loops):
+        return False
+    for it, (low, extent) in zip(block.iters, ranges, strict=True):
+        form = linear(low, every) if low is not ZERO or extent is not it.extent else ({}, ZERO)
+        if form is None or not form[0].keys() <= unused.keys():
+            return False
+        steps, start = form
+        covered = extent
+        while steps:
+            var = next((v for v, step in steps.items() if proves((step >= 1) & (step <= covered), ctx)), None)
+            if var is None:
+                return False
+            step, count = steps.pop(var), unused.pop(var)
+            if not (proves(count >= 1, ctx) or proves(it.extent <= step * count, ctx)):
+                return False
+            covered = covered + step * (count - 1)
+        if not (proves(start <= 0, ctx) and proves(it.extent <= start + covered, ctx)):
+            return False
+    return all(proves(count >= 1, ctx) for count in unused.values())
 
 
 def never_runs(s: Schedule, loop: For) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
@@ -21,6 +21,7 @@ from tensorlang.ir.nodes import (
     Buffer,
     Expr,
     For,
+    If,
     Stmt,
     Store,
     Var,
@@ -28,6 +29,7 @@ from tensorlang.ir.nodes import (
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import Hint, how_it_runs, step_of_kind
+from tensorlang.schedule.dependence import runs_all
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
@@ -51,9 +53,10 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ['D.i', 'C.i_1', 'C.j_1', 'C.k_1']
 
     requires:
-      1. what the block writes is not a parameter, and no other block writes it, but parts of the same computation
-         that do not reduce, which then compute again what the block does
-      2. some block reads it, and all blocks that do are inside `loop`
+      1. no other block writes what the block writes, but parts of the same computation that do not reduce, which then
+         compute again what the block does
+      2. some block inside `loop` reads it; if others read it, too, or it is a parameter, the iterations of `loop` and
+         of the loops around it compute all of it, and the others stand behind them
       3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
          them produce all that it needs there
       4. neither `loop` nor a loop around it is vectorised
@@ -71,7 +74,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     _is_sole_writer(s, node)
     is_remakeable(s, node)
     overwrites_nothing(s, node)
-    consumers = _consumers(s, node)
+    consumers = _consumers(s, node, target)
     rest = flow.splice(s.func.body, node)
     for buffer in flow.stored(node):
         rest = flow.drop_alloc(rest, buffer)
@@ -81,14 +84,22 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         legal = _names(_loops_for_producer(rest, node, consumers))
         return legal or f"no loop: none has all of {readers} inside, and all that {node.name} reads before"
 
-    place = _around_all(s, rest, node, consumers, target, hint)
-    anchor = flow.child_towards(rest, place, _first(rest, consumers))
+    place = _find_loop(rest, target)
+    inside = [] if place is None else [c for c in consumers if place in flow.path(rest, c)]
+    outside = [c for c in consumers if c not in inside]
+    if place is None or not inside:
+        _refuse_a_part(s, node, target, outside, hint)
+    anchor = flow.child_towards(rest, place, _first(rest, inside))
     _has_inputs(s, rest, node, anchor, target, hint)
     outer = (*flow.loops_above(rest, place), place)
     _is_scalar(s, outer, hint)
     ctx = flow.knowing(rest, place, s.context(s.func.body))
     boxes = {b: read_box(place.body, b, outer, ctx) for b in flow.stored(node)}
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
+    if outside or _parameters(s, node):
+        behind = all(flow.precedes(rest, outer[0], c) and outer[0] not in flow.path(rest, c) for c in outside)
+        if not (behind and _stands_alone(s, node, target) and runs_all(node, ranges, outer, ctx)):
+            _refuse_a_part(s, node, target, outside, hint)
     fresh = regenerate(s, node, ranges, outer, ctx)
     body = _allocated(s, node, flow.splice(rest, anchor, fresh, anchor))
     moved = next(find(fresh, Block))
@@ -153,24 +164,40 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ requirements
-def _consumers(s: Schedule, node: Block) -> list[Block]:
-    """The blocks that read what `node` computes. Reason: no_consumer."""
+def _consumers(s: Schedule, node: Block, target: For) -> list[Block]:
+    """The blocks that read what `node` computes. Reasons: no_consumer, writes_parameter."""
     consumers = [b for buffer in flow.stored(node) for b in flow.readers(s.func.body, buffer)]
+    if not consumers and _parameters(s, node):
+        _refuse_a_part(s, node, target, [], "")
     if not consumers:
         message, hint = f"no block reads what {node.name} computes", "a block whose result another block reads"
         s.refuse("no_consumer", message, at=[node], hint=hint)
     return consumers
 
 
-def _around_all(s: Schedule, rest: Stmt, node: Block, consumers: list[Block], target: For, hint: Hint) -> For:
-    """The loop `target` in `rest`, which is around all consumers of `node`. Reason: consumer_outside_loop."""
-    place = _find_loop(rest, target)
-    outside = [c for c in consumers if place is None or place not in flow.path(rest, c)]
-    if place is None or outside:
-        names = ", ".join(dict.fromkeys(c.name for c in outside))
-        message = f"{names} reads what {node.name} computes, outside loop {target.var.name}"
-        s.refuse("consumer_outside_loop", message, at=[*outside, target], hint=hint)
-    return place
+def _parameters(s: Schedule, node: Block) -> list[Buffer]:
+    return [b for b in flow.stored(node) if not flow.is_private(s.func.body, b)]
+
+
+def _refuse_a_part(s: Schedule, node: Block, target: For, outside: list[Block], hint: Hint) -> NoReturn:
+    """Reasons: writes_parameter, consumer_outside_loop."""
+    for buffer in _parameters(s, node):
+        s.refuse(
+            "writes_parameter",
+            f"{node.name} writes {buffer.name}, a parameter, which must be written in full",
+            at=[node],
+            hint=f"cache_write({node.name}, scope) first, or reverse_compute_at of another block",
+        )
+    names = ", ".join(dict.fromkeys(c.name for c in outside))
+    message = f"{names} reads what {node.name} computes, outside loop {target.var.name}"
+    s.refuse("consumer_outside_loop", message, at=[*outside, target], hint=hint)
+
+
+def _stands_alone(s: Schedule, node: Block, target: For) -> bool:
+    """Are `node` and `target` in no loop together, and does `target` run whenever `node` does?"""
+    place = flow.common(s.func.body, [node, target])
+    loops = [n for n in flow.path(s.func.body, place) if isinstance(n, For)]
+    return not loops and not any(isinstance(n, If) for n in flow.path(place, target))
 
 
 def _has_inputs(s: Schedule, rest: Stmt, node: Block, anchor: Stmt, target: For, hint: Hint) -> None:
@@ -216,15 +243,8 @@ def _no_other_writes(s: Schedule, node: Block) -> None:
 
 
 def _is_sole_writer(s: Schedule, node: Block) -> None:
-    """Reasons: writes_parameter, several_writers."""
+    """Reason: several_writers."""
     for buffer in flow.stored(node):
-        if not flow.is_private(s.func.body, buffer):
-            s.refuse(
-                "writes_parameter",
-                f"{node.name} writes {buffer.name}, a parameter, which must be written in full",
-                at=[node],
-                hint=f"cache_write({node.name}, scope) first, or reverse_compute_at of another block",
-            )
         others = [w for w in flow.writers(s.func.body, buffer) if w is not node and not flow.repeats(w, node)]
         if others:
             names = ", ".join(w.name for w in others)

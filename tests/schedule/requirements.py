@@ -108,8 +108,8 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
     },
     "cache_write": {1: ("several_outputs", "not_written"), 2: ("consumer_inside",), 3: ("bad_scope",)},
     "compute_at": {
-        1: ("writes_parameter", "several_writers"),
-        2: ("no_consumer", "consumer_outside_loop"),
+        1: ("several_writers",),
+        2: ("no_consumer", "consumer_outside_loop", "writes_parameter"),
         3: ("producer_not_before", "not_produced_there"),
         4: ("vector_loop",),
         5: ("loop_kind", "loop_annotated"),

@@ -159,6 +159,59 @@ def test_knobs():
     assert shapes(s) == {"H": "[t + 2, u]", "P": "[t + 2, u + 2]"}
 
 
+def windows(n, size, step, length=None):
+    """P; C, of which each element sums `size` elements of P, `step` from those of the one before; D, all of P."""
+    length = (n - 1) * step + size if length is None else length
+    a = tl.placeholder((length,), name="A")
+    p = tl.compute((length,), lambda i: a[i] * 2.0, name="P")
+    k = tl.reduce_axis(size, name="k")
+    c = tl.compute((n,), lambda i: tl.sum(p[i * step + k], axis=k), name="C")
+    d = tl.compute((length,), lambda i: p[length - 1 - i] - 1.0, name="D")
+    return c, d, p
+
+
+@pytest.mark.parametrize("size, step", [(1, 1), (3, 1), (3, 2), (3, 3)])
+def test_compute_at_leaves_all_to_what_stands_behind(size, step):
+    for kept in (2, 3):  # C and D; P, too
+        tensors = windows(7, size, step)[:kept]
+        s = Schedule(tensors)
+        before = s.func
+        s.split("C.i", [None, 4])
+        s.compute_at("P", "C.i.1")
+        check(before, s)
+        check_kernel(before, s)
+        if size > step:
+            refused(s, "loop_repeats", lambda s=s: s.parallel("C.i.0"))
+
+
+def test_compute_at_leaves_all_of_symbolic_sizes():
+    n = tl.var("n")
+    s = Schedule(windows(n, 1, 1, length=n))
+    before = s.func
+    s.compute_at("P", s.split("C.i", [None, 4])[0])
+    check_kernel(before, s, *({"n": value} for value in (0, 1, 4, 7)))
+
+
+def test_compute_at_refuses_to_leave_a_part():
+    gaps = windows(5, 2, 3)
+    short = windows(5, 3, 1, length=8)
+    n = tl.var("n")
+    _, d, p = windows(5, 2, 1)
+    x = tl.placeholder((n,), name="X")
+    maybe_none = tl.compute((n,), lambda i: p[0] + p[5] * x[i], name="C"), d, p
+    for c, d, p in (gaps, short, maybe_none):
+        s = Schedule([c, d])
+        refused(s, "consumer_outside_loop", lambda s=s: s.compute_at("P", "C.i"))
+        s = Schedule([c, p])
+        refused(s, "writes_parameter", lambda s=s: s.compute_at("P", "C.i"))
+    c, d, p = windows(n, 1, 1, length=n)
+    s = Schedule([d, c])  # D comes first
+    refused(s, "consumer_outside_loop", lambda: s.compute_at("P", "C.i"))
+    s = Schedule([c, d])
+    s.specialize(n % 4 == 0, "C.i")
+    refused(s, "consumer_outside_loop", lambda: s.compute_at("P", "C.i"))
+
+
 def test_compute_at_needs_an_intermediate():
     s = Schedule(matmul())
     assert "cache_write" in refused(s, "writes_parameter", lambda: s.compute_at("C", "C.i")).hint
