@@ -199,7 +199,7 @@ def transpose(n: int) -> Row:
 def every_row() -> list[Row]:
     return [
         matmul(1024, 1024, 1024, threads=(4, 4, 8), far=(2, 1), depth=(1, 32), group=1),
-        matmul(4096, 4096, 4096, threads=(4, 16, 4), depth=(1, 32), group=4, resident=2),
+        matmul(4096, 4096, 4096, group=4, by_rows=True),
         tensor_core_matmul(4096, "float16", tile=(128, 256, 32), group=4, staged=True),
         tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 32), group=4, staged=True),
         conv2d(64, 56, 64, 3, 1, tile=(64, 4, 28, 8), each=(8, 1, 4), stages=1),

@@ -13,7 +13,6 @@ from autotune.task import Schedule, gpu_library
 
 _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
-_RESIDENT = 512  # threads of a multiprocessor that leave 128 registers to each
 _HELD = 64  # elements of a row that a thread may have in registers
 _HALVES = {"float16", "bfloat16"}
 _TENSOR_TILES = (  # of a block of threads, of a warp; stages
@@ -143,28 +142,29 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
     m, n = (loop.extent for loop in stage.spatial)
     limit = program.target.shared_bytes // stage.item_bytes
 
-    def write(stages: int, resident: int, s: Schedule, knob: AskKnob) -> list[Any]:
+    def write(stages: int, by_rows: bool, s: Schedule, knob: AskKnob) -> list[Any]:
         z, y, x = knob("z", (1, 2, 4, 8)), knob("y", (4, 8, 16, 32)), knob("x", (4, 8))
         fi, fj = knob("far_i", (1, 2, 4)), knob("far_j", (1, 2, 4))
         deep, unrolled, group = knob("deep", (1, 2, 4)), knob("unrolled", (4, 8, 16, 32)), knob("group", (1, 4, 16))
         threads, far, depth = (z, y, x), (fi, fj), (deep, unrolled)
-        gpu_library.tiled_matmul(s, stage.block, threads, far, depth, group, stages, resident, asynchronous=True)
+        gpu_library.tiled_matmul(s, stage.block, threads, far, depth, group, stages, asynchronous=True, by_rows=by_rows)
         rows, columns = fi * y * 4, fj * z * x * 4
         return [
-            z * y * x * resident == _RESIDENT if resident else z * y * x >= 64,
-            fi * fj <= (4 if resident else 8),  # registers: 16 for each
+            z * y * x >= 64,
+            fi * fj <= 8,  # registers: 16 for each
             fi * fj * unrolled <= 128,  # text to compile
             deep * unrolled <= 32,
             deep * unrolled * ((rows + 4) * stages + columns * 2) <= limit,
             *(deep * unrolled >= y, 4 * fi >= z),  # all threads fetch of one operand
             *((fi - 1) * y * 4 < m, (fj * z - 1) * x * 4 < n),  # and none for nothing
+            (group == 1) | (m % (rows * group) == 0),
         ]
 
     block = frozenset({stage.block})
     return [
-        Part("two stages", block, partial(write, 2, 0), exact=True),
-        Part("two stages, two resident", block, partial(write, 2, 2), exact=True),
-        Part("one stage", block, partial(write, 1, 0), exact=True),
+        Part("two stages", block, partial(write, 2, False), exact=True),
+        Part("two stages, by rows", block, partial(write, 2, True), exact=True),
+        Part("one stage", block, partial(write, 1, False), exact=True),
     ]
 
 

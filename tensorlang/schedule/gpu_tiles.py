@@ -26,6 +26,7 @@ def tiled_matmul(
     stages: int = 2,
     resident: int = 0,
     asynchronous: bool = False,
+    by_rows: bool = False,
 ) -> None:
     """The product that gpu_library.matmul schedules, with counts that may be knobs: blocks of z * y * x `threads`, y of
     them along the rows of a tile, z * x along its columns.
@@ -36,7 +37,8 @@ def tiled_matmul(
     tiles before they go right, so that those that run together read the same rows and columns. stages: 0 loads a tile
     when it is needed; 1 loads the next one into registers meanwhile; 2 has two tiles in shared memory besides, and one
     barrier for each. resident: how many blocks a multiprocessor is to hold. asynchronous: tiles of B go to shared
-    memory by themselves, not by way of registers (needs stages).
+    memory by themselves, not by way of registers (needs stages). by_rows: a thread does whole rows of what it has, not
+    square after square; which of the two lets the compiler find better registers, only measuring tells.
 
     Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
 
@@ -52,7 +54,8 @@ def tiled_matmul(
     i0, j0, shared, (i_far, j_far, i_near, j_near) = _tiled(s, i, j, threads, far)
     k0, k1, k2 = s.split(k, [None, *depth])
     above, down = s.split(i0, [None, group])
-    s.reorder(above, j0, down, *shared, k0, k1, k2, i_far, j_far, i_near, j_near)
+    middle = (i_near, j_far) if by_rows else (j_far, i_near)
+    s.reorder(above, j0, down, *shared, k0, k1, k2, i_far, *middle, j_near)
     s.reverse_compute_at(write, down)
     _bind(s, "blockIdx", above, j0, down)
     _bind(s, "threadIdx", *shared)
