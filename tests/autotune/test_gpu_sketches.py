@@ -66,7 +66,7 @@ TASKS = {  # how it is made, at a size that no tile divides and at one that all 
     "elementwise in steps": (scaled, (24, 40), (512, 4096), ["elements"]),
     "sum of all": (total, (24, 100), (512, 4096), ["parts"]),
     "windows": (windows, (24, 40), (514, 514), ["elements"]),
-    "matmul": (linalg.matmul, (40, 72, 24), (512, 512, 512), _STAGES),
+    "matmul": (linalg.matmul, (40, 76, 24), (512, 512, 512), _STAGES),
     "matmul on tensor cores": (halves, (64, 64, 32), (64, 64, 32), ["tensor cores, 64x64x32 tiles"]),
     "conv2d": (
         convolution.conv2d,
