@@ -151,8 +151,8 @@ class _Closing:
         self, block: Block, iters: Sequence[Iter], bindings: Sequence[Expr], others: Mapping[Var, Expr], ctx: Context
     ) -> None:
         """What a moved block makes for an iteration of other loops is less than the whole. Reason: whole_box."""
-        for it, binding in zip(iters, bindings, strict=True):
-            if not free_vars(binding).isdisjoint(others):
+        for it, before, binding in zip(iters, block.bindings, bindings, strict=True):
+            if not free_vars(before).isdisjoint(others):
                 most = const_bounds(substitute(binding, others), ctx)[1]
                 if isinstance(it.extent, Const) and most + 1 >= it.extent.value:
                     message = f"an iteration makes all of {block.name} along {it.var.name}: a replay may know where"
