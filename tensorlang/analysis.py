@@ -169,7 +169,10 @@ def nests(func: Func) -> list[Nest]:
     >>> [nest.block for nest in nests(t.func)]
     ['C', 'D']
     """
-    return [_nest(path, block, homes) for path, block, homes in _blocks(func.body, (), {})]
+    memo = func.body.memo
+    if "nests" not in memo:
+        memo["nests"] = tuple(_nest(path, block, homes) for path, block, homes in _blocks(func.body, (), {}))
+    return list(memo["nests"])
 
 
 def patterns(func: Func) -> dict[str, Pattern]:
