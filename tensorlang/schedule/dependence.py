@@ -14,7 +14,7 @@ from tensorlang.arith.affine import injective, linear
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.prove import proves
-from tensorlang.arith.regions import Region, accesses, conjuncts
+from tensorlang.arith.regions import Region, accesses
 from tensorlang.ir.nodes import (
     SPATIAL,
     TRUE,
@@ -150,35 +150,20 @@ def carriers(s: Schedule, region: Region, loops: Sequence[For]) -> list[For]:
 def same_in_all(s: Schedule, loop: For, buffer: Buffer) -> bool:
     """Do all iterations of `loop` that store into an element of `buffer` store the same value?
 
-    So it is if one block writes the buffer, one spatial point an element, computing each from scratch of what is the
-    same in all iterations, too.
+    So it is if one block, which does not reduce, writes the buffer, one point an element, and reads what is the same in
+    all iterations, too.
     """
     writers = flow.writers(s.func.body, buffer)
-    if len(writers) != 1 or loop not in s.path(writers[0]) or any(True for _ in find(writers[0].body, For)):
+    if len(writers) != 1 or loop not in s.path(writers[0]):
         return False
     block = writers[0]
-    if block.init is None and flow.updates(block):
+    if flow.updates(block) or any(it.kind != SPATIAL for it in block.iters) or any(True for _ in find(block.body, For)):
         return False
-    spatial = [(it.var, it.extent) for it in block.iters if it.kind == SPATIAL]
-    ctx = s.context(s.func.body)
-    if not all(injective(store.indices, spatial, ctx) for store in find(block.body, Store)):
+    points, ctx = [(it.var, it.extent) for it in block.iters], s.context(s.func.body)
+    if not all(injective(store.indices, points, ctx) for store in find(block.body, Store)):
         return False
     made = written(loop)
-    return _reduces_in_full(s, loop, block) and all(
-        same_in_all(s, loop, b) for b in flow.loaded(block) if b in made and b is not buffer
-    )
-
-
-def _reduces_in_full(s: Schedule, loop: For, block: Block) -> bool:
-    """Does each iteration of `loop` do the same part of every reduction of `block`, and no loop further out a part?"""
-    path = s.path(block)
-    at = path.index(loop)
-    if any(isinstance(n, For) and checks.driven(n, block) - {SPATIAL} for n in path[: at + 1]):
-        return False
-    inner = [n for n in path[at + 1 :] if isinstance(n, For) and checks.driven(n, block) - {SPATIAL}]
-    reducing = {n.var for n in inner}
-    mixed = [cond for cond in conjuncts(block.predicate) if free_vars(cond) & reducing]
-    return not any(loop.var in free_vars(e) for e in (*mixed, *(n.extent for n in inner)))
+    return all(same_in_all(s, loop, b) for b in flow.loaded(block) if b in made)
 
 
 def in_any_order(loop: For, buffer: Buffer) -> bool:

@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
-from tensorlang.ir.walk import find, free_vars, sizes, touched
+from tensorlang.ir.walk import find, free_vars, sizes, substitute, touched
 from tensorlang.schedule import checks, copies, dependence
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
@@ -270,12 +270,16 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
         return
     now, later = Var(node.var.name), Var(node.var.name)
     outside = s.context(node)
-    two = outside.bind(later, node.extent).bind(now, later)
+    two = outside.bind(later, node.extent).bind(now, later).assume(later >= 1)
     inside = s.context(node, inside=True)
-    (reads, writes), (reads_later, writes_later) = accesses(rest, inside), accesses(first, inside)
-    for buffer in [b for b in reads if b in writes_later and b not in writes]:
-        if all(holds(writes_later[buffer], reads[buffer], inside)) and dependence.same_in_all(s, node, buffer):
+    (reads, writes), (_, made) = accesses(rest, inside), accesses(first, inside)
+    for buffer in [b for b in reads if b in made and b not in writes]:
+        if all(holds(made[buffer], reads[buffer], inside)) and dependence.same_in_all(s, node, buffer):
             del reads[buffer]
+    for block in list(find(first, Block, lambda b: b.init is None and node.var in free_vars(b.predicate))):
+        if prove(substitute(block.predicate, {node.var: later}), two) is FALSE:
+            first = flow.splice(first, block)
+    reads_later, writes_later = accesses(first, inside)
     pairs = [
         (a, b)
         for mine, theirs in ((writes, reads_later), (reads, writes_later), (writes, writes_later))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import tensorlang as tl
+from tensorlang.ir import ops
 from tensorlang.ir.nodes import SERIAL, Alloc, Block, For, Func, Load, Store, Var, const, seq
 from tensorlang.ir.walk import find, replace_node, substitute
 from tensorlang.schedule.schedule import Schedule
@@ -194,11 +195,24 @@ def test_fission_of_the_updates_of_a_commutative_reduction(reducer):
     check_kernel(before, s, *({"n": n} for n in (1, 7)))
 
 
+def test_fission_of_what_the_first_iteration_does():
+    s = Schedule(last_positive(6, 3, 9))
+    before = s.func
+    s.decompose_reduction("C", "C.k")
+    assert "C.init" in str(s) and "where C.j == 0" in str(s)
+    func, init, loop = s.func, s.block_node("C.init"), s.loop_node("C.j")
+    s.fission("C.j", after="C.init")
+    check_kernel(before, s)
+    second = replace_node(func.body, init, init.replace(predicate=ops.make("eq", loop.var, const(1))))
+    s = Schedule(func.with_body(second))
+    refused(s, "loop_carries", lambda: s.fission("C.j", after="C.init"))
+
+
 def repeated(rows: Any = 7) -> tl.Tensor:
-    """P, sums of rows, and C, all rows of which read all of P."""
-    a, b, k = tl.placeholder((11, 5), name="A"), tl.placeholder((rows,), name="B"), tl.reduce_axis(5, name="k")
-    q = tl.compute((11, 5), lambda j, k: a[j, k] * 2.0, name="Q")
-    p = tl.compute((11,), lambda j: tl.sum(q[j, k], axis=k), name="P")
+    """P, computed of Q, and C, all rows of which read all of P."""
+    a, b = tl.placeholder((11,), name="A"), tl.placeholder((rows,), name="B")
+    q = tl.compute((11,), lambda j: a[j] * 2.0, name="Q")
+    p = tl.compute((11,), lambda j: q[10 - j] + 1.0, name="P")
     return tl.compute((rows, 9), lambda i, j: p[j] + p[j + 2] * b[i], name="C")
 
 
@@ -215,11 +229,12 @@ def test_fission_of_what_all_iterations_repeat():
 
 
 def test_fission_refuses_what_iterations_do_not_repeat():
-    s = Schedule(repeated())
-    s.compute_at("P", "C.i")
-    s.decompose_reduction("P", "P.k_1")
-    refused(s, "loop_carries", lambda: s.fission("C.i", after="P.init"))
-    refused(s, "loop_carries", lambda: s.fission("C.i", after="P"))
+    total = row_sum(11, 5)
+    s = Schedule(tl.compute((7, 11), lambda i, j: total[10 - j], name="D"))
+    s.compute_at("C", "D.i")
+    refused(s, "loop_carries", lambda: s.fission("D.i", after="C"))
+    s.decompose_reduction("C", "C.k_1")
+    refused(s, "loop_carries", lambda: s.fission("D.i", after="C.init"))
     s = Schedule(running())
     s.fuse("C.t", "C.x")
     refused(s, "loop_carries", lambda: s.fission("C.t_x", after="P"))
