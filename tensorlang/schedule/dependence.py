@@ -123,6 +123,26 @@ def visits_once(
         )
 
 
+def inits_kept(s: Schedule, before: Sequence[For], after: Sequence[For] = ()) -> None:
+    """A loop outside all that reduce comes inside one only if it runs no spatial point twice: the init then runs before
+    it, not in each iteration.
+
+    after: the perfect nest `before` in another order; or one loop of all becomes of it. Reason: visits_twice.
+    """
+    for block in (b for b in blocks_below(before[-1]) if b.init is not None):
+        path = s.path(block)
+        loops = [n for n in path if isinstance(n, For)]
+        reducing = [n for n in loops if checks.driven(n, block) - {SPATIAL}]
+        if not reducing or not any(n is reducing[0] for n in before):
+            continue
+        start = next((n for n in after if n in reducing), None)
+        outer = after[: after.index(start)] if start is not None else ()
+        moved = [n for n in before[: before.index(reducing[0])] if n not in outer]
+        if not all(runs_once(s, n) for n in moved):
+            inner = [*moved, *(n for n in loops[loops.index(reducing[0]) :] if n not in reducing and n not in outer)]
+            visits_once(s, block, before[0], inner, reducing, [])
+
+
 def carried_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:
     """Loops that may carry values between different blocks keep their order. Reason: loop_carries."""
     body = before[-1].body

@@ -182,6 +182,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
       2. the loops are serial and have no annotations
       3. no extent depends on another of the loops, and none is negative
       4. if they drive spatial and other iterators of a block with an init, the latter loops run at least once
+      5. if they drive iterators of such a block that reduce, the loops before those run no spatial point of it twice
 
     rewrite:
       for i in n:                    for i_j in n * 8:
@@ -196,6 +197,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     checks.extents_free_of(s, nodes, nodes)
     checks.extents_not_negative(s, nodes)
     checks.inits_still_run(s, nodes)
+    dependence.inits_kept(s, nodes)
     ctx = s.context(nodes[0], rewriting=True)
     block = nodes[0].var.name.split(".")[0]
     name = "_".join([nodes[0].var.name, *(relative(n.var.name, block) for n in nodes[1:])])
@@ -233,6 +235,7 @@ def reorder(s: Schedule, *loops: LoopLike) -> None:
       3. loops that drive ordered iterators (of a reducer that is not commutative) keep their order
       4. where several blocks below share a buffer that outlives an iteration, loops whose iterations are not
          proved to touch different parts of it keep their order
+      5. loops that come inside the loops that reduce a block with an init run no spatial point of it twice
 
     rewrite:
       for i in n:                    for j in m:
@@ -246,6 +249,7 @@ def reorder(s: Schedule, *loops: LoopLike) -> None:
     checks.extents_in_order(s, order)
     checks.ordered_kept(s, chain, order)
     dependence.carried_kept(s, chain, order)
+    dependence.inits_kept(s, chain, order)
     body = chain[-1].body
     for node in reversed(order):
         body = node.replace(body=body)

@@ -37,12 +37,14 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         2: ("loop_kind", "loop_annotated"),
         3: ("extent_depends", "extent_negative"),
         4: ("reduction_may_be_empty",),
+        5: ("visits_twice",),
     },
     "reorder": {
         1: ("too_few_loops", "duplicate_loop", "not_perfectly_nested"),
         2: ("extent_depends",),
         3: ("ordered_iterators",),
         4: ("loop_carries",),
+        5: ("visits_twice",),
     },
     "add_unit_loop": {1: ("ambiguous_name",)},
     "loop_partition": {

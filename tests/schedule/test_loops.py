@@ -8,6 +8,7 @@ from tests.schedule.programs import (
     add,
     before_and_after,
     chain,
+    check_kernel,
     check_numbers,
     last_positive,
     matmul,
@@ -221,3 +222,29 @@ def test_split_of_a_loop_for_points_and_their_sums():
     s.fuse("C.i", "C.k")
     refused(s, "mixed_iterators", lambda: s.split("C.i_k", [5, 2]))
     s.split("C.i_k", [2, 2])
+
+
+def test_fuse_keeps_inits_where_they_are():
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    unit = s.add_unit_loop("C")
+    s.reorder(unit, "C.k")
+    s.split(unit, [2, 3])  # five iterations too many, in which neither the block runs nor its init
+    refused(s, "visits_twice", lambda: s.fuse("C.unit.1", "C.k"))
+    s.fuse("C.unit.0", "C.unit.1")
+    check_kernel(before, s)
+
+
+def test_loops_that_repeat_a_reduction_stay_outside_of_it():
+    total = row_sum(3, 5)
+    first = tl.compute((7,), lambda i: total[0] + total[2] * 2.0, name="D")
+    s = Schedule(tl.compute((7,), lambda i: first[i] + 1.0, name="E"))
+    before = s.func
+    s.compute_at("C", "D.i")
+    s.compute_at("D", "E.i")  # which leaves D.i, seven times all of C
+    refused(s, "visits_twice", lambda: s.reorder("C.k_1", "D.i"))
+    refused(s, "visits_twice", lambda: s.fuse("D.i", "C.i_1", "C.k_1"))
+    s.reorder("C.i_1", "D.i")
+    s.reorder("D.i", "C.k_1", "C.i_1")
+    s.fuse("C.k_1", "C.i_1")
+    check_kernel(before, s)
