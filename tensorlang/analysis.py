@@ -391,11 +391,10 @@ def _footprint(
     home: _Home,
 ) -> Footprint:
     shapes = _shapes(buffer, accesses, path, most)
-    alive = [
-        f for n, f in enumerate(path) if n >= home.depth or (buffer.scope == SHARED and f.kind.startswith(THREADS))
-    ]
-    spans = (span([a[n] for a in accesses], alive, most) for n in range(len(buffer.shape)))
-    shape = tuple(spans) if home.depth else buffer.shape
+    shape = shapes[home.depth] if home.depth else buffer.shape
+    if home.depth and buffer.scope == SHARED:  # the threads have it in common
+        alive = [f for n, f in enumerate(path) if n >= home.depth or f.kind.startswith(THREADS)]
+        shape = tuple(span([a[n] for a in accesses], alive, most) for n in range(len(buffer.shape)))
     extents = tuple(shapes[max(level, home.depth)] for level in range(len(shapes)))
     item = dtypes.bytes_of(buffer.dtype)
     together = lanes(accesses[0], path, most, shape, home.aligned)

@@ -88,20 +88,25 @@ def span(accesses: list[Subscript], inside: Sequence[For], most: Mapping[Var, Ex
 
     most: the extent of each loop around the block. Accesses a constant apart count with what lies between them.
     """
-    return span_of(accesses, {loop.var: most[loop.var] for loop in inside})
-
-
-def span_of(accesses: list[Subscript], running: Mapping[Var, Expr]) -> Expr:
-    """The same while variables run over these extents."""
+    running = {loop.var: most[loop.var] for loop in inside}
     lengths: dict[Expr, None] = {}
     offsets: list[int] = []
     for s in accesses:
-        length = _spread(s.index, running)
+        length = _spread(s.index, running) if s.wild & running.keys() else _length(s, running)
         lengths[s.reach if length is None else ops.make("min", length, s.reach)] = None
         apart = poly.poly(s.rest - accesses[0].rest)
         offsets.append(apart.get((), 0) if apart.keys() <= {()} else 0)
     longest = reduce(lambda a, b: ops.make("max", a, b), lengths)
     return longest + (max(offsets) - min(offsets))
+
+
+def _length(s: Subscript, running: Mapping[Var, Expr]) -> Expr:
+    """How many elements a subscript spans that is linear in the variables that run over these extents."""
+    length: Expr = ONE
+    for var, coefficient in s.coefficients.items():
+        if var in running:
+            length = length + _magnitude(poly.poly(coefficient)) * (running[var] - 1)
+    return length
 
 
 def _spread(index: Expr, running: Mapping[Var, Expr]) -> Expr | None:
