@@ -127,6 +127,7 @@ class Bench:
         source.random_(0, 255)
         found: dict[str, Work] = {"torch": lambda: row.peer(torch, out, **inputs)}
         if self.compiled:
+            torch.compiler.reset()  # it keeps a few variants of a function only, and each row is one
             compiled = torch.compile(
                 lambda **given: row.peer(torch, None, **given), mode="max-autotune-no-cudagraphs", dynamic=False
             )

@@ -151,14 +151,14 @@ def like(example: Any, array: np.ndarray) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ memory
-# PyArrayObject, the C interface of NumPy arrays: the object's header, then the pointer to the data.
-_DATA = object.__basicsize__
+# PyArrayObject, the C interface of NumPy arrays: the object's header, then the pointer to the data (see records.ll).
+DATA = object.__basicsize__
 _pointer_at = ctypes.c_void_p.from_address
 
 
 def address(array: np.ndarray) -> int:
     """The address of the first element. (array.ctypes.data says the same, ten times as slowly.)"""
-    return _pointer_at(id(array) + _DATA).value or 0
+    return _pointer_at(id(array) + DATA).value or 0
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -18,6 +18,7 @@ from tensorlang.display.roofline import Peaks, Roofline
 from tensorlang.errors import ArgumentError
 from tensorlang.ir.nodes import Buffer, Size
 from tensorlang.runtime import arrays
+from tensorlang.runtime.records import Record
 from tensorlang.runtime.signature import Signature
 
 
@@ -84,11 +85,26 @@ class Kernel(Signature):
         self._workspace = lru_cache(64)(workspace)
         self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
+        self._latest: tuple[Record, list[int]] | None = None  # arrays that were checked, the native arguments of them
 
     def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
-        call = self._prepare(args, out, named)
-        self._run(self._entry, call.native)
-        return call.results[0] if len(call.results) == 1 else tuple(call.results)
+        given = args if out is None else (*args, *out) if type(out) is tuple else (*args, out)
+        latest = self._latest if not named and len(given) == len(self.params) else None
+        if latest is not None and latest[0].holds(given):
+            self._run(self._entry, latest[1])
+            results: Sequence[Any] = given[len(self._inputs) :]
+        else:
+            call = self._prepare(args, out, named)
+            self._run(self._entry, call.native)
+            results = call.results
+            self._remember(given, call.native)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _remember(self, given: Sequence[Any], native: list[int]) -> None:
+        """What the next call need not check again, if all parameters are `given` in their order."""
+        if len(given) == len(self.params) and self._in_order():
+            record = Record.of(given, self._dtypes)
+            self._latest = None if record is None else (record, native)
 
     def time(self, *args: Any, out: Any = None, repeat: int = 5, min_seconds: float = 0.05, **named: Any) -> Timing:
         """Time calls with these arguments: `repeat` runs of at least `min_seconds` each, in a native loop.
