@@ -23,6 +23,11 @@ class Lanes:
     distance from where it begins in memory, in terms of LANE.
 
     first, last: of those that a vectorized loop goes through; its extent is `vector`, or 1 where there is none.
+
+    >>> i, j, k = s.loops("C")
+    >>> s.bind(j, "threadIdx.x")
+    >>> tl.analysis.nests(s.func)[0].footprints[0].lanes
+    Lanes(first=lane % 8, last=lane % 8, vector=1)
     """
 
     first: Expr
