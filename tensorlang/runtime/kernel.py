@@ -85,6 +85,8 @@ class Kernel(Signature):
         self._workspace = lru_cache(64)(workspace)
         self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
+        self._is_in_order = self._in_order()
+        self._seen: tuple[int, ...] = ()
         self._latest: tuple[Record, list[int]] | None = None  # arrays that were checked, the native arguments of them
 
     def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
@@ -101,8 +103,11 @@ class Kernel(Signature):
         return results[0] if len(results) == 1 else tuple(results)
 
     def _remember(self, given: Sequence[Any], native: list[int]) -> None:
-        """What the next call need not check again, if all parameters are `given` in their order."""
-        if len(given) == len(self.params) and self._in_order():
+        """What the next call need not check again: all parameters, `given` in their order for the second time."""
+        if len(given) != len(self.params) or not self._is_in_order:
+            return
+        seen, self._seen = self._seen, tuple(map(id, given))
+        if seen == self._seen:
             record = Record.of(given, self._dtypes)
             self._latest = None if record is None else (record, native)
 
