@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
-    parser.addoption("--knob-vectors", type=int, default=8, help="random schedules of each sketch to compare (8)")
+    parser.addoption("--knob-vectors", type=int, default=5, help="random schedules of each sketch to compare (5)")
 
 
 @pytest.fixture

@@ -109,12 +109,12 @@ EXACT = [name for name in TASKS if name not in ("windows", "conv2d", "matmul on 
 @pytest.mark.parametrize("name", EXACT)
 def test_features_of_open_knobs_are_those_of_known_ones(name):
     task = task_of(name, large=True)
-    for space in spaces(task):
-        values = sample(space, 3, np.random.default_rng(2))
+    for number, space in enumerate(spaces(task)):
+        values = sample(space, 2, np.random.default_rng(2))
         features, estimates = space.features(values)
         for at, (row, known, seconds) in enumerate(zip(values, features, estimates, strict=True)):
             replayed, made = task.replay(space.trace(space.named(row))), space.instantiate(space.named(row))
-            if not at:  # lowering takes its time
+            if at == number == 0:  # lowering takes its time
                 assert str(tl.lower(made, H100)) == str(tl.lower(replayed, H100)), space.named(row)
             concrete, again = GpuFeatures(task, replayed.func, ())(np.zeros((1, 0), np.int64))
             pairs = zip(NAMES, known.tolist(), concrete[0].tolist(), strict=True)
