@@ -12,11 +12,22 @@ import pytest
 os.environ["TENSORLANG_CACHE"] = "off"
 
 GOLDEN = Path(__file__).parent / "golden"
+SLOW = (
+    "tests/fuzz/test_fuzz.py",
+    "tests/test_tutorials.py",
+    "tests/autotune/test_faults.py",
+    "tests/autotune/measure/",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
     parser.addoption("--knob-vectors", type=int, default=5, help="random schedules of each sketch to compare (5)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
 @pytest.fixture
