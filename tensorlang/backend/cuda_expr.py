@@ -26,6 +26,7 @@ _BITS = {"bitand": "&", "bitor": "|", "bitxor": "^"}
 _LOGIC = {"and": ("&&", 30), "or": ("||", 25)}
 _FLOAT = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint", "sqrt": "sqrt", "abs": "fabs"}
 _TESTS = {"isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite"}
+_HALVES = {"float16": "_f16", "bfloat16": "_bf16"}
 _UNSIGNED = {32: "unsigned", 64: "unsigned long long"}
 Code = tuple[str, int]  # text, and how tightly it binds
 
@@ -147,7 +148,7 @@ class Values:
         if op == "neg":
             return f"-{self.text(expr.args[0], UNARY)}", UNARY
         if op in ("min", "max"):
-            return self.call(f"{op}_nan", expr)
+            return self.call(f"{op}_nan{_HALVES.get(expr.dtype, '')}", expr)
         if op in _TESTS:
             return self.call(_TESTS[op], expr)
         if op == "fma":

@@ -109,14 +109,14 @@ typedef unsigned char float8_e4m3, float8_e5m2;
 
 
 def _mma(kind: str) -> str:
-    """The product of tiles of 16 x 16 and 16 x 8 by a warp."""
+    """The product of tiles of 16 x 16 and 16 x 8 by a warp: a value, placed among loads as the compiler likes."""
     return f"""__device__ __forceinline__ void mma_{kind}(
     float& c0, float& c1, float& c2, float& c3, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
     unsigned b0, unsigned b1) {{
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32 "
-               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
-               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
-               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32 "
+      "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
+      : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }}"""
 
 
@@ -125,6 +125,12 @@ def _load_matrices(name: str, option: str, what: str) -> str:
 __device__ __forceinline__ void {name}(unsigned& w0, unsigned& w1, unsigned& w2, unsigned& w3, const T* row) {{
   asm volatile("ldmatrix.sync.aligned.m8n8.x4{option}.shared.b16 {{%0, %1, %2, %3}}, [%4];"
                : "=r"(w0), "=r"(w1), "=r"(w2), "=r"(w3) : "r"(shared_address(row)) : "memory");
+}}"""
+
+
+def _halves_compared(op: str, kind: str) -> str:
+    return f"""__device__ __forceinline__ unsigned short {op}_nan_{kind}(unsigned short a, unsigned short b) {{
+  unsigned short c; asm("{op}.NaN.{kind} %0, %1, %2;" : "=h"(c) : "h"(a), "h"(b)); return c;
 }}"""
 
 
@@ -194,6 +200,7 @@ __device__ __forceinline__ double max_nan(double a, double b) {
 __device__ __forceinline__ double min_nan(double a, double b) {
   return a != a || a < b || (a == b && __double_as_longlong(a) < 0) ? a : b;
 }""",
+    **{f"{op}_nan_{kind}": _halves_compared(op, kind) for op in ("max", "min") for kind in ("f16", "bf16")},
     "floor_div": """template <typename T> __device__ __forceinline__ T floor_div(T a, T b) {  // 0 by 0; wraps
   if (b == 0) return 0;
   if (T(-1) < T(0) && b == T(-1)) return T(0ull - (unsigned long long)a);

@@ -74,6 +74,9 @@ def intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int
     put(node, "dtype", dtype)
     put(node, "lanes", lanes)
     put(node, "memo", {})
-    entry = interned[key] = _Entry(node, _forget)
+    entry = _Entry(node, _forget)
     entry.key = key
+    while (there := interned.setdefault(key, entry)) is not entry:  # from another thread
+        if (other := there()) is not None:
+            return other
     return node

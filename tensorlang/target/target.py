@@ -111,6 +111,11 @@ class Target:
         return self.async_copies
 
     @property
+    def halves_compared(self) -> bool:
+        """Whether there is an instruction for the larger one of two values of 16 bits: from compute capability 8.0."""
+        return self.async_copies
+
+    @property
     def threads_along(self) -> dict[str, int]:
         """The most threads of a block along x, y and z."""
         return gpus.THREADS_ALONG if self.simt else {}

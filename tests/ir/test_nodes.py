@@ -2,6 +2,8 @@
 
 import gc
 import pickle
+import sys
+import threading
 
 import pytest
 
@@ -111,6 +113,27 @@ def test_lanes():
     ramp = Ramp(i, const(1), 4)
     assert (ramp + 1).lanes == (ramp < j).lanes == Load(A, (ramp,)).lanes == 4
     assert (ramp + 1).args[1] is Splat(const(1), 4)
+
+
+def test_equal_expressions_of_all_threads_are_one():
+    interval = sys.getswitchinterval()
+    different = []
+
+    def work():
+        for n in range(2000):
+            if i * (n % 50 + 1000) is not i * (n % 50 + 1000):
+                different.append(n)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert different == []
 
 
 def test_sizes_and_knobs_are_index_variables():
