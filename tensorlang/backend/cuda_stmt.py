@@ -115,10 +115,19 @@ class KernelWriter:
         )
 
     def parameters(self, buffers: Sequence[Buffer], sizes: Sequence[Size]) -> list[str]:
-        """In the order of the arguments."""
-        stored = {n.buffer for n in walk.find(self.launch.body, Store)}
+        """In the order of the arguments.
+
+        `__restrict__` lets the compiler keep what it has read over barriers, since nobody else writes there: not said
+        of what threads may hand on to each other.
+        """
+        body = self.launch.body
+        stored = {n.buffer for n in walk.find(body, Store)}
+        waits = any(n.what == BARRIER for n in walk.find(body, Do))
+        handed_on = stored & {n.buffer for n in walk.find(body, Load)} if waits else set()
         pointers = [
-            f"{'' if b in stored else 'const '}{type_of(b.dtype)}* __restrict__ {self.values.of[b]}" for b in buffers
+            f"{'' if b in stored else 'const '}{type_of(b.dtype)}*{'' if b in handed_on else ' __restrict__'} "
+            f"{self.values.of[b]}"
+            for b in buffers
         ]
         return [*pointers, *(f"const index {self.values.of[s]}" for s in sizes)]
 

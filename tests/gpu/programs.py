@@ -57,6 +57,18 @@ def two_kernels(m: int = 10, n: int = 12) -> tl.Schedule:
     return s
 
 
+def handed_on() -> tl.Schedule:
+    """What one thread of a block writes to global memory, all of them read."""
+    a = tl.placeholder((4,), "float32", name="A")
+    p = tl.compute((4,), lambda i: a[i] * 2.0, name="P")
+    s = tl.Schedule([p, tl.compute((4, 32), lambda i, _: p[i] + 1.0, name="C")], target=H100)
+    i, j = s.loops("C")
+    s.bind(i, "blockIdx.x")
+    s.bind(j, "threadIdx.x")
+    s.compute_at("P", i)
+    return s
+
+
 def matmul(m: Any = 20, n: Any = 17, k: Any = 11, tile: int = 2, depth: int = 8, dtype: str = "float32") -> tl.Schedule:
     """Tiles of A and B that 8 x 8 threads fetch together, tile x tile results a thread."""
     s = tl.Schedule(linalg.matmul(m, n, k, dtype=dtype), target=H100)
@@ -262,6 +274,7 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "add, float8 e5m2 with tails": lambda: add(6, 63, "float8_e5m2", vector=4),
     "fused": fused,
     "two kernels": two_kernels,
+    "handed on": handed_on,
     "matmul": lambda: matmul(32, 16, 16),
     "matmul with tails": matmul,
     "row sum": row_sum,

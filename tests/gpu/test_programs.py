@@ -1,9 +1,12 @@
 """Programs for GPUs, without one: launch nests against the loop level, threads checked for races; machine code."""
 
+import re
+
 import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.backend import nvrtc
 from tensorlang.backend.cuda_expr import Values
 from tensorlang.backend.cuda_text import Names
 from tensorlang.ir import walk
@@ -14,6 +17,7 @@ from tests.gpu.programs import (
     barriers_of,
     convolution,
     depthwise_convolution,
+    handed_on,
     in_threads,
     inputs,
     lowered,
@@ -80,6 +84,14 @@ def test_text(name: str, golden) -> None:
     s = PROGRAMS[name]()
     source = tl.build(s, H100).source()
     golden(f"gpu/{name.replace(' ', '_')}", f"{tl.lower(s, H100)}\n\n{source[source.index('extern') :]}")
+
+
+def test_nothing_is_read_before_the_barrier() -> None:
+    """`__restrict__` would tell the compiler that what a thread reads behind a barrier was there before it, too."""
+    kernel = tl.build(handed_on(), H100)
+    assert "float* P, const float* __restrict__ A, float* __restrict__ C" in kernel.source()
+    before, barrier, _ = nvrtc.compile(kernel.source(), "C", H100.arch).ptx.partition("bar.sync")
+    assert barrier and re.findall(r"ld\.global\S*", before) == ["ld.global.nc.f32"]  # A
 
 
 def test_numbers_below_0_are_not_shifted() -> None:
