@@ -27,6 +27,7 @@ BATCH = 16
 GPU_BATCH = 32  # of which many are built at the same time
 GPU_AHEAD = 1  # batches that are under way beside the oldest one
 LEADERS = 5  # candidates that are measured again at the end
+GPU_RUNS = 30  # of each of them: calls are short there, and their times close to each other
 PASSES = 3  # measurements that the winner rests on, the first one included
 _HOPE = 0.1  # of its time that the next batch may save, were it the second one
 
@@ -254,7 +255,10 @@ class Session:
             leaders = [r for r in rank(records)[:LEADERS] if r.run + 1 < PASSES]
             if not leaders:
                 break
-            jobs = [{"trace": r.trace, "names": r.names, "number": r.run + 1, "best": None} for r in leaders]
+            jobs: list[Job] = [
+                {"trace": r.trace, "names": r.names, "number": r.run + 1, "best": None, "runs": GPU_RUNS}
+                for r in leaders
+            ]
             for at, outcome in runner.measure(jobs):
                 candidate = self._candidate(leaders[at])
                 if candidate is not None:

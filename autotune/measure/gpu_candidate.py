@@ -15,7 +15,7 @@ import numpy as np
 
 from autotune.measure import check
 from autotune.measure.outcome import WrongAnswer
-from autotune.measure.racing import race
+from autotune.measure.racing import RUNS, race
 from autotune.measure.worker import Built, Run
 from autotune.task import Array, DeviceArray, GpuKernel, Task
 
@@ -43,11 +43,11 @@ def measure(setup: dict[str, Any]) -> Run:
     reference = Reference(task, setup["seed"])
 
     def run(job: dict[str, Any], built: Built) -> dict[str, Any]:
-        """job: file of the kernel; number; best, the seconds to beat, or None."""
+        """job: file of the kernel; number; best, the seconds to beat, or None; runs, at least, of one that may win."""
         kernel = task.unpack(json.loads(Path(job["file"]).read_text()))
         built()
         try:
-            return reference.measure(kernel, job["number"] % INPUT_SETS, job["best"])
+            return reference.measure(kernel, job["number"] % INPUT_SETS, job["best"], job.get("runs", RUNS))
         except WrongAnswer:
             raise
         except Exception as error:  # of the driver, from whatever call came next
@@ -75,13 +75,13 @@ class Reference:
         self._call(kernel, inputs)
         return [output.values().copy() for output in self._outputs]
 
-    def measure(self, kernel: GpuKernel, number: int, best: float | None) -> dict[str, Any]:
+    def measure(self, kernel: GpuKernel, number: int, best: float | None, runs: int) -> dict[str, Any]:
         """Seconds of a launch that finds nothing in the caches, after the answer was checked. Raises WrongAnswer."""
         inputs = self._inputs[number]
         self._call(kernel, inputs)
         for output, want in zip(self._outputs, self._wanted[number], strict=True):
             output.check(want, self._length)
-        return {**race(partial(self._time, kernel, inputs), best), "machine": self._machine}
+        return {**race(partial(self._time, kernel, inputs), best, runs), "machine": self._machine}
 
     def _call(self, kernel: GpuKernel, inputs: Sequence[Memory]) -> None:
         for output in self._outputs:

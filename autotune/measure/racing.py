@@ -11,19 +11,19 @@ HOPELESS = 2.0  # times the best so far: not worth a run of several calls
 LOSING = 1.25  # times the best so far: not worth precise timing
 STEADY = 0.05  # the spread of runs that need no more of them
 MORE_RUNS = 15  # at most, where they differ by more
-_RUNS = 5  # at first
+RUNS = 5  # at first
 _TRIES = 2  # of a loser: one may be disturbed
 
 
-def race(time: Callable[[int], list[float]], best: float | None) -> dict[str, Any]:
-    """Losers get two runs, the others several; runs that differ much are followed by more of them, until the candidate
-    turns out to lose. time(n): the seconds of n runs; best: those to beat."""
+def race(time: Callable[[int], list[float]], best: float | None, least: int = RUNS) -> dict[str, Any]:
+    """Losers get two runs, the others at least so many; runs that differ much are followed by more of them, until the
+    candidate turns out to lose. time(n): the seconds of n runs; best: those to beat."""
     runs = time(_TRIES)
     limit = math.inf if best is None else LOSING * best
     while statistics.median_low(runs) < limit and (
-        len(runs) < _RUNS or (len(runs) < MORE_RUNS and spread(runs) > STEADY)
+        len(runs) < least or (len(runs) < MORE_RUNS and spread(runs) > STEADY)
     ):
-        runs += time(_RUNS - len(runs) % _RUNS)
+        runs += time(RUNS - len(runs) % RUNS)
     return summary(runs)
 
 

@@ -129,9 +129,10 @@ def test_the_larger_and_the_smaller_of_halves(dtype: str) -> None:
     torch = pytest.importorskip("torch")
     x, y = (tl.placeholder((128,), dtype, name=name) for name in "xy")
     s = tl.Schedule(
-        [tl.compute((128,), lambda i, f=f: f(x[i], y[i]), name=f.__name__) for f in (tl.max, tl.min)], target="cuda"
+        [tl.compute((128,), lambda i, f=f: f(x[i], y[i]), name=f.__name__) for f in (tl.maximum, tl.minimum)],
+        target="cuda",
     )
-    for block in ("max", "min"):
+    for block in ("maximum", "minimum"):
         gpu_library.elementwise(s, block)
     values = torch.tensor([0.0, -0.0, 1.0, -1.0, 1e-7, 3.0, torch.inf, -torch.inf, torch.nan, 2.0, -2.0], device="cuda")
     pairs = torch.cartesian_prod(values, values).to(getattr(torch, dtype))
