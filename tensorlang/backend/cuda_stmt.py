@@ -7,8 +7,8 @@ allows: the address of a buffer is a multiple of 16 bytes, and what index arithm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from tensorlang.arith.simplify import simplify
@@ -17,7 +17,17 @@ from tensorlang.backend.cuda_text import Names, type_of
 from tensorlang.errors import BuildError
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir import dtypes, walk
-from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, BARRIER, LOCAL, SHARED, Launch
+from tensorlang.ir.launch import (
+    ASYNC_COMMIT,
+    ASYNC_WAIT,
+    ATOMIC,
+    BARRIER,
+    EFFECTS,
+    LOCAL,
+    SHARED,
+    Launch,
+    update_of,
+)
 from tensorlang.ir.nodes import (
     NOTHING,
     UNROLL,
@@ -191,7 +201,7 @@ class KernelWriter:
             words = "__align__(4) " if dtypes.bytes_of(stmt.buffer.dtype) < 4 else ""
             self.line(f"{words}{type_of(stmt.buffer.dtype)} {name}[{_count(stmt.buffer)}];")
             self.stmt(stmt.body)
-        elif isinstance(stmt, Do) and stmt.what in (BARRIER, ASYNC_COPY, ASYNC_COMMIT, ASYNC_WAIT):
+        elif isinstance(stmt, Do) and stmt.what in EFFECTS:
             self.effect(stmt)
         elif isinstance(stmt, Do) and isinstance(stmt.what, Intrinsic):
             self.line(f"{stmt.what.name}({', '.join(map(self.argument, stmt.args))});")
@@ -209,8 +219,23 @@ class KernelWriter:
             self.line("async_commit();")
         elif stmt.what == ASYNC_WAIT:
             self.line(f"async_wait<{self.values.text(stmt.args[0])}>();")
+        elif stmt.what == ATOMIC and isinstance(stmt.body, Store):
+            self.atomic(stmt.body)
         elif isinstance(stmt.body, Store) and not self.async_copy(stmt.body):
             self.store(stmt.body)  # at once, which is one of the times at which it may be done
+
+    def atomic(self, stmt: Store) -> None:
+        """An update by memory, which knows signed integers of 64 bits only where the sign matters."""
+        update = update_of(stmt)
+        if update is None:
+            raise BuildError(f"memory of this target does not do {stmt!r} by itself")
+        op, value = update
+        as_unsigned = "({0}*)({1}), ({0})({2})" if op == "add" and stmt.buffer.dtype == "int64" else "{1}, {2}"
+        at = self.address(stmt.buffer, stmt.indices[0], 0)
+        self.last(
+            value,
+            lambda: f"atomic{op.capitalize()}({as_unsigned.format(type_of('uint64'), at, self.values.text(value))});",
+        )
 
     def loop(self, loop: For) -> None:
         name = self.names.take(_short(loop.var.name))
@@ -245,14 +270,17 @@ class KernelWriter:
         if lanes > 1:
             self.vector_store(stmt, lanes)
             return
-        values, kept = self.values, dict(self.values.of)
-        if values.shared_parts([stmt.value]):
-            with self.braces(""):
-                self.parts([stmt.value])
-                self.line(f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}] = {values.text(stmt.value)};")
-        else:
-            self.line(f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}] = {values.text(stmt.value)};")
-        values.of = kept
+        values = self.values
+        place = f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}]"
+        self.last(stmt.value, lambda: f"{place} = {values.text(stmt.value)};")
+
+    def last(self, value: Expr, text: Callable[[], str]) -> None:
+        """The line `text()`, which uses `value`, after what occurs several times in it."""
+        kept = dict(self.values.of)
+        with self.braces("") if self.values.shared_parts([value]) else nullcontext():
+            self.parts([value])
+            self.line(text())
+        self.values.of = kept
 
     # ------------------------------------------------------------------------------------------------- vectors
     def vector_store(self, stmt: Store, lanes: int) -> None:

@@ -14,6 +14,7 @@ from tensorlang.backend.llvm_expr import Values
 from tensorlang.errors import BuildError
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir import dtypes, walk
+from tensorlang.ir.launch import ATOMIC, update_of
 from tensorlang.ir.nodes import (
     PARALLEL,
     Alloc,
@@ -172,6 +173,8 @@ class Statements:
             self._alloc(stmt)
         elif isinstance(stmt, Do) and isinstance(stmt.what, Intrinsic):
             self._intrinsic(stmt.what, stmt.args)
+        elif isinstance(stmt, Do) and stmt.what == ATOMIC and isinstance(stmt.body, Store):
+            self._atomic(stmt.body)
         else:
             raise BuildError(f"{type(stmt).__name__} cannot be compiled for this target")
 
@@ -222,6 +225,18 @@ class Statements:
         elif buffer not in self.values.pointers:
             raise BuildError(f"{buffer.name} has no place in memory")
         self.run(stmt.body)
+
+    def _atomic(self, stmt: Store) -> None:
+        """The end of a parallel loop orders more than the update itself."""
+        update = update_of(stmt)
+        if update is None:
+            raise BuildError(f"memory of this target does not do {stmt!r} by itself")
+        op, value = update
+        dtype = stmt.buffer.dtype
+        prefix = "f" if dtypes.is_float(dtype) else "u" if op != "add" and dtype.startswith("uint") else ""
+        operand = f"{memory_type(dtype, 1)} {self.values.value(value)}"
+        where = self.values.pointer(stmt.buffer, stmt.indices[0])
+        self.code.do(f"atomicrmw {prefix}{op} ptr {where}, {operand} monotonic, align {dtypes.bytes_of(dtype)}")
 
     def _store(self, stmt: Store) -> None:
         values, code, buffer, index = self.values, self.code, stmt.buffer, stmt.indices[0]

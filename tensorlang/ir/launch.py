@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from tensorlang.errors import VerifyError
 from tensorlang.ir import walk
-from tensorlang.ir.nodes import Alloc, Buffer, Const, Do, For, Load, Stmt, Store
+from tensorlang.ir.nodes import Alloc, Buffer, Const, Do, Expr, For, Load, Op, Stmt, Store
 from tensorlang.ir.printer import text
 
 BARRIER, ATOMIC = "barrier", "atomic"
@@ -25,6 +25,8 @@ EFFECTS = {BARRIER: 0, ATOMIC: 0, ASYNC_COPY: 0, ASYNC_COMMIT: 0, ASYNC_WAIT: 1}
 BLOCK_AXES = ("blockIdx.z", "blockIdx.y", "blockIdx.x")  # in the order of the loops
 THREAD_AXES = ("threadIdx.z", "threadIdx.y", "threadIdx.x")
 SHARED, LOCAL = "shared", "local"
+_INTEGERS = ("int32", "uint32", "int64", "uint64")
+UPDATES = {"add": (*_INTEGERS, "float32", "float64"), "min": _INTEGERS, "max": _INTEGERS}  # what memory does by itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,17 @@ class Launch:
                 _require(closed, f"the size of {node.buffer.name} is open", node)
             elif isinstance(node, Do):
                 _check_effect(node, stored)
+
+
+def update_of(store: Store) -> tuple[str, Expr] | None:
+    """`op` and `e`, if memory can do the store by itself: it is C[i] = op(C[i], e) of UPDATES, and `e` reads no C."""
+    value, own = store.value, Load(store.buffer, store.indices)
+    if not isinstance(value, Op) or store.buffer.dtype not in UPDATES.get(value.op, ()):
+        return None
+    others = [arg for arg in value.args if arg is not own]
+    if len(others) != 1 or any(n.buffer is store.buffer for n in walk.find(others[0], Load)):
+        return None
+    return value.op, others[0]
 
 
 def _loops(stmt: Stmt, axes: tuple[str, ...]) -> tuple[tuple[For, ...], Stmt]:

@@ -36,7 +36,8 @@ Semantics, once and for all:
   by being in different launches. 32 threads in a row (x runs fastest) are a warp: `shuffle_xor(value, mask)` is the
   value that lane `this lane ^ mask` computes, and all lanes of a warp reach it or none.
   `Do("atomic")` does its body, a store to an element of a value that depends on it, with nothing in between; two
-  atomic updates need no order.
+  atomic updates need no order, also of different iterations of a parallel loop. A sum of float32 in global memory of a
+  GPU may take numbers below the normal ones for 0.
   `Do("async_copy")` begins its body, a store to shared memory of what the launch only reads, and does not wait for it;
   the store happens at any time until `Do("async_wait", n)` of the same thread ends, after which all but the last n
   groups of the thread's copies are complete; `Do("async_commit")` makes a group of its copies since the last. Until

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tensorlang.errors import VerifyError
 from tensorlang.ir import dtypes, walk
-from tensorlang.ir.launch import Launch
+from tensorlang.ir.launch import ATOMIC, Launch
 from tensorlang.ir.nodes import (
     ITER_KINDS,
     LOOP_KINDS,
@@ -280,7 +280,7 @@ class _Verifier:
 
     def host(self, stmt: Stmt) -> None:
         """What has a meaning only among the threads of a launch nest does not stand outside."""
-        if isinstance(stmt, Do) and isinstance(stmt.what, str):
+        if isinstance(stmt, Do) and isinstance(stmt.what, str) and stmt.what != ATOMIC:
             self.check(False, f"{stmt.what} outside the threads of a launch nest", stmt)
         vthread = isinstance(stmt, For) and stmt.kind.startswith("vthread")
         self.check(not vthread, "loops of kind vthread are unrolled before the flat level", stmt)

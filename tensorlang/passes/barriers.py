@@ -26,8 +26,9 @@ from tensorlang.arith.regions import Region, Regions, accesses, apart
 from tensorlang.arith.simplify import negation
 from tensorlang.errors import BuildError
 from tensorlang.ir import walk
-from tensorlang.ir.launch import ASYNC_COPY, ASYNC_WAIT, BARRIER
+from tensorlang.ir.launch import ASYNC_COPY, ASYNC_WAIT, ATOMIC, BARRIER
 from tensorlang.ir.nodes import (
+    NOTHING,
     SHARED,
     THREADS,
     VECTORIZE,
@@ -199,6 +200,8 @@ class _Walk:
             pairs = [(writes, loads), (reads, stores), (writes, stores)]
             if not any(buffer in a and buffer in b for a, b in pairs) or self.one_each(one, two, buffer, ctx):
                 continue
+            if _updates_only(one.stmt, buffer) and _updates_only(two.stmt, buffer):
+                continue
             for a, b in pairs:
                 if buffer in a and buffer in b and not self.apart(a[buffer], b[buffer], ctx):
                     return True
@@ -240,6 +243,13 @@ def _copies(stmt: Stmt, loops: tuple[For, ...]) -> Iterator[_Access]:
     for part in walk.children(stmt):
         if isinstance(part, Stmt):
             yield from _copies(part, inside)
+
+
+def _updates_only(stmt: Stmt, buffer: Buffer) -> bool:
+    """Whether all that `stmt` does with `buffer` are atomic updates."""
+    atomics = [n for n in walk.find(stmt, Do) if n.what == ATOMIC]
+    updates = {n: NOTHING for n in atomics if isinstance(n.body, Store) and n.body.buffer is buffer}
+    return bool(updates) and not _uses(walk.transform(stmt, lambda n: updates.get(n, n)), buffer)  # type: ignore[call-overload]
 
 
 def _uses(stmt: Stmt, buffer: Buffer) -> list[Load | Store]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.arith.disjoint import disjoint
+from tensorlang.ir.launch import ATOMIC, LOCAL
 from tensorlang.ir.nodes import (
     GRID,
     PARALLEL,
@@ -21,6 +22,7 @@ from tensorlang.ir.nodes import (
     VIRTUAL,
     Alloc,
     Block,
+    Do,
     For,
     Seq,
     Stmt,
@@ -52,8 +54,8 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
     """Every parallel, vectorize or bound loop of the program has independent iterations, and may stand where it does.
 
     Returns, for each of these loops, what the proof rests on; `proved` is what an earlier call has returned: a proof
-    is repeated only if that has changed. Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries, and those of
-    threads.hold.
+    is repeated only if that has changed.
+    Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries, atomic_vectors, and those of threads.hold.
     """
     grounds: dict[Var, frozenset] = {}
     for loop in find(s.func.body, For):
@@ -100,12 +102,15 @@ def not_nested(s: Schedule, loop: For) -> None:
 
 
 def independent(s: Schedule, loop: For) -> None:
-    """The iterations of `loop` may run at the same time. Reasons: loop_reduces, loop_repeats, loop_carries."""
+    """The iterations of `loop` may run at the same time.
+
+    Reasons: loop_reduces, loop_repeats, loop_carries, atomic_vectors.
+    """
     if runs_once(s, loop) or never_runs(s, loop):
         return
     private = allocated(loop.body)
     for block in blocks_below(loop):
-        if threads.reduces_across(s, loop, block):
+        if threads.reduces_across(s, loop, block) or _in_any_order(s, loop, block):
             continue
         for it, binding in zip(block.iters, block.bindings, strict=True):
             if it.kind != SPATIAL and loop.var in free_vars(binding):
@@ -134,6 +139,20 @@ def independent(s: Schedule, loop: For) -> None:
                 at=[loop],
                 hint=f"store_at({buffer.name}, {loop.var.name}), if no iteration needs what another one wrote",
             )
+
+
+def _in_any_order(s: Schedule, loop: For, block: Block) -> bool:
+    """Whether the block only updates memory that threads have in common, in any order. Reason: atomic_vectors."""
+    if not isinstance(block.body, Do) or block.body.what != ATOMIC:
+        return False
+    if loop.kind == VECTORIZE:
+        s.refuse(
+            "atomic_vectors",
+            f"loop {loop.var.name} cannot run as vectors: block {block.name} updates one element at a time",
+            at=[loop, block],
+            hint=f"rfactor before the step atomic({block.name}), and vectorize the loops of the partial results",
+        )
+    return all(b.scope != LOCAL for b in written(block))
 
 
 def _spatial_loops(s: Schedule, block: Block) -> str:

@@ -24,7 +24,7 @@ def parallel(s: Schedule, loop: LoopLike) -> None:
     requires (2 to 4 for as long as the loop lives: every later step is held to them):
       1. the loop is serial
       2. it drives spatial iterators only, and different iterations run different instances of every block below
-         that writes a buffer which outlives an iteration
+         that writes a buffer which outlives an iteration, but for blocks whose updates are atomic
       3. different iterations touch different parts of every such buffer that several blocks below use
       4. it is not inside a parallel or vectorize loop
 

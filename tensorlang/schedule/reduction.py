@@ -1,4 +1,4 @@
-"""Primitives for reductions: decompose_reduction."""
+"""Primitives for reductions: decompose_reduction and atomic."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from tensorlang.arith.context import Context
 from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import negation, simplify
-from tensorlang.ir.nodes import SPATIAL, Block, Expr, For, If, Iter, Stmt, Var, seq
+from tensorlang.ir.launch import ATOMIC, update_of
+from tensorlang.ir.nodes import SPATIAL, Block, Do, Expr, For, If, Iter, Stmt, Store, Var, seq
 from tensorlang.ir.ops import all_of, make
 from tensorlang.ir.walk import free_vars, substitute
-from tensorlang.schedule import checks, dependence
+from tensorlang.schedule import checks, dependence, rfactor
 from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike
 from tensorlang.schedule.loops import rebind, relative
 from tensorlang.schedule.primitive import primitive
@@ -71,6 +72,52 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     at = s.loop_node(loop)
     s.replace(at, seq(body, at))
     return BlockRef(s, init.name)
+
+
+@primitive
+def atomic(s: Schedule, block: BlockLike) -> None:
+    """Let memory itself do the updates of a reduction, one at a time, in any order: then loops over which it reduces
+    may be parallel, or bound to the blocks and threads of a GPU, and nothing combines partial results.
+
+    Sums of floats depend on the order in which threads come, so they may round differently from one run to the next.
+    Products are added as fused multiply-adds, which memory does not do: rfactor makes partial sums, which it adds.
+    Of memory of scope local, each thread has its own: there, loops that reduce are refused as without this step.
+
+    >>> k0, _ = s.split("C.k", [None, 4])
+    >>> s.reorder(k0, "C.i", "C.j")
+    >>> partial = s.rfactor(k0)
+    >>> k0 = s.loops("C")[0]
+    >>> init = s.decompose_reduction("C", k0)
+    >>> s.atomic("C")
+    >>> s.parallel(k0)
+
+    requires (4 for as long as the block lives: every later step is held to it):
+      1. the block has no init: it is a block of its own, which runs before
+      2. its reducer is commutative
+      3. it does one store, C[x] = C[x] + e, or min or max in place of +; e reads no C, elements of C are of 32 or 64
+         bits, and for min and max integers
+      4. no vectorize loop is around it
+
+    rewrite:
+      for k in m:                                for k in m:
+        block C(x = i, k: reduce = k):     ->      block C(x = i, k: reduce = k):
+          C[x] = C[x] + A[x, k]                      atomic C[x] = C[x] + A[x, k]
+    """
+    node = s.block_node(block)
+    if node.init is not None:
+        loops = [n.name for n in s.loops(node.name)]
+        hint = f'decompose_reduction("{node.name}", "{loops[0]}")' if loops else "a block with a loop"
+        s.refuse("has_init", f"the init of block {node.name} would run among its updates", at=[node], hint=hint)
+    rfactor.commutative(s, node)
+    store = node.body
+    if not isinstance(store, Store) or update_of(store) is None:
+        s.refuse(
+            "not_atomic",
+            f"block {node.name} does not update one element in a way that memory can: {node.body!r}",
+            at=[node],
+            hint="C[x] + e of 32 or 64 bits, or min or max of integers; rfactor first, to add partial sums of products",
+        )
+    s.replace(node, node.replace(body=Do(ATOMIC, (), store)))
 
 
 def _conditions(s: Schedule, node: Block, at: For, reducing: Sequence[For]) -> list[Expr]:

@@ -98,6 +98,7 @@ class Schedule(Services, View):
     bind = _kinds.bind
     annotate = _kinds.annotate
     decompose_reduction = _reduction.decompose_reduction
+    atomic = _reduction.atomic
     rfactor = _rfactor.rfactor
     cache_read = _cache.cache_read
     cache_write = _cache.cache_write

@@ -82,6 +82,15 @@ def _decompose_reduction(d: Draw) -> str:
     return d.step("decompose_reduction", block, d.pick(d.loops(block) or [d.loop()]))
 
 
+def _atomic(d: Draw) -> Iterator[str]:
+    block = d.block(lambda b: b.reducer is not None)
+    if d.chance(0.9) and d.loops(block):
+        yield d.step("decompose_reduction", block, d.loops(block)[0])
+    yield d.step("atomic", block)
+    if d.loops(block):
+        yield d.step("parallel", d.pick(d.loops(block)))
+
+
 def _compute_at(d: Draw) -> str:
     return d.step("compute_at", *_producer_and_loop(d))
 
@@ -255,6 +264,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "bind": _bind,
     "annotate": _annotate,
     "decompose_reduction": _decompose_reduction,
+    "atomic": _atomic,
     "add_unit_loop": lambda d: d.step("add_unit_loop", d.pick([d.block(), d.loop()])),
     "loop_partition": _loop_partition,
     "fission": _fission,

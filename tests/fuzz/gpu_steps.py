@@ -83,7 +83,8 @@ class Plan:
             elif choice == 3:
                 yield f"reverse_compute_inline({block!r})"
             elif reduction:
-                yield f"decompose_reduction({block!r}, {reduction[0]!r})"
+                yield f"decompose_reduction({block!r}, {self.loops(block)[0].var.name!r})"
+                yield f"atomic({block!r})"
 
     def kernel(self, block: str) -> Steps:
         """Split some loops of a block, and bind their parts to blocks, virtual threads and threads."""

@@ -43,7 +43,8 @@ LOST = {
     "extent_not_fixed",
     "pipelined",
 }
-LAUNCH = {"axis_taken", "not_a_grid", "too_many_threads", "threads_differ"}  # no launch of a kernel has such loops
+# No launch of a kernel has such loops, no vector such updates.
+LAUNCH = {"axis_taken", "not_a_grid", "too_many_threads", "threads_differ", "atomic_vectors"}
 MOVING = {"compute_at", "reverse_compute_at", "compute_inline", "reverse_compute_inline", "rolling_buffer", "store_at"}
 MOVING |= {"transform_layout"}  # after these, a buffer need not hold all that it held
 NO_CLAIM = MEANINGLESS | IDLE | LOST | LAUNCH
@@ -54,6 +55,8 @@ NO_CLAIM_OF = {*((op, "several_outputs") for op in NAMED), ("transform_layout", 
 NO_CLAIM_OF |= {("async_copy", "not_a_copy"), ("async_copy", "scope")}  # no instruction of the hardware does that
 # That a copy under way misses what its kernel writes is nothing that loops, one iteration after the other, could show.
 NO_CLAIM_OF.add(("async_copy", "source_written"))
+# Nor do they show that updates come at the same time, or that no instruction does them.
+NO_CLAIM_OF |= {("atomic", reason) for reason in ("has_init", "not_commutative", "not_atomic")}
 # The block is to run where a result is complete, and the loop has no such place. That it would run on each partial
 # result, at last on the whole, is not what was asked for.
 NO_CLAIM_OF.add(("reverse_compute_at", "producer_incomplete"))

@@ -181,6 +181,39 @@ def row_sum(m: int = 3, n: int = 70, threads: int = 64, axis: str = "threadIdx.x
     return s
 
 
+def rows_across_blocks(m: int = 5, n: int = 100, threads: int = 32) -> tl.Schedule:
+    """Blocks add what their threads have summed to a row in global memory, which another kernel has cleared."""
+    s = tl.Schedule(reduction.sum(m, n), target=H100)
+    partial = s.rfactor(s.split("sum.k", [None, threads])[0])
+    i, k = s.loops("sum")
+    init = s.decompose_reduction("sum", i)
+    s.atomic("sum")
+    s.compute_at(partial, k)
+    s.set_scope("sum.rf", "local")
+    s.bind(s.loops(init)[0], "threadIdx.x")
+    s.bind(i, "blockIdx.y")
+    s.bind(k, "blockIdx.x")
+    s.bind(s.loops(partial)[-1], "threadIdx.x")
+    return s
+
+
+def atomic_in_shared_memory(m: int = 5, n: int = 100, threads: int = 32) -> tl.Schedule:
+    """The threads of a block add to the same elements of shared memory."""
+    s = tl.Schedule(reduction.sum(m, n), target=H100)
+    write = s.cache_write("sum", "shared")
+    i0, i1 = s.split(s.loops(write)[0], [None, 4])
+    s.bind(i0, "blockIdx.x")
+    s.bind(i1, "threadIdx.x")
+    s.compute_at("sum", i0)
+    _, i, k = s.loops("sum")
+    _, k1 = s.split(k, [None, threads])
+    init = s.decompose_reduction("sum", i)
+    s.atomic("sum")
+    s.bind(s.loops(init)[-1], "threadIdx.x")
+    s.bind(k1, "threadIdx.x")
+    return s
+
+
 def rows_side_by_side(m: int = 7, n: int = 33, rows: int = 4, threads: int = 8) -> tl.Schedule:
     """Several rows for each block, along y."""
     s = tl.Schedule(reduction.sum(m, n), target=H100)
@@ -283,6 +316,8 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "row sum of three warps": lambda: row_sum(threads=96),
     "row sum along y": lambda: row_sum(threads=24, axis="threadIdx.y"),
     "row maximum": lambda: row_sum(op="amax"),
+    "rows across blocks": rows_across_blocks,
+    "atomic in shared memory": atomic_in_shared_memory,
     "rows side by side": rows_side_by_side,
     "rows side by side in warps": lambda: rows_side_by_side(rows=2, threads=64),
     "column sum": column_sum,

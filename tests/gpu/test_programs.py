@@ -9,8 +9,10 @@ import tensorlang as tl
 from tensorlang.backend import nvrtc
 from tensorlang.backend.cuda_expr import Values
 from tensorlang.backend.cuda_text import Names
-from tensorlang.ir import walk
-from tensorlang.ir.nodes import For, Var
+from tensorlang.errors import ExecutionError
+from tensorlang.ir import interp_launch, walk
+from tensorlang.ir.launch import UPDATES
+from tensorlang.ir.nodes import Do, For, Var
 from tests.gpu.programs import (
     H100,
     PROGRAMS,
@@ -71,7 +73,8 @@ def test_loop_level_runs_on_a_cpu() -> None:
 def test_barriers_are_few() -> None:
     """One before the tiles are overwritten, one before they are read; none where threads share nothing."""
     expected = {"matmul": 2, "transpose": 1, "softmax": 2, "row sum": 1, "rows side by side in warps": 1}
-    expected |= dict.fromkeys(("add", "fused", "row sum of one warp", "column sum"), 0)
+    expected |= {"atomic in shared memory": 2}
+    expected |= dict.fromkeys(("add", "fused", "row sum of one warp", "column sum", "rows across blocks"), 0)
     assert {name: barriers_of(lowered(PROGRAMS[name]())) for name in expected} == expected
     loop = lowered(PROGRAMS["library: matmul with two stages"]())
     (steady,) = (n for n in walk.find(loop, For) if n.var.name == "C.k.0")
@@ -92,6 +95,40 @@ def test_nothing_is_read_before_the_barrier() -> None:
     assert "float* P, const float* __restrict__ A, float* __restrict__ C" in kernel.source()
     before, barrier, _ = nvrtc.compile(kernel.source(), "C", H100.arch).ptx.partition("bar.sync")
     assert barrier and re.findall(r"ld\.global\S*", before) == ["ld.global.nc.f32"]  # A
+
+
+def test_atomic_updates_of_each_type() -> None:
+    k = tl.reduce_axis(40, "k")
+    reducers = {"add": tl.sum, "min": tl.min, "max": tl.max}
+    kinds = [(op, dtype) for op, dtypes in UPDATES.items() for dtype in dtypes]
+    sources = {dtype: tl.placeholder((40,), dtype, name=f"A_{dtype}") for _, dtype in kinds}
+    results = [
+        tl.compute(
+            (1,), lambda i, f=reducers[op], d=dtype: f(sources[d][k] + i.astype(d), axis=k), name=f"{op}_{dtype}"
+        )
+        for op, dtype in kinds
+    ]
+    s = tl.Schedule(results, target=H100)
+    for result in results:
+        init = s.decompose_reduction(result.name, f"{result.name}.i")
+        s.atomic(result.name)
+        s.bind(s.loops(init)[0], "threadIdx.x")
+        s.bind(f"{result.name}.i", "blockIdx.x")
+        s.bind(f"{result.name}.k", "threadIdx.x")
+    arrays = inputs(s)
+    for want, got in zip(tl.interpret(s, *arrays), in_threads(s, arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert len(re.findall(r"  atomic\w+\(", tl.build(s, H100).source())) == len(kinds)
+
+
+@pytest.mark.parametrize("name", ["rows across blocks", "atomic in shared memory"])
+def test_updates_that_are_not_atomic_race(name: str) -> None:
+    func = lowered(PROGRAMS[name]())
+    plain = func.with_body(walk.transform(func.body, lambda n: n.body if isinstance(n, Do) and n.body else n))
+    arrays = [np.zeros([int(d.value) for d in p.shape], "float32") for p in func.params]
+    with pytest.raises(ExecutionError) as caught:
+        interp_launch.run(plain, arrays)
+    assert caught.value.code == "race"
 
 
 def test_numbers_below_0_are_not_shifted() -> None:

@@ -92,6 +92,12 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         5: ("extent_depends",),
         6: ("allocated_inside",),
     },
+    "atomic": {
+        1: ("has_init",),
+        2: ("not_commutative",),
+        3: ("not_atomic",),
+        4: ("atomic_vectors",),
+    },
     "rfactor": {
         1: ("several_blocks", "not_reducing", "no_init"),
         2: ("not_commutative",),

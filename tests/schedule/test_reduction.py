@@ -1,5 +1,6 @@
-"""decompose_reduction."""
+"""decompose_reduction and atomic."""
 
+import numpy as np
 import pytest
 
 import tensorlang as tl
@@ -113,3 +114,78 @@ def test_decompose_refuses_extents_that_follow_the_reduction():
     outer, inner = func.body, func.body.body
     s = Schedule(func.with_body(inner.replace(body=outer.replace(extent=inner.var + 1, body=inner.body))))
     refused(s, "extent_depends", lambda: s.decompose_reduction("C", "C.k"))
+
+
+@pytest.mark.parametrize(
+    ("reducer", "dtype"), [(tl.sum, "float32"), (tl.sum, "float64"), (tl.max, "int64"), (tl.min, "uint32")]
+)
+def test_atomic(golden, reducer, dtype):
+    A = tl.placeholder((5, 100), dtype, name="A")
+    k = tl.reduce_axis(100, "k")
+    s = Schedule(tl.compute((5,), lambda i: reducer(A[i, k], axis=k), name="C"))
+    before = s.func
+    s.decompose_reduction("C", "C.i")
+    s.reorder("C.k", "C.i")
+    s.atomic("C")
+    s.parallel("C.k")
+    if dtype == "float32":
+        golden("schedule/atomic", before_and_after(before, s))
+    check_numbers(before, s)
+    a = np.random.default_rng(0).integers(0, 9, (5, 100)).astype(dtype)
+    np.testing.assert_array_equal(tl.build(s, "llvm")(a), tl.interpret(before, a))
+
+
+def test_partial_sums_of_products_are_added():
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    k, _ = s.split("C.k", [None, 4])
+    s.reorder(k, "C.i", "C.j")
+    partial = s.rfactor(k)
+    k = s.loops("C")[0]
+    s.decompose_reduction("C", k)
+    s.atomic("C")
+    s.compute_at(partial, k)
+    s.parallel(k)
+    check_numbers(before, s)
+    a, b = (np.random.default_rng(0).integers(-4, 5, shape).astype("float32") for shape in ((10, 7), (7, 12)))
+    np.testing.assert_array_equal(tl.build(s, "llvm")(a, b), a @ b)
+
+
+def test_atomic_refuses():
+    s = Schedule(matmul(10, 12, 7))
+    assert "decompose_reduction" in refused(s, "has_init", lambda: s.atomic("C")).hint
+    s.decompose_reduction("C", "C.i")
+    assert "rfactor" in refused(s, "not_atomic", lambda: s.atomic("C")).hint  # a product is added as fma
+    s = Schedule(last_positive())
+    s.decompose_reduction("C", "C.k")
+    refused(s, "not_commutative", lambda: s.atomic("C"))
+    A = tl.placeholder((5, 6), "float16", name="A")
+    k = tl.reduce_axis(6, "k")
+    s = Schedule(tl.compute((5,), lambda i: tl.sum(A[i, k], axis=k), name="C"))
+    s.decompose_reduction("C", "C.i")
+    refused(s, "not_atomic", lambda: s.atomic("C"))
+    s = Schedule(row_sum(8, 8))
+    s.decompose_reduction("C", "C.i")
+    s.reorder("C.k", "C.i")
+    s.vectorize("C.i")
+    refused(s, "atomic_vectors", lambda: s.atomic("C"))
+
+
+def test_atomic_updates_stay_what_they_are():
+    """No vectors, not in the memory of one thread, and no init among them."""
+    s = Schedule(row_sum(8, 8))
+    s.cache_write("C", "local")
+    s.decompose_reduction("C", "C.i")
+    s.reorder("C.k", "C.i")
+    s.atomic("C")
+    refused(s, "atomic_vectors", lambda: s.vectorize("C.i"))
+    refused(s, "loop_reduces", lambda: s.parallel("C.k"))
+    s.set_scope("C.local", "global")
+    s.parallel("C.k")
+    refused(s, "loop_reduces", lambda: s.set_scope("C.local", "local"))
+    s = Schedule(row_sum(8, 8))
+    k, _ = s.split("C.k", [None, 4])
+    s.reorder(k, "C.i")
+    s.decompose_reduction("C", "C.i")  # in the first iteration of k
+    s.atomic("C")
+    refused(s, "loop_repeats", lambda: s.parallel(k))
