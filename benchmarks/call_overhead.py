@@ -1,4 +1,4 @@
-"""What a call of a kernel costs beside its work: at most 10 us more than a call of an empty native function.
+"""What a call of a kernel costs beside its work: with given outputs about 1 us, allocated ones 10.
 
 python -m benchmarks.call_overhead
 """

@@ -130,7 +130,6 @@ def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = T
         params=module.params,
         outputs=module.outputs,
         sizes=module.sizes,
-        entry=code.entry,
         repeat=code.repeat,
         workspace=module.workspace(),
         source=lambda: source,

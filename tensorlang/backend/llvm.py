@@ -1,7 +1,7 @@
 """The CPU backend: flat Funcs to LLVM IR text, and that to machine code in this process.
 
-A kernel is `void kernel_NAME(ptr param..., i64 size..., ptr workspace)`; `void kernel_NAME__repeat(i64 times, same...)`
-calls it again and again, for timing without Python in between.
+A kernel is `void kernel_NAME(ptr param..., i64 size..., ptr workspace)`. `void kernel_NAME__repeat(i64 times, ptr
+arguments)` calls it so many times, with the arguments that lie in memory as 64-bit words: every kernel is called alike.
 """
 
 from __future__ import annotations
@@ -64,19 +64,21 @@ _OPTIONS = {
 }
 _VERSIONS = (llvm.llvm_version_info, llvmlite.__version__)
 
-_REPEAT = """define void @{name}__repeat(i64 %times{params}) {attributes} {{
+_REPEAT = """define void @{name}__repeat(i64 %times, ptr %arguments) {attributes} {{
 entry:
+{loads}
   %some = icmp sgt i64 %times, 0
   br i1 %some, label %again, label %done
 again:
   %n = phi i64 [ 0, %entry ], [ %next, %again ]
-  call void @{name}({args})
+  call void @{name}({args}) noinline
   %next = add i64 %n, 1
   %more = icmp slt i64 %next, %times
   br i1 %more, label %again, label %done
 done:
   ret void
 }}"""
+_LOAD = "  %at{n} = getelementptr i64, ptr %arguments, i64 {n}\n  %a{n} = load {kind}, ptr %at{n}"
 
 
 def emit(func: Func, sizes: Sequence[Size], target: Target) -> str:
@@ -85,16 +87,16 @@ def emit(func: Func, sizes: Sequence[Size], target: Target) -> str:
     module.write()
     types = [*["ptr"] * len(func.params), *["i64"] * len(module.sizes), "ptr"]
     args = ", ".join(f"{kind} %a{n}" for n, kind in enumerate(types))
-    repeat = _REPEAT.format(name=symbol(func.name), params=f", {args}", args=args, attributes=module.attributes)
+    loads = "\n".join(_LOAD.format(n=n, kind=kind) for n, kind in enumerate(types))
+    repeat = _REPEAT.format(name=symbol(func.name), loads=loads, args=args, attributes=module.attributes)
     parts = [f"; {func.name} for {target.cpu}", *sorted(module.declared), *module.functions, repeat]
     return "\n\n".join(parts) + '\n\n!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}\n'
 
 
 @dataclass(frozen=True)
 class Code:
-    """Machine code in this process; it lives as long as this object. Addresses are of the functions above."""
+    """Machine code in this process, which lives as long as this object; `repeat`: the address of the function above."""
 
-    entry: int
     repeat: int
     engine: llvm.ExecutionEngine
     text: str
@@ -127,8 +129,7 @@ def compile(text: str, name: str, target: Target, optimize: bool = True) -> Code
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly("", context), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    entry, repeat = (engine.get_function_address(symbol(name) + suffix) for suffix in ("", "__repeat"))
-    result = Code(entry, repeat, engine, text, target, optimize)
+    result = Code(engine.get_function_address(f"{symbol(name)}__repeat"), engine, text, target, optimize)
     # The engine goes before the context that its code lives in. Left to the garbage collector, which frees the objects
     # of a reference cycle in any order, the context may go first.
     weakref.finalize(result, _dispose, engine, context).atexit = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import statistics
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ import numpy as np
 from tensorlang.display.roofline import Peaks, Roofline
 from tensorlang.errors import ArgumentError
 from tensorlang.ir.nodes import Buffer, Size
-from tensorlang.runtime import arrays
-from tensorlang.runtime.records import Record
+from tensorlang.runtime import arrays, records
 from tensorlang.runtime.signature import Signature
 
 
@@ -55,9 +55,10 @@ class Kernel(Signature):
 
     Raises ArgumentError, before anything is written, if an argument does not fit.
 
-    entry: address of `void(void *param..., int64 size..., void *workspace)`; repeat: the same behind an `int64 times`;
-    workspace(*sizes): bytes of scratch memory that a call needs; work(*sizes): floating-point operations of a call;
-    peaks: what the machine can do; keepalive: what owns the machine code.
+    repeat: address of `void(int64 times, int64 *arguments)`, where the arguments are the addresses of the parameters,
+    the sizes and the address of the workspace; workspace(*sizes): bytes of scratch memory that a call needs;
+    work(*sizes): floating-point operations of a call; peaks: what the machine can do; keepalive: what owns the machine
+    code.
     """
 
     def __init__(
@@ -67,7 +68,6 @@ class Kernel(Signature):
         params: Sequence[Buffer],
         outputs: Sequence[Buffer],
         sizes: Sequence[Size],
-        entry: int,
         repeat: int,
         workspace: Callable[..., int],
         source: Callable[[], str],
@@ -79,37 +79,35 @@ class Kernel(Signature):
         super().__init__(name, params, outputs, sizes)
         self.source, self.asm = source, asm
         self._work, self._peaks, self._keepalive = work, peaks, keepalive
-        arguments = [*[ctypes.c_void_p] * len(self.params), *[ctypes.c_int64] * len(self.sizes), ctypes.c_void_p]
-        self._entry = ctypes.CFUNCTYPE(None, *arguments)(entry)
-        self._repeat = ctypes.CFUNCTYPE(None, ctypes.c_int64, *arguments)(repeat)
+        self._repeat = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(repeat)
+        self._code, self._packed = repeat, struct.Struct(f"{len(self.params) + len(self.sizes) + 1}q").pack
         self._workspace = lru_cache(64)(workspace)
         self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
-        self._is_in_order = self._in_order()
+        self._may_record = self._in_order() and len(self.outputs) == 1
         self._seen: tuple[int, ...] = ()
-        self._latest: tuple[Record, list[int]] | None = None  # arrays that were checked, the native arguments of them
+        self._record: np.ndarray | None = None  # of the last call, if it need not be checked again
 
     def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
-        given = args if out is None else (*args, *out) if type(out) is tuple else (*args, out)
-        latest = self._latest if not named and len(given) == len(self.params) else None
-        if latest is not None and latest[0].holds(given):
-            self._run(self._entry, latest[1])
-            results: Sequence[Any] = given[len(self._inputs) :]
-        else:
-            call = self._prepare(args, out, named)
-            self._run(self._entry, call.native)
-            results = call.results
-            self._remember(given, call.native)
-        return results[0] if len(results) == 1 else tuple(results)
+        return self._checked_call(*args, out=out, **named)
 
-    def _remember(self, given: Sequence[Any], native: list[int]) -> None:
+    def _checked_call(self, *args: Any, out: Any = None, **named: Any) -> Any:
+        call = self._prepare(args, out, named)
+        self._run(1, call.native)
+        if self._may_record and not named:
+            given = args if out is None else (*args, out)
+            if len(given) == len(self.params):
+                self._remember(given, call.native)
+        return call.results[0] if len(call.results) == 1 else tuple(call.results)
+
+    def _remember(self, given: tuple[Any, ...], native: list[int]) -> None:
         """What the next call need not check again: all parameters, `given` in their order for the second time."""
-        if len(given) != len(self.params) or not self._is_in_order:
-            return
         seen, self._seen = self._seen, tuple(map(id, given))
         if seen == self._seen:
-            record = Record.of(given, self._dtypes)
-            self._latest = None if record is None else (record, native)
+            self._record = records.make(given, self._dtypes, self._code, native, self._scratch(native))
+            if self._record is not None:
+                self._free_workspaces.clear()  # the record has one of its own
+                records.install(Kernel, "_record", "_checked_call")
 
     def time(self, *args: Any, out: Any = None, repeat: int = 5, min_seconds: float = 0.05, **named: Any) -> Timing:
         """Time calls with these arguments: `repeat` runs of at least `min_seconds` each, in a native loop.
@@ -122,7 +120,7 @@ class Kernel(Signature):
         if repeat < 1:
             raise ArgumentError(f"{self.name}: repeat must be at least 1, got {repeat}")
         call = self._prepare(args, out, named)
-        self._run(self._entry, call.native)
+        self._run(1, call.native)
         calls = 1
         seconds = self._seconds(calls, call.native)
         while seconds < min_seconds:
@@ -158,13 +156,11 @@ class Kernel(Signature):
         return Roofline(self.name, flops, size, timing.median, peaks or self._peaks())  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------ the native call
-    def _run(self, function: Callable[..., None], native: Sequence[int], *first: int) -> None:
-        """Call `function` with a workspace of its own."""
-        size = self._workspace_bytes
-        if size < 0:
-            size = self._workspace(*native[len(self.params) :])
+    def _run(self, times: int, native: Sequence[int]) -> None:
+        """Call the kernel so many times with a workspace of its own."""
+        size = self._scratch(native)
         if not size:
-            function(*first, *native, None)
+            self._repeat(times, self._packed(*native, 0))
             return
         try:
             workspace = self._free_workspaces.pop()
@@ -172,12 +168,17 @@ class Kernel(Signature):
             workspace = None
         if workspace is None or workspace.size < size:
             workspace = arrays.empty((size,), np.dtype(np.uint8))
-        function(*first, *native, arrays.address(workspace))
+        self._repeat(times, self._packed(*native, arrays.address(workspace)))
         self._free_workspaces.append(workspace)
+
+    def _scratch(self, native: Sequence[int]) -> int:
+        """Bytes of the workspace."""
+        size = self._workspace_bytes
+        return size if size >= 0 else self._workspace(*native[len(self.params) :])
 
     def _seconds(self, calls: int, native: Sequence[int]) -> float:
         start = time.perf_counter()
-        self._run(self._repeat, native, calls)
+        self._run(calls, native)
         return time.perf_counter() - start
 
     # ------------------------------------------------------------------------------------------ arguments

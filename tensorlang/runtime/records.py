@@ -1,12 +1,14 @@
-"""What NumPy arrays were when they were checked, so that arrays in the same states need no other check.
+"""Calls with NumPy arrays that were checked before, in one native step: the check of what they are now, and the kernel.
 
-A check in Python takes 5 us, and 20 us where the kernel before has filled the caches with its data; this takes one.
+A check in Python takes 5 us, and 20 us where the kernel before has filled the caches with its data. So once a kernel
+has a record of the arrays of a call, `Kernel.__call__` is the compiled function of records.ll.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from string import Template
@@ -17,35 +19,41 @@ import numpy as np
 
 from tensorlang.runtime import arrays
 
-MOST = 8  # arrays
+_WORD = np.dtype(np.int64)
+_HEAD = 4  # words before the states: see %Record
+_FASTCALL, _KEYWORDS = 0x80, 0x02
+_DOC = b"__call__($self, /, *args, out=None, **named)\n--\n\n"
+_FUNCTIONS = [
+    "PyObject_GetAttr",
+    "PyObject_VectorcallMethod",
+    "PyTuple_Size",
+    "PyTuple_GetItem",
+    "PyEval_SaveThread",
+    "PyEval_RestoreThread",
+    "Py_IncRef",
+    "Py_DecRef",
+]
 
 
-class Record:
-    """The states of some arrays, whatever their contents: type, address, dtype, layout, flags and shape.
+def make(
+    given: Sequence[Any], dtypes: Sequence[np.dtype], code: int, native: Sequence[int], scratch: int
+) -> np.ndarray | None:
+    """The record of a call: the states of `given`, whatever their contents, and how the kernel at `code` is called.
 
-    >>> record = Record.of([a, b], [a.dtype, b.dtype])
-    >>> record.holds([a, b]), record.holds([b, a])
-    (True, False)
+    `native`: the arguments of the kernel, but for its scratch memory, so many bytes of which the record has itself.
+    None if not all are NumPy arrays of these very dtypes, which must stay alive: an address tells which dtype it is.
     """
-
-    def __init__(self, states: Sequence[int], count: int):
-        self._states = (ctypes.c_int64 * len(states))(*states)
-        self._at = ctypes.addressof(self._states)
-        self._count, self._unchanged = count, _unchanged(count)
-
-    @classmethod
-    def of(cls, given: Sequence[Any], dtypes: Sequence[np.dtype]) -> Record | None:
-        """None if there are too many, or if not all are NumPy arrays of these very dtypes, which must stay alive: an
-        address tells which dtype it is."""
-        if len(given) > MOST or not all(type(a) is np.ndarray for a in given):
-            return None
-        if any(a.dtype is not dtype for a, dtype in zip(given, dtypes, strict=True)):
-            return None
-        return cls([word for array in given for word in _state(array)], len(given))
-
-    def holds(self, given: Sequence[Any]) -> bool:
-        """Whether these arrays, of the same number, are in the same states."""
-        return bool(self._unchanged(self._at, self._count, *map(id, given)))
+    if not all(type(a) is np.ndarray and a.dtype is dtype for a, dtype in zip(given, dtypes, strict=True)):
+        return None
+    states = [word for array in given for word in _state(array)]
+    words = _HEAD + len(states) + len(native) + 1
+    words += -words % (arrays.ALIGNMENT // _WORD.itemsize)
+    record = arrays.empty((words + -(-scratch // _WORD.itemsize),), _WORD)
+    at = arrays.address(record)
+    arguments = _HEAD + len(states)
+    record[:arguments] = [0, code, at + arguments * _WORD.itemsize, len(given), *states]
+    record[arguments : arguments + len(native) + 1] = [*native, at + words * _WORD.itemsize]
+    return record
 
 
 def _state(array: np.ndarray) -> list[int]:
@@ -53,16 +61,37 @@ def _state(array: np.ndarray) -> list[int]:
     return [id(np.ndarray), arrays.address(array), array.ndim, id(array.dtype), flags, *array.shape]
 
 
-@lru_cache(MOST + 1)
-def _unchanged(count: int) -> Callable[..., int]:
-    arguments = [ctypes.c_void_p, *[ctypes.c_int64] * (1 + count)]
-    return ctypes.PYFUNCTYPE(ctypes.c_int64, *arguments)(_compiled().get_function_address("tl_unchanged"))
+class _Method(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
 
 
 @lru_cache(1)
-def _compiled() -> llvm.ExecutionEngine:
+def install(owner: type, record: str, general: str) -> None:
+    """Make the compiled function `owner.__call__`: instances have their record, or None, in the attribute `record`.
+
+    Calls that no record knows go to the method called `general`. What is made here is never freed: any thread may be
+    in the code until the process is gone.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    text = Template(files(__package__).joinpath("records.ll").read_text()).substitute(header=arrays.DATA)
+    for name in _FUNCTIONS:
+        llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
+    names = {key: sys.intern(value) for key, value in (("record", record), ("general", general), ("out", "out"))}
+    text = Template(files(__package__).joinpath("records.ll").read_text()).substitute(
+        {key: id(name) for key, name in names.items()}, header=arrays.DATA, ndarray=id(np.ndarray)
+    )
     machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)
+    method = _Method(b"__call__", engine.get_function_address("tl_call"), _FASTCALL | _KEYWORDS, _DOC)
+    engine.detach()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object((names, method)))
+    descriptor = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_void_p)
+    new = descriptor(("PyDescr_NewMethod", ctypes.pythonapi))
+    owner.__call__ = new(owner, ctypes.addressof(method))  # type: ignore[method-assign, operator]

@@ -38,8 +38,17 @@ return:
   ret void
 }
 
-define void @add__repeat(i64 %times, ptr %a, ptr %b, ptr %c, i64 %n, ptr %workspace) {
+define void @add__repeat(i64 %times, ptr %arguments) {
 entry:
+  %at1 = getelementptr i64, ptr %arguments, i64 1
+  %at2 = getelementptr i64, ptr %arguments, i64 2
+  %at3 = getelementptr i64, ptr %arguments, i64 3
+  %at4 = getelementptr i64, ptr %arguments, i64 4
+  %a = load ptr, ptr %arguments
+  %b = load ptr, ptr %at1
+  %c = load ptr, ptr %at2
+  %n = load i64, ptr %at3
+  %workspace = load ptr, ptr %at4
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %loop ]
@@ -52,15 +61,15 @@ return:
 }
 
 ; copies one 16-bit element, and a constant into a second output
-define void @pair(ptr %a, ptr %c, ptr %d, ptr %workspace) {
+define void @pair__repeat(i64 %times, ptr %arguments) {
+  %at1 = getelementptr i64, ptr %arguments, i64 1
+  %at2 = getelementptr i64, ptr %arguments, i64 2
+  %a = load ptr, ptr %arguments
+  %c = load ptr, ptr %at1
+  %d = load ptr, ptr %at2
   %value = load i16, ptr %a
   store i16 %value, ptr %c
   store i32 42, ptr %d
-  ret void
-}
-
-define void @pair__repeat(i64 %times, ptr %a, ptr %c, ptr %d, ptr %workspace) {
-  call void @pair(ptr %a, ptr %c, ptr %d, ptr %workspace)
   ret void
 }
 """
@@ -73,7 +82,6 @@ def kernel(name: str, params: list[Buffer], outputs: list[Buffer], sizes: list[S
         params=params,
         outputs=outputs,
         sizes=sizes,
-        entry=NATIVE.address(name),
         repeat=NATIVE.address(f"{name}__repeat"),
         workspace=lambda *_: workspace,
         source=lambda: TEXT,
