@@ -17,7 +17,7 @@ from tensorlang.arith import poly as P
 from tensorlang.arith.context import Context
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.rules import ELIMINATE, ELIMINATE_MULTIPLE, KNOWN, REDUCED
-from tensorlang.arith.samples import refuted
+from tensorlang.arith.samples import refuted, refuted_at_worst
 from tensorlang.ir import dtypes, ops
 from tensorlang.ir.nodes import Expr, Knob, Op, Size, Var
 from tensorlang.ir.walk import free_vars
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]  # ints, or -inf, inf
 EVERYTHING: Interval = (-math.inf, math.inf)
 STEPS = 150  # eliminations tried in one proof
+FEW = 6  # of these, before points are made to refute it
 WIDTH = 3  # atoms tried at each step
 
 
@@ -41,8 +42,16 @@ def nonneg(p: Poly, ctx: Context) -> bool:
     found = memo.get(key)
     if found is None:
         near = ctx.about(P.variables(p))
-        found = memo[key] = _search(p, ctx, frozenset(), [STEPS]) if near is ctx else nonneg(p, near)
+        found = memo[key] = _proved(p, ctx) if near is ctx else nonneg(p, near)
     return found
+
+
+def _proved(p: Poly, ctx: Context) -> bool:
+    """A short search, then a long one, unless p is seen to be negative: most that takes long is hopeless."""
+    budget = [FEW]
+    if _search(p, ctx, frozenset(), budget):
+        return True
+    return budget[0] <= 0 and not refuted_at_worst(p, ctx) and _search(p, ctx, frozenset(), [STEPS])
 
 
 def positive(p: Poly, ctx: Context) -> bool:

@@ -5,15 +5,17 @@ This ends most hopeless proofs at once. It cannot make a wrong one: points only 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tensorlang.arith.context import MOST_REMEMBERED, Context
 from tensorlang.arith.poly import Poly, poly
 from tensorlang.ir.nodes import Const, Expr, Knob, Op, Size, Var
+from tensorlang.ir.walk import free_vars
 
 POINTS = 8  # kept per context
 TRIES = 40  # made to find them
+AIMED = 24  # points made for one polynomial
+LOW, HIGH = 0, 1  # corners: ends of a range; any other number stands for any value in it
 SIZES = (1, 2, 5, 7, 12, 16, 31, 48, 64, 100, 1000, 1024)
 OPERATIONS: dict[str, Callable[[int, int], int | None]] = {
     "floordiv": lambda a, b: a // b if b > 0 else None,
@@ -30,8 +32,19 @@ class Point:
     """Values of atoms; None for what is not known or has no value. Variables that nothing is known of get any."""
 
     def __init__(self, seed: int):
-        self.rng = random.Random(seed)
-        self.values: dict[Expr, int | None] = {}
+        self.state, self.values = seed, dict[Expr, int | None]()
+        self.below(1)
+
+    def below(self, n: int) -> int:
+        """Any of 0 .. n - 1: a linear congruential generator, which is quick to make and to copy."""
+        self.state = (self.state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
+        return (self.state >> 32) % n
+
+    def copy(self) -> Point:
+        """The same values of variables."""
+        out = object.__new__(Point)
+        out.state, out.values = self.state, {x: v for x, v in self.values.items() if isinstance(x, Var)}
+        return out
 
     def value(self, p: Poly) -> int | None:
         total = 0
@@ -51,16 +64,15 @@ class Point:
     def _evaluated(self, x: Expr) -> int | None:
         if isinstance(x, Const):
             return int(x.value)
-        if isinstance(x, Knob):
-            return self.rng.choice(x.choices) if x.choices else self.rng.choice(SIZES)
-        if isinstance(x, Size):
-            return self.rng.choice(SIZES)
+        if isinstance(x, Knob | Size):
+            values = x.choices if isinstance(x, Knob) and x.choices else SIZES
+            return values[self.below(len(values))]
         if isinstance(x, Var):
-            return self.rng.randint(-20, 60)
+            return self.below(81) - 20
         if isinstance(x, Op) and x.op in OPERATIONS:
             a, b = (self.value(poly(y)) for y in x.args)
             return None if a is None or b is None else OPERATIONS[x.op](a, b)
-        return self.rng.randint(0, 1) if not isinstance(x, Op) or x.op == "cast" else None  # loaded data
+        return self.below(2) if not isinstance(x, Op) or x.op == "cast" else None  # loaded data
 
     def place(self, var: Var, lo: Poly | None, hi: Poly | None, corner: int) -> bool:
         """Give `var` a value in its range: the lower end, the upper end, or any. False if the range is empty."""
@@ -73,7 +85,7 @@ class Point:
             high = low + 40
         if low > high:
             return False
-        self.values[var] = low if corner == 0 else high if corner == 1 else self.rng.randint(low, high)
+        self.values[var] = low if corner == LOW else high if corner == HIGH else low + self.below(high - low + 1)
         return True
 
 
@@ -81,19 +93,57 @@ def points(ctx: Context) -> list[Point]:
     """Points that fulfil all facts of the context; there may be none."""
     found = ctx.memo.get("points")
     if found is None or (found and len(found[0].values) > MOST_REMEMBERED):
-        found = ctx.memo["points"] = []
-        for seed in range(TRIES):
-            point = Point(seed)
-            corners = ((seed + n * (seed % 3)) % 4 for n in range(len(ctx.bound)))
-            ranges = zip(ctx.bound.items(), corners, strict=True)
-            inside = all(point.place(var, lo, hi, corner) for (var, (lo, hi)), corner in ranges)
-            if inside and all((value := point.value(f)) is not None and value >= 0 for f in ctx.facts):
-                found.append(point)
-            if len(found) == POINTS:
-                break
+        found = ctx.memo["points"] = _extended(ctx) or _tried(ctx)
     return found
+
+
+def _extended(ctx: Context) -> list[Point]:
+    """Those of the context outside, with a value for the variable bound last."""
+    if ctx.outer is None:
+        return []
+    var, outside = ctx.outer
+    found = [point.copy() for point in points(outside)]
+    return [point for n, point in enumerate(found) if point.place(var, *ctx.bound[var], _corner(n, len(ctx.bound)))]
+
+
+def _tried(ctx: Context) -> list[Point]:
+    found: list[Point] = []
+    for seed in range(TRIES):
+        point = _placed(ctx, seed, [_corner(seed, n) for n in range(len(ctx.bound))])
+        if point is not None:
+            found.append(point)
+        if len(found) == POINTS:
+            break
+    return found
+
+
+def _corner(seed: int, number: int) -> int:
+    """Where point number `seed` is in the range of variable `number`."""
+    return (seed + number * (seed % 3)) % 4
+
+
+def _placed(ctx: Context, seed: int, corners: Sequence[int]) -> Point | None:
+    """The point with these corners of the ranges of all bound variables, if it fulfils the facts."""
+    point = Point(seed)
+    for (var, (lo, hi)), corner in zip(ctx.bound.items(), corners, strict=True):
+        if not point.place(var, lo, hi, corner):
+            return None
+    if all((value := point.value(f)) is not None and value >= 0 for f in ctx.facts):
+        return point
+    return None
 
 
 def refuted(p: Poly, ctx: Context) -> bool:
     """True only if p < 0 somewhere in the context (as far as its ranges and inequalities describe it)."""
     return any((point.value(p) or 0) < 0 for point in points(ctx))
+
+
+def refuted_at_worst(p: Poly, ctx: Context) -> bool:
+    """The same, of points made for p: each variable is at the end of its range where p is likely the least."""
+    weights = dict[Expr, int]()
+    for m, c in p.items():
+        for x in {var for atom in m for var in free_vars(atom)}:
+            weights[x] = weights.get(x, 0) + (1 if c > 0 else -1)
+    corners = [LOW if w > 0 else HIGH if w < 0 else 2 for w in (weights.get(var, 0) for var in ctx.bound)]
+    found = (_placed(ctx, seed, corners) for seed in range(AIMED))
+    return any(point is not None and (point.value(p) or 0) < 0 for point in found)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 # Functions whose answer a check rests on: a fault makes them say yes.
 PROOFS = frozenset(
     {"proves", "injective", "nonneg", "positive", "disjoint", "covers", "separates", "runs_once", "refuted", "_apart"}
-    | {"_mentions", "_harmless", "_all_disjoint", "_is_free", "_beats", "_implies", "holds"}
+    | {"refuted_at_worst", "_mentions", "_harmless", "_all_disjoint", "_is_free", "_beats", "_implies", "holds"}
 )
 # What says no: its texts are not code.
 REFUSALS = frozenset({"refuse", "fail", "Mismatch", "BuildError"})
