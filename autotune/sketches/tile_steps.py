@@ -76,14 +76,16 @@ def write_tiles(target: Target, how: Tiled, s: Schedule, knob: AskKnob) -> list[
     for loop in unrolled:
         s.unroll(loop)
     s.vectorize(lane)
-    return _conditions(t, n, lanes, target.registers)
+    return _conditions(t, n, target.registers)
 
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The knobs. rows: (height of the register tile, tiles in a block) for each loop over rows; depth: or None."""
+    """The knobs. rows: (height of the register tile, tiles in a block) for each loop over rows; vectors: across the
+    tile, which is `width` wide, in a form from which it is known that vectors fit in; depth: or None."""
 
     rows: list[tuple[Any, Any]]
+    vectors: Any
     width: Any
     column_blocks: Any
     depth: Any
@@ -99,18 +101,17 @@ def _ask(knob: AskKnob, t: Tiling, lanes: int) -> _Numbers:
     names = (("rows", "row_blocks", _ROWS), ("outer_rows", "outer_row_blocks", _OUTER_ROWS))
     for (height, blocks, choices), row in zip(names, reversed(t.rows), strict=False):
         rows.insert(0, (knob(height, upto(choices, row.extent)), knob(blocks, upto(_BLOCKS, row.extent))))
-    width = knob("columns", [v * lanes for v in upto(_VECTORS, max(1, t.column.extent // lanes))])
+    vectors = knob("vectors", upto(_VECTORS, max(1, t.column.extent // lanes)))
     column_blocks = knob("column_blocks", upto(_BLOCKS, -(-t.column.extent // lanes)))
     depth = None if t.deep is None else knob("depth", upto(_DEPTHS, t.deep.extent))
-    return _Numbers(rows, width, column_blocks, depth)
+    return _Numbers(rows, vectors, vectors * lanes, column_blocks, depth)
 
 
-def _conditions(t: Tiling, n: _Numbers, lanes: int, registers: int) -> list[Expr]:
+def _conditions(t: Tiling, n: _Numbers, registers: int) -> list[Expr]:
     """The register tile fits, and no block lies wholly outside."""
-    vectors = n.width // lanes
     height = prod(height for height, _ in n.rows)
     blocks = [((blocks - 1) * height < row.extent) for row, (height, blocks) in zip(t.rows, n.rows, strict=True)]
-    return [height * vectors + vectors + 1 <= registers, *blocks, (n.column_blocks - 1) * n.width < t.column.extent]
+    return [height * n.vectors + n.vectors + 1 <= registers, *blocks, (n.column_blocks - 1) * n.width < t.column.extent]
 
 
 def _tile(s: Schedule, t: Tiling, n: _Numbers) -> tuple[list[Any], Any, Any, list[Any]]:

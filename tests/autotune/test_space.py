@@ -32,12 +32,10 @@ def test_symbolic_features_equal_the_concrete_ones(spaces):
 def test_conditions_are_those_of_the_sketch(spaces):
     space = spaces[0]
     target, m, n = space.task.target, *(int(repr(d)) for d in space.task.func.outputs[0].shape)
-    lanes = target.vector_bytes // 4
     values = np.stack([np.random.default_rng(0).choice(c, 500) for c in space.choices], axis=1)
-    rows, row_blocks, width, column_blocks, _ = values.T
-    vectors = width // lanes
+    rows, row_blocks, vectors, column_blocks, _ = values.T
     wanted = (rows * vectors + vectors + 1 <= target.registers) & ((row_blocks - 1) * rows < m)
-    assert (space.valid(values) == wanted & ((column_blocks - 1) * width < n)).all()
+    assert (space.valid(values) == wanted & ((column_blocks - 1) * vectors * (target.vector_bytes // 4) < n)).all()
 
 
 def test_the_valid_knob_vectors_are_listed(spaces):
