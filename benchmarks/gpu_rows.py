@@ -199,9 +199,9 @@ def transpose(n: int) -> Row:
 def every_row() -> list[Row]:
     return [
         matmul(1024, 1024, 1024, threads=(4, 4, 8), far=(2, 1), depth=(1, 32), group=1),
-        matmul(4096, 4096, 4096, group=4, by_rows=True),
-        tensor_core_matmul(4096, "float16", tile=(128, 256, 32), group=4, staged=True),
-        tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 32), group=4, staged=True),
+        matmul(4096, 4096, 4096, threads=(8, 8, 2), group=8, by_rows=True),
+        tensor_core_matmul(4096, "float16", tile=(128, 256, 64), stages=3, group=8, staged=True),
+        tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 64), stages=3, group=8, staged=True),
         conv2d(64, 56, 64, 3, 1, tile=(64, 4, 28, 8), each=(8, 1, 4), stages=1),
         conv2d(256, 14, 256, 3, 1, tile=(32, 14, 14, 8), each=(4, 1, 14), stages=3),
         conv2d(3, 224, 64, 7, 2, tile=(64, 4, 28, 3), each=(8, 1, 4), stages=1),
@@ -213,7 +213,7 @@ def every_row() -> list[Row]:
         softmax(4096, 4096, "bfloat16", 256),
         softmax(8192, 8192, "bfloat16", 512),
         softmax(65536, 1024, "bfloat16", 64, 2),
-        norm("layer_norm", 16384, 8192, "bfloat16", 128),
+        norm("layer_norm", 16384, 8192, "bfloat16", 512),
         norm("rms_norm", 16384, 8192, "bfloat16", 512),
         bias_gelu_mul(16384, 8192, "bfloat16"),
         sums(1, 16384),

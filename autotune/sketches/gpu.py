@@ -192,8 +192,8 @@ def tensor_cores(program: Program, stage: Stage) -> Sequence[Part]:
 
     def write(tile: tuple[int, int, int], warp: tuple[int, int], stages: int, s: Schedule, knob: AskKnob) -> None:
         _inline(s, inputs)
-        group = max(g for g in (1, 2, 4) if height % (tile[0] * g) == 0)
-        halves = stages * (tile[0] * (tile[2] + 8) + tile[2] * (tile[1] + 8))
+        group = max(g for g in (1, 2, 4, 8) if height % (tile[0] * g) == 0)
+        halves = stages * (tile[0] * tile[2] + tile[2] * tile[1])
         staged = 2 * halves + stage.result_bytes * tile[0] * (tile[1] + 8) <= program.target.shared_bytes
         gpu_library.tensor_core_matmul(s, product.block, tile, warp, stages, group, staged=staged)
 

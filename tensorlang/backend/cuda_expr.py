@@ -7,12 +7,15 @@ Mathematical functions are those of CUDA's library, within 4 units in the last p
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
-from tensorlang.arith.simplify import simplify
+from tensorlang.arith import poly
+from tensorlang.arith.context import EMPTY
+from tensorlang.arith.simplify import normal, simplify
 from tensorlang.backend.cuda_text import Names, literal, type_of
 from tensorlang.errors import BuildError
 from tensorlang.ir import dtypes, walk
-from tensorlang.ir.nodes import Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var, const
+from tensorlang.ir.nodes import ZERO, Buffer, Const, Expr, Let, Load, Op, Ramp, Splat, Var, const
 from tensorlang.ir.ops import MATH, make
 from tensorlang.ir.walk import has_load
 from tensorlang.passes.scopes import LOCAL
@@ -31,12 +34,36 @@ _UNSIGNED = {32: "unsigned", 64: "unsigned long long"}
 Code = tuple[str, int]  # text, and how tightly it binds
 
 
+class Swizzle(NamedTuple):
+    """How schedule/storage.py has words of 16 bytes permuted: of an element's number the bits `changed` change, in the
+    same way in each `period` elements."""
+
+    changed: int
+    period: int
+
+    @staticmethod
+    def of(bytes: int, dtype: str) -> Swizzle:
+        size = dtypes.bytes_of(dtype)
+        return Swizzle((bytes - 16) // size, 8 * bytes // size)
+
+    def split(self, index: Expr) -> tuple[Expr, Expr]:
+        """Whole periods, as far as they can be seen, and the rest: what is added to both is."""
+        terms = normal(index.base if isinstance(index, Ramp) else index, EMPTY)
+        whole, rest = (
+            {t: c for t, c in terms.items() if (c % self.period == 0) is is_whole} for is_whole in (True, False)
+        )
+        base = poly.to_expr(rest)
+        return poly.to_expr(whole), Ramp(base, index.stride, index.lanes) if isinstance(index, Ramp) else base
+
+
 class Values:
-    """Writes expressions. `of`: the C names of buffers, variables, and values that were computed before."""
+    """Writes expressions. `of`: the C names of buffers, variables, and values that were computed before; `swizzles`:
+    how buffers are swizzled that are."""
 
     def __init__(self, names: Names):
         self.names = names
         self.of: dict[Buffer | Expr, str] = {}
+        self.swizzles: dict[Buffer, Swizzle] = {}
 
     def text(self, expr: Expr, above: int = 0) -> str:
         """`expr`, in parentheses if what is around it binds more tightly than `above`."""
@@ -98,8 +125,20 @@ class Values:
         self.of[expr.var] = name
         return f"[&] {{ const {type_of(expr.var.dtype)} {name} = {value}; return {self.text(expr.body)}; }}()"
 
+    def element(self, buffer: Buffer, index: Expr) -> str:
+        return f"{self.of[buffer]}[{self.place(buffer, index, 0)}]"
+
+    def place(self, buffer: Buffer, index: Expr, above: int) -> str:
+        """Where in the memory of `buffer` its element of that number is; see `text` about `above`."""
+        swizzle = self.swizzles.get(buffer)
+        if swizzle is None:
+            return self.text(index, above)
+        whole, rest = swizzle.split(index)
+        place = f"swizzled<{swizzle.changed}>({self.text(rest)})"
+        return place if whole is ZERO else f"{self.text(whole, 69)} + {place}"
+
     def load(self, load: Load) -> Code:
-        access = f"{self.of[load.buffer]}[{self.text(load.indices[0])}]"
+        access = self.element(load.buffer, load.indices[0])
         if load.mask is None:
             return access, ATOM
         return f"{self.text(load.mask, 20)} ? {access} : {literal(0, load.dtype)}", 10

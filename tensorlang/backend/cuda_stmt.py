@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from tensorlang.arith.simplify import simplify
-from tensorlang.backend.cuda_expr import LANE, Values
+from tensorlang.backend.cuda_expr import LANE, Swizzle, Values
 from tensorlang.backend.cuda_text import Names, type_of
 from tensorlang.errors import BuildError
 from tensorlang.intrin.intrin import Intrinsic
@@ -143,7 +143,7 @@ class KernelWriter:
 
     def shared(self) -> int:
         """Declare the shared memory; returns its bytes."""
-        sizes = {b: _bytes(b) for b in self.launch.shared}
+        sizes = {b: _bytes(b, swizzle) for b, swizzle in self.launch.shared.items()}
         total = sum(sizes.values())
         if total > self.target.shared_bytes:
             parts = ", ".join(f"{b.name} {n}" for b, n in sizes.items())
@@ -152,15 +152,19 @@ class KernelWriter:
                 f"{self.target.shared_bytes} of {self.target.arch}: choose smaller tiles"
             )
         if total > STATIC_SHARED:
-            self.line(f"extern __shared__ __align__({ALIGNMENT}) unsigned char shared_memory[];")
+            alignment = max(ALIGNMENT, *self.launch.shared.values())
+            self.line(f"extern __shared__ __align__({alignment}) unsigned char shared_memory[];")
         offset = 0
-        for buffer, size in sizes.items():
+        for buffer, size in sorted(sizes.items(), key=lambda pair: -self.launch.shared[pair[0]]):
             name = self.values.of[buffer] = self.names.take(buffer.name)
-            kind = type_of(buffer.dtype)
+            kind, swizzle = type_of(buffer.dtype), self.launch.shared[buffer]
+            if swizzle:
+                self.values.swizzles[buffer] = Swizzle.of(swizzle, buffer.dtype)
             if total > STATIC_SHARED:
                 self.line(f"{kind}* const {name} = reinterpret_cast<{kind}*>(shared_memory + {offset});")
             else:
-                self.line(f"__shared__ __align__({ALIGNMENT}) {kind} {name}[{_count(buffer)}];")
+                count = size // dtypes.bytes_of(buffer.dtype) if swizzle else _count(buffer)
+                self.line(f"__shared__ __align__({max(ALIGNMENT, swizzle)}) {kind} {name}[{count}];")
             offset += size
         return total
 
@@ -210,7 +214,14 @@ class KernelWriter:
 
     def argument(self, arg: Expr) -> str:
         """An argument of an intrinsic: a pointer for a region, or a stride."""
-        return self.address(arg.buffer, arg.indices[0], 0) if isinstance(arg, Load) else self.values.text(arg)
+        if not isinstance(arg, Load):
+            return self.values.text(arg)
+        values, swizzle = self.values, self.values.swizzles.get(arg.buffer)
+        if swizzle is None:
+            return self.address(arg.buffer, arg.indices[0], 0)
+        whole, rest = swizzle.split(arg.indices[0])
+        kind = f"Swizzled<{type_of(arg.buffer.dtype)}, {swizzle.changed}>"
+        return f"{kind}{{{values.of[arg.buffer]} + {values.text(whole, 69)}, {values.text(rest)}}}"
 
     def effect(self, stmt: Do) -> None:
         if stmt.what == BARRIER:
@@ -271,7 +282,7 @@ class KernelWriter:
             self.vector_store(stmt, lanes)
             return
         values = self.values
-        place = f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}]"
+        place = values.element(stmt.buffer, stmt.indices[0])
         self.last(stmt.value, lambda: f"{place} = {values.text(stmt.value)};")
 
     def last(self, value: Expr, text: Callable[[], str]) -> None:
@@ -305,7 +316,7 @@ class KernelWriter:
         """Compute each lane, and put it into the array `result`, or where it goes."""
         values = self.values
         with self.lanes(lanes, [value, *([stmt.mask] if stmt.mask is not None else [])]):
-            place = f"{result}[{LANE}]" if result else f"{values.of[stmt.buffer]}[{values.text(stmt.indices[0])}]"
+            place = f"{result}[{LANE}]" if result else values.element(stmt.buffer, stmt.indices[0])
             guard = f"if ({values.text(stmt.mask)}) " if stmt.mask is not None else ""
             self.line(f"{guard}{place} = {values.text(value)};")
 
@@ -376,7 +387,7 @@ class KernelWriter:
         return width
 
     def address(self, buffer: Buffer, index: Expr, offset: int) -> str:
-        base = self.values.text((index.base if isinstance(index, Ramp) else index) + offset, 69)  # a summand
+        base = self.values.place(buffer, (index.base if isinstance(index, Ramp) else index) + offset, 69)
         return f"{self.values.of[buffer]} + {base}" if base != "0" else self.values.of[buffer]
 
 
@@ -439,6 +450,7 @@ def _count(buffer: Buffer) -> int:
     return max(1, int(size.value))
 
 
-def _bytes(buffer: Buffer) -> int:
-    size = _count(buffer) * dtypes.bytes_of(buffer.dtype)
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def _bytes(buffer: Buffer, swizzle: int) -> int:
+    """In whole words, and whole rows of words that are permuted."""
+    size, unit = _count(buffer) * dtypes.bytes_of(buffer.dtype), max(ALIGNMENT, swizzle)
+    return -(-size // unit) * unit

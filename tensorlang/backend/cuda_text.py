@@ -121,8 +121,8 @@ def _mma(kind: str) -> str:
 
 
 def _load_matrices(name: str, option: str, what: str) -> str:
-    return f"""template <typename T>  // {what}
-__device__ __forceinline__ void {name}(unsigned& w0, unsigned& w1, unsigned& w2, unsigned& w3, const T* row) {{
+    return f"""template <typename P>  // {what}
+__device__ __forceinline__ void {name}(unsigned& w0, unsigned& w1, unsigned& w2, unsigned& w3, P row) {{
   asm volatile("ldmatrix.sync.aligned.m8n8.x4{option}.shared.b16 {{%0, %1, %2, %3}}, [%4];"
                : "=r"(w0), "=r"(w1), "=r"(w2), "=r"(w3) : "r"(shared_address(row)) : "memory");
 }}"""
@@ -245,8 +245,28 @@ __device__ __forceinline__ void store_vector(T* to, const T* from) {
   for (int v = 0; v < n; ++v) both.each[v] = from[v];
   *reinterpret_cast<typename Word<n * sizeof(T)>::type*>(to) = both.word;
 }""",
+    "swizzled": """template <int changed> __device__ __forceinline__ int swizzled(int n) {
+  return n ^ (n >> 3 & changed);
+}""",
     "shared_address": """__device__ __forceinline__ unsigned shared_address(const void* at) {
   return (unsigned)__cvta_generic_to_shared(at);
+}""",
+    "Swizzled": """template <typename T, int changed> struct Swizzled {  // a pointer to element n
+  const T* memory;
+  int n;
+  __device__ __forceinline__ Swizzled operator+(int more) const {  // whole periods change nothing
+    const bool whole = more % (8 * changed + 128 / (int)sizeof(T)) == 0;
+    return {memory + (whole ? more : 0), n + (whole ? 0 : more)};
+  }
+};
+template <typename T> __device__ __forceinline__ const T* at_lane(const T* at, int n) { return at + n; }
+template <typename T, int changed>
+__device__ __forceinline__ Swizzled<T, changed> at_lane(Swizzled<T, changed> at, int n) {
+  return {at.memory, at.n + n};
+}
+template <typename T, int changed>
+__device__ __forceinline__ unsigned shared_address(Swizzled<T, changed> at) {
+  return shared_address(at.memory + swizzled<changed>(at.n));
 }""",
     "async_copy": """template <int n, typename T>  // of 4, 8 or 16 bytes, to shared memory
 __device__ __forceinline__ void async_copy(T* to, const T* from) {

@@ -36,8 +36,9 @@ class Intrinsic:
     declares in lines of their own before; CUDA C++: a `__device__` function); None if there is no code for the target.
 
     threads: for axes of threads how many call the code together, each with its part of what is in local memory; the
-    outermost loops of the semantics may be over them. layouts: for a parameter in local memory the name of a layout
-    that is not what the semantics say: only intrinsics that name it, too, may use what the code has put there.
+    outermost loops of the semantics may be over them. swizzled: the parameters in shared memory of which the code takes
+    a Swizzled (backend/cuda_text.py), too. layouts: for a parameter in local memory the name of a layout that is not
+    what the semantics say: only intrinsics that name it, too, may use what the code has put there.
 
     >>> Intrinsic("tile8", plain(tl.create_func(C)), requires=lambda target: target.has("tiles"))
     tile8
@@ -49,6 +50,7 @@ class Intrinsic:
     scopes: Mapping[str, str] = field(default_factory=dict)
     aligned: Mapping[str, int] = field(default_factory=dict)
     threads: Mapping[str, int] = field(default_factory=dict)
+    swizzled: frozenset[str] = frozenset()
     layouts: Mapping[str, str] = field(default_factory=dict)
     requires: Callable[[Target], bool] = _everywhere
     code: Callable[[Target], str | None] = _no_code

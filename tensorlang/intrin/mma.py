@@ -114,6 +114,7 @@ def _intrinsic(name: str, semantics: Func, layouts: dict[str, str], code: str) -
         scopes={p: "shared" if p == "S" else "local" for p in params},
         aligned={p: WORD if p == "S" else 2 for p in params if p != "C"},
         threads=THREADS,
+        swizzled=frozenset("S"),
         layouts=layouts,
         requires=lambda target: target.tensor_cores,
         code=lambda target: code if target.tensor_cores else None,
@@ -123,26 +124,26 @@ def _intrinsic(name: str, semantics: Func, layouts: dict[str, str], code: str) -
 # ----------------------------------------------------------------------------------------------- CUDA C++
 def _load_a(name: str, m: int, dtype: str) -> str:
     """Lane l gives ldmatrix the address of row l % 16 of a tile of 16 x 16, and of its half l / 16."""
-    return f"""__device__ __forceinline__ void {name}(
-    {dtype}* f, const {dtype}* s, int f_row, int s_row) {{
+    return f"""template <typename P>  // a pointer, or Swizzled
+__device__ __forceinline__ void {name}({dtype}* f, P s, int f_row, int s_row) {{
   const int lane = threadIdx.y * 4 + threadIdx.x;
-  s += lane % 16 * s_row + lane / 16 * 8;
+  const auto own = at_lane(s, lane % 16 * s_row + lane / 16 * 8);
   #pragma unroll
   for (int i = 0; i < {m}; i += {ROWS})
     load_matrices(word_at(f, i * f_row), word_at(f, (i + 8) * f_row), word_at(f, i * f_row + 8),
-                  word_at(f, (i + 8) * f_row + 8), s + i * s_row);
+                  word_at(f, (i + 8) * f_row + 8), own + i * s_row);
 }}"""
 
 
 def _load_b(name: str, n: int, dtype: str) -> str:
-    return f"""__device__ __forceinline__ void {name}(
-    {dtype}* f, const {dtype}* s, int f_row, int s_row) {{
+    return f"""template <typename P>  // a pointer, or Swizzled
+__device__ __forceinline__ void {name}({dtype}* f, P s, int f_row, int s_row) {{
   const int lane = threadIdx.y * 4 + threadIdx.x;
-  s += lane % 16 * s_row + lane / 16 * 8;
+  const auto own = at_lane(s, lane % 16 * s_row + lane / 16 * 8);
   #pragma unroll
   for (int j = 0; j < {n}; j += 2 * {COLUMNS})
     load_matrices_transposed(word_at(f, j), word_at(f, 8 * f_row + j), word_at(f, j + 8),
-                             word_at(f, 8 * f_row + j + 8), s + j);
+                             word_at(f, 8 * f_row + j + 8), own + j);
 }}"""
 
 

@@ -25,17 +25,19 @@ EFFECTS = {BARRIER: 0, ATOMIC: 0, ASYNC_COPY: 0, ASYNC_COMMIT: 0, ASYNC_WAIT: 1}
 BLOCK_AXES = ("blockIdx.z", "blockIdx.y", "blockIdx.x")  # in the order of the loops
 THREAD_AXES = ("threadIdx.z", "threadIdx.y", "threadIdx.x")
 SHARED, LOCAL = "shared", "local"
+SWIZZLE = "swizzle"  # annotation of an Alloc: among how many bytes its words of 16 bytes are permuted
 _INTEGERS = ("int32", "uint32", "int64", "uint64")
 UPDATES = {"add": (*_INTEGERS, "float32", "float64"), "min": _INTEGERS, "max": _INTEGERS}  # what memory does by itself
 
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """One kernel: `blocks` and `threads` are its loops, outermost first; `shared` the buffers of a block."""
+    """One kernel: `blocks` and `threads` are its loops, outermost first; `shared` the buffers of a block, with the
+    bytes of their swizzle, 0 for none."""
 
     nest: Stmt
     blocks: tuple[For, ...]
-    shared: tuple[Buffer, ...]
+    shared: dict[Buffer, int]
     threads: tuple[For, ...]
     body: Stmt
 
@@ -56,12 +58,12 @@ class Launch:
         loop of the nest.
         """
         blocks, inside = _loops(nest, BLOCK_AXES)
-        shared: list[Buffer] = []
+        shared: dict[Buffer, int] = {}
         while isinstance(inside, Alloc) and inside.buffer.scope == SHARED:
-            shared.append(inside.buffer)
+            shared[inside.buffer] = dict(inside.annotations).get(SWIZZLE, 0)
             inside = inside.body
         threads, body = _loops(inside, THREAD_AXES)
-        launch = Launch(nest, blocks, tuple(shared), threads, body)
+        launch = Launch(nest, blocks, shared, threads, body)
         launch.check()
         return launch
 

@@ -3,6 +3,7 @@
     C[i, j] = A[j, i]  ->  C[i * 64 + j] = A[j * 32 + i]
 
 Where storage_align asks for it, the distance between neighbours along an axis grows to such a multiple, plus offset.
+What swizzle asks for is left to the code that is made: it speaks of addresses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tensorlang.arith.division import recombined
 from tensorlang.arith.simplify import normal, simplify
 from tensorlang.arith.strides import strides
 from tensorlang.ir import walk
+from tensorlang.ir.launch import SWIZZLE
 from tensorlang.ir.nodes import ONE, ZERO, Alloc, Buffer, Expr, Func, Load, Node, Ramp, Splat, Store
 from tensorlang.target.target import Target
 
@@ -34,7 +36,9 @@ def flatten(func: Func, target: Target) -> Func:
             return Store(
                 flat[node.buffer], (_index(node.indices, pitches[node.buffer][1:], lanes),), node.value, node.mask
             )
-        return Alloc(flat[node.buffer], node.body) if isinstance(node, Alloc) else node
+        if isinstance(node, Alloc):
+            return Alloc(flat[node.buffer], node.body, tuple(pair for pair in node.annotations if pair[0] == SWIZZLE))
+        return node
 
     params = tuple(flat[p] for p in func.params)
     return Func(

@@ -3,8 +3,8 @@
     dot4(C[i], A[k * 4], B[i, k * 4])   ->   dot4(C[i], A[k * 4], B[i, k * 4])       (args computed anew)
 
 Steps and passes after tensorize may have given a buffer another layout: then the plain statements run. So they do where
-not all of the threads that an intrinsic is for would reach it, and where what its code keeps in a layout of its own is
-used by other statements.
+not all of the threads that an intrinsic is for would reach it, where what its code keeps in a layout of its own is
+used by other statements, and where its code does not look for elements where a swizzle has put them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tensorlang.errors import BuildError
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.intrin.match import Mismatch, match
 from tensorlang.ir import walk
-from tensorlang.ir.launch import EFFECTS
-from tensorlang.ir.nodes import THREADS, Buffer, Do, Expr, For, Func, If, Load, Stmt, Store, unit_of
+from tensorlang.ir.launch import EFFECTS, SWIZZLE
+from tensorlang.ir.nodes import THREADS, Alloc, Buffer, Do, Expr, For, Func, If, Load, Stmt, Store, unit_of
 from tensorlang.target.target import Target
 
 
@@ -27,7 +27,8 @@ def intrinsics(func: Func, target: Target) -> Func:
     """
     if not any(do.body is not None and do.what not in EFFECTS for do in walk.find(func.body, Do)):
         return func
-    rewrite = _Rewrite(target)
+    swizzled = {a.buffer for a in walk.find(func.body, Alloc) if dict(a.annotations).get(SWIZZLE)}
+    rewrite = _Rewrite(target, swizzled)
     while True:
         body = rewrite.stmt(func.body)
         misread = _misread(body)
@@ -59,8 +60,8 @@ class _Rewrite:
     """threads: the loops of the launch nest at hand, by axis; says: what says how often the statement at hand runs;
     plain: the buffers that are in no layout but what the program says."""
 
-    def __init__(self, target: Target):
-        self.target = target
+    def __init__(self, target: Target, swizzled: set[Buffer]):
+        self.target, self.swizzled = target, swizzled
         self.threads: dict[str, For] = {}
         self.says: list[Expr] = []
         self.plain: set[Buffer] = set()
@@ -95,6 +96,7 @@ class _Rewrite:
             fit = match(what, body, threads=self.threads if self.target.simt else None)
         except Mismatch:
             return body
-        params = zip(what.semantics.params, fit.origins, strict=True)
+        params = list(zip(what.semantics.params, fit.origins, strict=True))
         own = {origin.buffer for param, origin in params if param.name in what.layouts}
-        return body if self.plain & own else Do(what, fit.args, body)
+        unseen = {origin.buffer for param, origin in params if param.name not in what.swizzled}
+        return body if self.plain & own or self.swizzled & unseen else Do(what, fit.args, body)

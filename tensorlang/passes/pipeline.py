@@ -27,7 +27,7 @@ from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import negation, simplify
 from tensorlang.arith.stages import DOUBLE, ORDER, STAGES, Conflict, Plan, copies, parts_of, plan
-from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT
+from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, SWIZZLE
 from tensorlang.ir.nodes import (
     SERIAL,
     UNROLL,
@@ -255,4 +255,6 @@ def _one_further(annotations: tuple) -> list[tuple[str, Any]]:
     for key, value in annotations:
         if key == "align":
             found.append((key, tuple((axis + 1, *rest) for axis, *rest in value)))
+        elif key == SWIZZLE:
+            found.append((key, value))
     return found

@@ -110,6 +110,7 @@ class Schedule(Services, View):
     reindex = _reindex.reindex
     set_scope = _storage.set_scope
     storage_align = _storage.storage_align
+    swizzle = _storage.swizzle
     store_at = _storage.store_at
     decompose_padding = _padding.decompose_padding
     pad_einsum = _einsum.pad_einsum

@@ -1,14 +1,16 @@
-"""Primitives that say how and where a buffer is stored: set_scope, storage_align, store_at.
+"""Primitives that say how and where a buffer is stored: set_scope, storage_align, swizzle, store_at.
 
 What they say stands in the annotations of the Alloc, so that no other step needs to know:
-`align` = ((axis, factor, offset), ...): passes/flatten.py pads pitches; `store_at` = the loop at which store_at has put
-the Alloc, where further steps leave it; `fold` = the axis that rolling_buffer lets passes/fold.py store circularly.
+`align` = ((axis, factor, offset), ...): passes/flatten.py pads pitches; `swizzle` = bytes, for the GPU's code to heed;
+`store_at` = the loop at which store_at has put the Alloc, where further steps leave it; `fold` = the axis that
+rolling_buffer lets passes/fold.py store circularly.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tensorlang.ir.launch import SWIZZLE
 from tensorlang.ir.nodes import SPATIAL, Alloc, Buffer, For, Stmt
 from tensorlang.ir.walk import find, free_vars, replace_node, substitute
 from tensorlang.schedule import dataflow as flow
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
 
 BufferLike = Buffer | BlockRef | str
+SWIZZLES = (32, 64, 128)
 RESERVED = ("register", "stack", "workspace", "thread")  # what lowering calls the places that it decides on
 
 
@@ -81,6 +84,35 @@ def storage_align(s: Schedule, buffer: BufferLike, axis: int, factor: int, offse
     rows = {row[0]: row for row in kept.get(flow.ALIGN, ())} | {axis % rank: (axis % rank, factor, offset)}
     kept[flow.ALIGN] = tuple(rows[a] for a in sorted(rows))
     s.replace(alloc, alloc.replace(annotations=tuple(kept.items())))
+
+
+@primitive
+def swizzle(s: Schedule, buffer: BufferLike, bytes: int) -> None:
+    """Permute the words of 16 bytes within each `bytes` bytes of shared memory, so that the same word of 8 rows, of so
+    many bytes each, lies in different banks.
+
+    The word at address `a` is stored at `a ^ (a >> 3 & bytes - 16)`, counted from the start of the buffer. Padding
+    spreads rows, too, but this takes no space, and leaves 32 bytes that were together together: an asynchronous copy
+    asks for them once. Elsewhere than in shared memory of a GPU it changes nothing. buffer: its name, or the block that
+    writes it. A later step of this kind replaces this one.
+
+    Source: PTX ISA, "Tensor swizzle modes": the layout that the copy engine and the tensor cores of Hopper know.
+
+    >>> t.swizzle("C", 128)
+    >>> print(str(t).splitlines()[1])
+      alloc C: f32[8, 8]  # swizzle = 128
+
+    requires:
+      1. the buffer is not a parameter
+      2. `bytes` is 32, 64 or 128
+
+    rewrite, for bytes=64:
+      alloc P: f32[10, 16]    ->    alloc P: f32[10, 16]  # swizzle = 64
+    """
+    alloc = own_alloc(s, buffer)
+    if type(bytes) is not int or bytes not in SWIZZLES:
+        s.refuse("bad_swizzle", f"permutes words among 32, 64 or 128 bytes, got {bytes!r}", hint="the bytes of a row")
+    s.replace(alloc, alloc.replace(annotations=tuple((dict(alloc.annotations) | {SWIZZLE: bytes}).items())))
 
 
 @primitive

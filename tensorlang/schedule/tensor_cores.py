@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tensorlang.intrin.mma import COLUMNS, DEPTH, ROWS, WORD, load_a, load_b, mma
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
 
 Count = int | Expr
+_BANKS = 64  # how many elements they hold side by side
 
 
 @composition
@@ -31,11 +33,10 @@ def tensor_core_matmul(
 
     A block of threads has tiles of rows, columns and depth `tile`, a warp `warp` rows and columns of them; all of
     them divide what they are parts of. Tiles of both operands are in shared memory, from where warps load 16 of the
-    depth at a time into registers. Their rows are 16 bytes longer than they need be, so that 8 of them in a row lie in
-    different banks. stages: how many tiles are in shared memory, of which one is used while the others are on their
-    way; from 3 on, warps also load ahead of their arithmetic. What uses the product, if anything, is done with the
-    registers that hold it. staged: results go through shared memory, from where they are stored 16 bytes at a time.
-    group, resident: see gpu_library.matmul.
+    depth at a time into registers. stages: how many tiles are in shared memory, of which one is used while the others
+    are on their way; from 3 on, warps also load ahead of their arithmetic. What uses the product, if anything, is done
+    with the registers that hold it. staged: results go through shared memory, from where they are stored 16 bytes at a
+    time. group, resident: see gpu_library.matmul.
 
     >>> from tensorlang.topi import linalg
     >>> product = linalg.matmul(1024, 1024, 512, dtype="float16", out_dtype="float32")
@@ -69,6 +70,8 @@ def tensor_core_matmul(
     count = tile[0] // warp[0] * (tile[1] // warp[1])
     copies = [_fetch(s, block, operand, k0, count) for operand in operands]
     loads = [_load(s, block, copies[0], k0, rows=warp[0]), _load(s, block, copies[1], k0, columns=warp[1])]
+    _spread(s, copies[0], tile[2], DEPTH)
+    _spread(s, copies[1], tile[1], warp[1])
     s.tensorize(y, mma(*warp, dtype))
     if stages > 1:
         _overlap(s, k0, copies, [*loads, (node.name, step)], stages)
@@ -126,9 +129,19 @@ def _fetch(s: Schedule, block: BlockLike, operand: str, loop: Loop, warps: int) 
     """A tile of `operand` for each iteration of `loop`, into shared memory by all threads; returns the copy's name."""
     copy = s.cache_read(block, operand, "shared")
     s.compute_at(copy, loop)
-    s.storage_align(copy, 0, 2 * WORD, WORD)
     _by_all(s, copy, warps, WORD)
     return copy.name
+
+
+def _spread(s: Schedule, copy: BlockLike, columns: int, together: int) -> None:
+    """Lay out a tile so that the same 16 bytes of 8 rows are in different banks: in swizzled panels, or, if one cannot
+    hold the columns that are read `together`, by rows that are longer than they need be."""
+    panel = math.gcd(columns, _BANKS)
+    if panel % together:
+        s.storage_align(copy, 0, 2 * WORD, WORD)
+        return
+    s.transform_layout(copy, lambda i, j: (j // panel, i, j % panel))
+    s.swizzle(copy, 2 * panel)
 
 
 def _by_all(s: Schedule, copy: BlockLike, warps: int, vector: int) -> None:

@@ -153,6 +153,10 @@ def _storage_align(d: Draw) -> str:
     return d.step("storage_align", name, d.pick([0, 0, -2, 1]), factor, d.pick([0, 0, 1, factor - 1]))
 
 
+def _swizzle(d: Draw) -> str:
+    return d.step("swizzle", d.buffer(d.private), d.pick([32, 64, 128, 128, 16]))
+
+
 def _store_at(d: Draw) -> str:
     name = d.buffer(d.private)
     users = flow.users(d.s.func.body, d.s.buffers()[name]) if name in d.s.buffers() else []
@@ -272,6 +276,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "rfactor": _rfactor,
     "set_scope": lambda d: d.step("set_scope", d.buffer(d.private), d.pick([*SCOPES, "no place"])),
     "storage_align": _storage_align,
+    "swizzle": _swizzle,
     "store_at": _store_at,
     "rolling_buffer": _rolling_buffer,
     "cache_read": cache_read,

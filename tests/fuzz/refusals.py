@@ -50,7 +50,7 @@ MOVING |= {"transform_layout"}  # after these, a buffer need not hold all that i
 NO_CLAIM = MEANINGLESS | IDLE | LOST | LAUNCH
 # The same of single primitives: which tensor of several is meant is not said; what storage_align has said of axes would
 # be lost.
-NAMED = ("cache_write", "double_buffer", "set_scope", "storage_align", "store_at", "transform_layout")
+NAMED = ("cache_write", "double_buffer", "set_scope", "storage_align", "store_at", "swizzle", "transform_layout")
 NO_CLAIM_OF = {*((op, "several_outputs") for op in NAMED), ("transform_layout", "storage_fixed")}
 NO_CLAIM_OF |= {("async_copy", "not_a_copy"), ("async_copy", "scope")}  # no instruction of the hardware does that
 # That a copy under way misses what its kernel writes is nothing that loops, one iteration after the other, could show.

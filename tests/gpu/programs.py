@@ -167,6 +167,12 @@ def library_add(m: int = 6, n: int = 100) -> tl.Schedule:
     return s
 
 
+def swizzled(s: tl.Schedule) -> tl.Schedule:
+    s.swizzle("A.shared", 64)
+    s.swizzle("B.shared", 128)
+    return s
+
+
 def row_sum(m: int = 3, n: int = 70, threads: int = 64, axis: str = "threadIdx.x", op: str = "sum") -> tl.Schedule:
     """A row for each block, whose threads reduce it together."""
     s = tl.Schedule(getattr(reduction, op)(m, n), target=H100)
@@ -310,6 +316,8 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "handed on": handed_on,
     "matmul": lambda: matmul(32, 16, 16),
     "matmul with tails": matmul,
+    "matmul with swizzles": lambda: swizzled(matmul(depth=16)),
+    "matmul with swizzles, float16": lambda: swizzled(matmul(24, 32, 40, dtype="float16", depth=40)),
     "row sum": row_sum,
     "row sum of one warp": lambda: row_sum(threads=32),
     "row sum of a part of a warp": lambda: row_sum(threads=8),

@@ -163,6 +163,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
     },
     "set_scope": {1: ("parameter_storage", "several_outputs"), 2: ("bad_scope",)},
     "storage_align": {1: ("parameter_storage", "several_outputs"), 2: ("bad_axis",), 3: ("bad_factor",)},
+    "swizzle": {1: ("parameter_storage", "several_outputs"), 2: ("bad_swizzle",)},
     "store_at": {
         1: ("parameter_storage", "several_outputs"),
         2: ("uses_outside_loop",),

@@ -63,6 +63,7 @@ OTHERS: dict[str, Any] = {
     "padding": [None, None, None],
     "axis": 0,
     "factor": 4,
+    "bytes": 64,
     "intrinsic": "fma_row16",
     "stages": {"C": 0, "E": 1},
     "loop": "C.i",
@@ -180,6 +181,7 @@ def test_two_results_are_one_too_many() -> None:
     s = Schedule(tl.compute((6,), lambda i: p[i] + q[i], name="C"))
     refused(s, "several_outputs", lambda: s.transform_layout("P", lambda i: (i // 2, i % 2)))
     refused(s, "several_outputs", lambda: s.storage_align("P", 0, 4))
+    refused(s, "several_outputs", lambda: s.swizzle("P", 64))
     refused(s, "several_outputs", lambda: s.store_at("P"))
     refused(s, "several_outputs", lambda: s.set_scope("P", "local"))
     refused(s, "several_outputs", lambda: s.double_buffer("P"))

@@ -1,4 +1,4 @@
-"""set_scope, storage_align, store_at."""
+"""set_scope, storage_align, swizzle, store_at."""
 
 import numpy as np
 import pytest
@@ -136,6 +136,28 @@ def test_pitches_that_are_none(factor, offset):
 def test_parameters_are_not_aligned():
     s = Schedule(matmul())
     refused(s, "parameter_storage", lambda: s.storage_align("A", 0, 8))
+
+
+# --------------------------------------------------------------------------------------------------------- swizzle
+def test_swizzle(golden):
+    s = Schedule(chain())
+    before = s.func
+    s.swizzle("P", 32)
+    s.swizzle("P", 64)
+    golden("schedule/swizzle", before_and_after(before, s))
+    assert same(serial.from_json(serial.to_json(s.func)), s.func)
+    built(before, s)
+
+
+@pytest.mark.parametrize("bytes", [16, 256, 128.0, "128", True, None])
+def test_swizzles_that_are_none(bytes):
+    s = Schedule(chain())
+    refused(s, "bad_swizzle", lambda: s.swizzle("P", bytes))
+
+
+def test_parameters_are_not_swizzled():
+    s = Schedule(matmul())
+    refused(s, "parameter_storage", lambda: s.swizzle("A", 128))
 
 
 # ------------------------------------------------------------------------------------------------------- store_at
