@@ -95,7 +95,7 @@ def _accesses(node: Node, buffer: Buffer, kind: type, values: dict[Var, Expr], a
     if isinstance(node, LetStmt):
         values = {**values, node.var: substitute(node.value, values)}
     if isinstance(node, kind) and node.buffer is buffer:  # type: ignore[attr-defined]
-        indices = (simplify(substitute(i, values), around.ctx) for i in node.indices)  # type: ignore[attr-defined]
+        indices = (simplify(substitute(i, values), around.always) for i in node.indices)  # type: ignore[attr-defined]
         yield around._replace(indices=tuple(indices))
     for child in run_by(node):
         yield from _accesses(child, buffer, kind, values, around)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.bounds import bounds
@@ -112,12 +113,32 @@ class _Scope:
     def inner(self) -> frozenset[Var]:
         return frozenset(var for var, _ in self.steps if var is not None)
 
+    def unguarded(self, ctx: Context) -> _Scope:
+        """The loops alone, in `ctx`."""
+        out = _Scope(ctx, (), self.values)
+        for var, extent in self.steps:
+            out = out if var is None else out.bind(var, extent)
+        return out
+
+
+class _Place(NamedTuple):
+    """A subscript of one access, where it is, the size of its dimension, and the bounds that loops and guards give."""
+
+    subscript: Expr
+    scope: _Scope
+    size: Expr
+    low: Expr | None
+    high: Expr | None
+
+
+_Found = dict[Buffer, list[list[_Place]]]  # for each access its subscripts
+
 
 class _Walk:
     def __init__(self, ctx: Context, clip: bool, of: Collection[Buffer] | None):
         self.ctx, self.clip, self.of = ctx, clip, of
-        self.reads: dict[Buffer, list[tuple[Expr | None, Expr | None]]] = {}
-        self.writes: dict[Buffer, list[tuple[Expr | None, Expr | None]]] = {}
+        self.reads: _Found = {}
+        self.writes: _Found = {}
         self.inside: set[Buffer] = set()
 
     def visit(self, node: Node, scope: _Scope) -> None:
@@ -184,20 +205,17 @@ class _Walk:
                 out = out.assume(cond)
         return out
 
-    def _access(self, found: dict, node: Load | Store, scope: _Scope) -> None:
+    def _access(self, found: _Found, node: Load | Store, scope: _Scope) -> None:
         if self.of is not None and node.buffer not in self.of:
             return
-        ends = found.setdefault(node.buffer, [])
-        for n, index in enumerate(node.indices):
-            index = scope.of(index)
-            low, high = bounds(index, scope.ctx, scope.inner, self.clip)
-            if has_load(index):
-                low, high = self._clamped(low, high, node.buffer.shape[n])
-            if n == len(ends):
-                ends.append((low, high))
-            else:
-                a, b = ends[n]
-                ends[n] = (self._hull("min", a, low), self._hull("max", b, high))
+        sizes = zip(node.indices, node.buffer.shape, strict=True)
+        found.setdefault(node.buffer, []).append([self._place(scope.of(i), scope, size) for i, size in sizes])
+
+    def _place(self, index: Expr, scope: _Scope, size: Expr) -> _Place:
+        low, high = bounds(index, scope.ctx, scope.inner, self.clip)
+        if has_load(index):
+            low, high = self._clamped(low, high, size)
+        return _Place(index, scope, size, low, high)
 
     def _clamped(self, low: Expr | None, high: Expr | None, size: Expr) -> tuple[Expr | None, Expr | None]:
         """The bounds of a loaded index if it is clamped to numbers; data is no bound, and what its dtype can hold is
@@ -207,11 +225,32 @@ class _Walk:
         inside = proves((low >= 0) & (high < size), self.ctx)
         return (low, high) if inside else (None, None)
 
+    def _hull_of(self, places: Sequence[_Place]) -> tuple[Expr | None, Expr | None]:
+        """Of one dimension. A guard may tie one access to a place that moves against the others, so that what loops say
+        of all of them is less."""
+        low, high = self._around(places)
+        if low is None or high is None or any(p.low is low and p.high is high for p in places):
+            return low, high
+        least, most = self._around([self._place(p.subscript, p.scope.unguarded(self.ctx), p.size) for p in places])
+        if least is None or most is None or not proves(most - least <= high - low, self.ctx):
+            return low, high
+        return least, most
+
+    def _around(self, places: Sequence[_Place]) -> tuple[Expr | None, Expr | None]:
+        low, high = places[0].low, places[0].high
+        for place in places[1:]:
+            low, high = self._hull("min", low, place.low), self._hull("max", high, place.high)
+        return low, high
+
     def _hull(self, op: str, a: Expr | None, b: Expr | None) -> Expr | None:
         return None if a is None or b is None else simplify(ops.make(op, a, b), self.ctx)
 
-    def result(self, found: dict) -> Regions:
-        return {buffer: self._region(buffer, ends) for buffer, ends in found.items() if buffer not in self.inside}
+    def result(self, found: _Found) -> Regions:
+        outside = {buffer: places for buffer, places in found.items() if buffer not in self.inside}
+        return {
+            buffer: self._region(buffer, [self._hull_of(dimension) for dimension in zip(*places, strict=True)])
+            for buffer, places in outside.items()
+        }
 
     def _region(self, buffer: Buffer, ends: list[tuple[Expr | None, Expr | None]]) -> Region:
         mins, extents = [], []

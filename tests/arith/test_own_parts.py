@@ -84,6 +84,12 @@ RUNS = nest(GAPS, lambda a, v: store(a * 32 + T * 4 + v, T))
         (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j, 0)))), If(T < 1, load(T, 0)), True),
         (nest({"j": 2}, lambda j: seq(store(j, 0), If(T < 1, store(j + 2, 0)))), If(T < 2, load(T, 0)), True),
         (nest({"j": 2}, lambda j: seq(store(j, 0), nest({"k": T}, lambda k: store(j, 0)))), load(0, 0), False),
+        # where only one of them stores, its place looks like one that all have
+        (
+            nest({"v": 2}, lambda v: seq(store(T * 2 + v, 0), If(T * 2 + v < 1, store(T * 2 + v, 0)))),
+            nest({"w": 2}, lambda w: load(T * 2 + w, 0)),
+            True,
+        ),
         # a box with a border that is left out, which the load leaves out, too, or not
         (
             nest({"i": 5, "j": 3}, lambda i, j: If(i * 3 + j < 13, store(i * 3 + j, T))),

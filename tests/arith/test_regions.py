@@ -104,6 +104,16 @@ def test_hull_of_several_accesses() -> None:
     same(reads[buffer].extents, 10)
 
 
+def test_a_guard_that_ties_one_access_to_a_place() -> None:
+    """Where 4 of thread t are below 1, t is 0: of all threads, it is one of their four."""
+    buffer, t = Buffer("D", (const(64),), "float32"), Var("t")
+    store = Store(buffer, (t * 4 + i1,), literal(0.0, "float32"))
+    body = seq(loop(i1, 4, store), loop(j1, 4, If(t * 4 + j1 < 1, Store(buffer, (t * 4 + j1,), store.value))))
+    _, writes = accesses(body, Context().bind(t, 16))
+    same(writes[buffer].mins, t * 4)
+    same(writes[buffer].extents, 4)
+
+
 def test_packed_layout() -> None:
     packed, out = Buffer("P", ((N + 15) // 16, K, const(16)), "float32"), Buffer("E", (N, K), "float32")
     column = j0 * 16 + j1

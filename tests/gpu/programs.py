@@ -106,9 +106,9 @@ def library_matmul(stages: int, **options: int) -> tl.Schedule:
     return s
 
 
-def library_tiles(stages: int, **options: int) -> tl.Schedule:
+def library_tiles(stages: int, k: int = 80, **options: int) -> tl.Schedule:
     """The same with loops that are not fused."""
-    s = tl.Schedule(linalg.matmul(32, 64, 80), target=H100)
+    s = tl.Schedule(linalg.matmul(32, 64, k), target=H100)
     gpu_library.tiled_matmul(s, "C", (2, 4, 8), (2, 1), (2, 8), group=1, stages=stages, **options)
     return s
 
@@ -343,6 +343,7 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: matmul, asynchronous": lambda: library_matmul(2, asynchronous=True),
     "library: tiles": lambda: library_tiles(0),
     "library: tiles in two stages, asynchronous": lambda: library_tiles(2, asynchronous=True, by_rows=True),
+    "library: tiles, the last one of depth 1": lambda: library_tiles(2, 33, asynchronous=True),
     "library: tensor cores": lambda: tensor_cores(32, 48, 64, tile=(32, 48, 32), warp=(16, 16), stages=2),
     "library: tensor cores, one stage": lambda: tensor_cores(32, 32, 32, tile=(32, 16, 16), warp=(32, 16), stages=1),
     "library: tensor cores, bfloat16": lambda: tensor_cores(
