@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tensorlang.ir.nodes import Expr
 from tensorlang.schedule.gpu_conv import conv2d, depthwise_conv2d
-from tensorlang.schedule.gpu_tiles import tiled_matmul
+from tensorlang.schedule.gpu_tiles import matmul, tiled_matmul
 from tensorlang.schedule.handles import BlockLike, Loop
 from tensorlang.schedule.primitive import composition
 from tensorlang.schedule.tensor_cores import tensor_core_matmul
@@ -243,107 +243,3 @@ def transpose(s: Schedule, block: BlockLike, threads: tuple[Count, Count] = (16,
         s.vectorize(lanes)
     s.bind(row0, "blockIdx.y")
     s.bind(column0, "blockIdx.x")
-
-
-@composition
-def matmul(
-    s: Schedule,
-    block: BlockLike,
-    tile: tuple[int, int, int] = (64, 128, 16),
-    each: tuple[int, int] = (8, 8),
-    lanes: tuple[int, int] = (4, 8),
-    group: int = 8,
-    stages: int = 2,
-    resident: int = 0,
-    asynchronous: bool = False,
-) -> None:
-    """C[i, j] = sum over k of A[i, k] * B[k, j] in tiles of rows, columns and depth `tile` for a block of threads.
-
-    A thread has `each` rows and columns in registers, four neighbours at a time; a warp is a grid of `lanes` threads,
-    which read neighbouring vectors. Tiles of A are transposed in shared memory, so that both operands come in vectors.
-    Blocks of threads go down `group` tiles before they go right, so that those that run together read the same rows
-    and columns. stages: 0 loads a tile when it is needed; 1 loads the next one into registers meanwhile; 2 has two
-    tiles in shared memory besides, and one barrier for each. resident: how many blocks a multiprocessor is to hold.
-    asynchronous: tiles of B go to shared memory by themselves, not by way of registers (needs stages).
-
-    Source of the scheme: NVIDIA's CUTLASS, "Efficient GEMM in CUDA".
-
-    >>> from tensorlang.topi import linalg
-    >>> g = tl.Schedule(linalg.matmul(512, 512, 512))
-    >>> matmul(g, "C", stages=1)
-    >>> [(loop.known_extent, loop.kind) for loop in g.loops("C")][:2]
-    [(32, 'blockIdx.x'), (128, 'threadIdx.x')]
-    """
-    rows_, columns, depth = tile
-    write = s.cache_write(block, "local")
-    i, j, k = s.loops(block)
-    i0, *i_parts = _interleaved(s, i, rows_, lanes[0], each[0])
-    j0, *j_parts = _interleaved(s, j, columns, lanes[1], each[1])
-    k0, k1 = s.split(k, [None, depth])
-    above, down = s.split(i0, [None, group])
-    (iw, i_far, il, i_near), (jw, j_far, jl, j_near) = i_parts, j_parts
-    s.reorder(above, j0, down, iw, jw, il, jl, k0, k1, i_far, j_far, i_near, j_near)
-    s.reverse_compute_at(write, down)
-    grid, thread = s.fuse(above, j0, down), s.fuse(iw, jw, il, jl)
-    s.bind(grid, "blockIdx.x")
-    s.bind(thread, "threadIdx.x")
-    if resident:
-        s.annotate(grid, "resident", resident)
-    _store_interleaved(s, write, tile, each, lanes)
-    a, b = (buffer.name for buffer in s.block(block).reads if not buffer.name.endswith(".local"))
-    threads = rows_ // each[0] * columns // each[1]
-    _fetch(s, block, a, k0, threads, stages > 0)
-    _fetch(s, block, b, k0, threads, stages > 0 and not asynchronous)
-    s.transform_layout(f"{a}.shared", lambda x, y: (y, x))
-    s.storage_align(f"{a}.shared", 0, 32, 4)
-    for operand, loop in ((a, i_far), (b, j_far)):
-        copy = s.cache_read(block, f"{operand}.shared", "local")
-        s.compute_at(copy, loop)
-        s.vectorize(next(n for n in s.loops(copy)[-2:] if n.known_extent != 1))
-    for loop in (k1, i_far, j_far, i_near, j_near):
-        s.unroll(loop)
-    if not stages:
-        return
-    if asynchronous:
-        s.async_copy(f"{b}.shared")
-    held, shared = [f"{a}.local"], [f"{a}.shared"]
-    (held if asynchronous else shared).append(f"{b}.shared")
-    held += [] if asynchronous else [f"{b}.local"]
-    times = {**dict.fromkeys(held, 0), **dict.fromkeys(shared, 1), s.block(block).name: stages}
-    s.software_pipeline(k0, times, [*shared, *held, block])
-
-
-def _interleaved(s: Schedule, loop: Loop, size: int, lanes: int, each: int) -> tuple[Loop, ...]:
-    """Tiles of `size`: (tile, warp, far, lane, near). A thread has every fourth run of 4 neighbours, not `each` in a
-    row, so that the lanes of a warp read neighbouring vectors."""
-    near = min(4, each)
-    return s.split(loop, [None, size // (each * lanes), each // near, lanes, near])
-
-
-def _store_interleaved(
-    s: Schedule, write: BlockLike, tile: tuple[int, int, int], each: tuple[int, int], lanes: tuple[int, int]
-) -> None:
-    """The results of a tile, each stored by the thread that has it."""
-    rows_, columns = s.loops(write)[-2:]
-    _, iw, i_far, il, i_near = _interleaved(s, rows_, tile[0], lanes[0], each[0])
-    _, jw, j_far, jl, j_near = _interleaved(s, columns, tile[1], lanes[1], each[1])
-    s.reorder(iw, jw, il, jl, i_far, i_near, j_far, j_near)
-    s.bind(s.fuse(iw, jw, il, jl), "threadIdx.x")
-    for loop in (i_far, i_near, j_far):
-        s.unroll(loop)
-    s.vectorize(j_near)
-
-
-def _fetch(s: Schedule, block: BlockLike, operand: str, loop: Loop, threads: int, ahead: bool) -> None:
-    """A tile of `operand` for each iteration of `loop`, into shared memory by all threads, by way of registers."""
-    copy = s.cache_read(block, operand, "shared")
-    s.compute_at(copy, loop)
-    copies = [copy]
-    if ahead:
-        copies.append(s.cache_read(copy, operand, "local"))
-        s.compute_at(copies[1], loop)
-    for each in copies:
-        again, thread, vector = s.split(s.fuse(*s.loops(each)[-2:]), [None, threads, 4])
-        s.unroll(again)
-        s.bind(thread, "threadIdx.x")
-        s.vectorize(vector)
