@@ -124,7 +124,7 @@ class Draw:
                     used = frozenset[Var]().union(*map(walk.free_vars, along)) & every
                     if len(set(along)) < 2 and len(used) < 2:
                         continue
-                    driving = [n for v in used & spatial.keys() for n in loops if n.var in walk.free_vars(spatial[v])]
+                    driving = [n for v in spatial if v in used for n in loops if n.var in walk.free_vars(spatial[v])]
                     writers = flow.writers(self.s.func.body, buffer)
                     found.update(((w.name, n.var.name), None) for w in writers for n in driving)
         return list(found)
