@@ -64,9 +64,9 @@ class Module:
         >>> tl.lower(s).workspace()()
         0
         """
-        _, shared, thread = workspace_layout(self.func)
+        layout = workspace_layout(self.func)
         count = threads.count()
-        of_sizes = numpy_function([shared + thread * count], list(self.sizes))
+        of_sizes = numpy_function([layout.workspace_bytes + layout.thread_bytes * count], list(self.sizes))
         return lambda *sizes: int(of_sizes(*sizes)[0])
 
     def work(self) -> Callable[..., int]:

@@ -34,7 +34,7 @@ from tensorlang.ir.nodes import (
     Store,
     Var,
 )
-from tensorlang.passes.allocs import STACK, WORKSPACE, workspace_layout
+from tensorlang.passes.allocs import STACK, memory_of, workspace_layout
 from tensorlang.passes.promote import REGISTER
 from tensorlang.target.target import Target
 
@@ -53,7 +53,7 @@ class Module:
         self.func, self.sizes, self.target = func, tuple(sizes), target
         self.functions: list[str] = []
         self.declared: set[str] = set()
-        self.offsets, self.shared_bytes, self.thread_bytes = workspace_layout(func)
+        self.layout = workspace_layout(func)
         self.attributes = _attributes(target)
         self.parallel_loops = 0
         self.intrinsics: dict[str, str] = {}  # their texts, by name
@@ -61,7 +61,7 @@ class Module:
     def write(self) -> None:
         """Entry, body and outlined loops of the Func."""
         name, params = symbol(self.func.name), self.func.params
-        shared = [b for b in self.offsets if b.scope == WORKSPACE]
+        shared = self.layout.workspace
         self.body(f"{name}.body", (*params, *shared, *self.sizes), self.func.body)
         code = Code(self.declared)
         outside: tuple[Argument, ...] = (*params, *self.sizes)
@@ -69,9 +69,10 @@ class Module:
         values = Values(code, self.target, {})
         for size in self.sizes:
             values.bind(size, names[size])
-        for buffer in shared:
-            names[buffer] = self._region(code, values, "%workspace", self.offsets[buffer], buffer)
-        threads = code.let(f"getelementptr i8, ptr %workspace, i64 {values.value(self.shared_bytes)}", "threads")
+        for buffer, offset in shared.items():
+            names[buffer] = self._region(code, values, "%workspace", offset, buffer)
+        end = values.value(self.layout.workspace_bytes)
+        threads = code.let(f"getelementptr i8, ptr %workspace, i64 {end}", "threads")
         everything: tuple[Argument, ...] = (*params, *shared, *self.sizes)
         passed = [f"{_type(a)} {names[a]}" for a in everything]
         code.do(f"call void @{name}.body({', '.join([*passed, f'ptr {threads}'])})")
@@ -117,7 +118,7 @@ class Module:
         name = f"{symbol(self.func.name)}.parallel{self.parallel_loops}"
         self.parallel_loops += 1
         own = {a.buffer for a in walk.find(loop.body, Alloc)}
-        private = [b for b in self.offsets if b in own]
+        private = [b for b in self.layout.thread if b in own]
         used = _buffers(loop.body) - own
         outside = walk.free_vars(loop.body) - {loop.var}
         sizes = set(self.sizes) if private else set()
@@ -134,10 +135,10 @@ class Module:
                 values.bind(argument, names[argument])
         threads = code.let(f"load ptr, ptr {code.let(f'getelementptr i64, ptr %ctx, i64 {len(context)}')}", "threads")
         if private:
-            start = code.let(f"mul nsw i64 %thread, {values.value(self.thread_bytes)}")
+            start = code.let(f"mul nsw i64 %thread, {values.value(self.layout.thread_bytes)}")
             base = code.let(f"getelementptr i8, ptr {threads}, i64 {start}", "own")
             for buffer in private:
-                names[buffer] = self._region(code, values, base, self.offsets[buffer], buffer)
+                names[buffer] = self._region(code, values, base, self.layout.thread[buffer], buffer)
         passed = [f"{_type(a)} {names[a]}" for a in (*context, *private)]
         code.do(f"call void @{name}.body({', '.join([*passed, f'ptr {threads}', 'i64 %begin', 'i64 %end'])})")
         code.do("ret void")
@@ -216,7 +217,8 @@ class Statements:
 
     def _alloc(self, stmt: Alloc) -> None:
         buffer = stmt.buffer
-        if buffer.scope in (STACK, REGISTER) and buffer not in self.values.pointers:
+        on_stack = buffer.scope == REGISTER or memory_of(stmt) == STACK
+        if on_stack and buffer not in self.values.pointers:
             size = buffer.shape[0]
             if not isinstance(size, Const):
                 raise BuildError(f"{buffer.name} is on the stack, but its size {size!r} is not constant")

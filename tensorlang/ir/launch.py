@@ -24,6 +24,7 @@ ASYNC_COPY, ASYNC_COMMIT, ASYNC_WAIT = "async_copy", "async_commit", "async_wait
 EFFECTS = {BARRIER: 0, ATOMIC: 0, ASYNC_COPY: 0, ASYNC_COMMIT: 0, ASYNC_WAIT: 1}  # with their number of arguments
 BLOCK_AXES = ("blockIdx.z", "blockIdx.y", "blockIdx.x")  # in the order of the loops
 THREAD_AXES = ("threadIdx.z", "threadIdx.y", "threadIdx.x")
+_AXES = (*BLOCK_AXES, *THREAD_AXES)
 SHARED, LOCAL = "shared", "local"
 SWIZZLE = "swizzle"  # annotation of an Alloc: among how many bytes its words of 16 bytes are permuted
 _INTEGERS = ("int32", "uint32", "int64", "uint64")
@@ -43,10 +44,10 @@ class Launch:
 
     @staticmethod
     def starts(stmt: Stmt) -> bool:
-        """Whether `stmt` is the outermost statement of a launch nest."""
-        if isinstance(stmt, Alloc):
-            return stmt.buffer.scope == SHARED
-        return isinstance(stmt, For) and stmt.kind in (*BLOCK_AXES, *THREAD_AXES)
+        """Whether `stmt` is the outermost statement of a launch nest. Shared memory that no threads share is none."""
+        if isinstance(stmt, Alloc) and stmt.buffer.scope == SHARED:
+            return any(loop.kind in _AXES for loop in walk.statements(stmt, For))
+        return isinstance(stmt, For) and stmt.kind in _AXES
 
     @staticmethod
     def of(nest: Stmt) -> Launch:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BufferLike = Buffer | BlockRef | str
 SWIZZLES = (32, 64, 128)
-RESERVED = ("register", "stack", "workspace", "thread")  # what lowering calls the places that it decides on
+REGISTER = "register"  # what lowering calls the memory of accumulators
 
 
 @primitive
@@ -195,7 +195,7 @@ def buffer_of(s: Schedule, name: Any) -> Buffer:
 
 def is_memory(s: Schedule, scope: Any) -> None:
     """Reason: bad_scope."""
-    if not isinstance(scope, str) or not scope.replace(".", "_").isidentifier() or scope in RESERVED:
+    if not isinstance(scope, str) or not scope.replace(".", "_").isidentifier() or scope == REGISTER:
         s.refuse("bad_scope", f"{scope!r} does not name a memory", hint='"local", "global"')
 
 

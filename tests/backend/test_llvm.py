@@ -164,7 +164,7 @@ def test_workspace_of_threads() -> None:
     s.parallel(i)
     x = np.random.default_rng(0).standard_normal((37, 9000)).astype(np.float32)
     module = tl.lower(s)
-    assert "in thread" in str(module)
+    assert "memory = 'thread'" in str(module)
     for _ in range(5):
         np.testing.assert_array_equal(tl.build(s)(x), x[:, ::-1] * 2 + 1)
 

@@ -8,7 +8,8 @@ import pytest
 import tensorlang as tl
 from tensorlang.ir import interp, walk
 from tensorlang.ir.nodes import Alloc, Block, For, If
-from tensorlang.passes.allocs import workspace_layout
+from tensorlang.ir.verify import verify
+from tensorlang.passes.allocs import memory_of, workspace_layout
 from tests.passes.programs import NARROW, check_all_passes, lowered, matmul, results
 
 Golden = Callable[[str, str], None]
@@ -92,11 +93,21 @@ def test_small_and_large_allocations() -> None:
     big = tl.compute((100, 300), lambda i, j: a[i, j] * 2.0, name="P")
     s = tl.Schedule(tl.compute((100, 300), lambda i, j: big[i, j] + 1.0, name="C"))
     func = lowered(s, "allocs")
-    _, shared, thread = workspace_layout(func)
-    assert (shared.value, thread.value) == (100 * 300 * 4, 0)
+    layout = workspace_layout(func)
+    assert (layout.workspace_bytes.value, layout.thread_bytes.value) == (100 * 300 * 4, 0)
     s.compute_at("P", s.loops("C")[0])
     func = lowered(s, "allocs")
-    assert [n.buffer.scope for n in walk.find(func, Alloc)] == ["stack"]
+    assert [memory_of(n) for n in walk.find(func, Alloc)] == ["stack"]
+
+
+def test_memory_that_no_threads_share_may_be_named_shared() -> None:
+    a = tl.placeholder((16,), name="A")
+    double = tl.compute((16,), lambda i: a[i] * 2.0, name="P")
+    s = tl.Schedule(tl.compute((16,), lambda i: double[i] + 1.0, name="C"))
+    s.set_scope("P", "shared")
+    func = lowered(s, "allocs")
+    verify(func, "flat")
+    assert [(n.buffer.scope, memory_of(n)) for n in walk.find(func, Alloc)] == [("shared", "stack")]
 
 
 def test_debug_dial(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> None:

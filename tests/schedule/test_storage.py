@@ -47,7 +47,7 @@ def test_parameters_stay_where_callers_put_them():
     refused(s, "parameter_storage", lambda: s.set_scope("C", "local"))
 
 
-@pytest.mark.parametrize("scope", ["", "two words", 3, "workspace"])
+@pytest.mark.parametrize("scope", ["", "two words", 3, "register"])
 def test_scopes_are_names(scope):
     s = Schedule(chain())
     refused(s, "bad_scope", lambda: s.set_scope("P", scope))
