@@ -60,7 +60,7 @@ def _simplified(expr: Expr, ctx: Context) -> Expr:
 
 
 def _rebuilt(expr: Expr, ctx: Context) -> Expr:
-    out = walk.rebuild(walk.map_children(expr, lambda e: simplify(e, ctx)), expr)
+    out = walk.map_operands(expr, lambda e: simplify(e, ctx))
     if isinstance(out, Let) and isinstance(out.value, Const | Var):
         return simplify(walk.substitute(out.body, {out.var: out.value}), ctx)
     return out

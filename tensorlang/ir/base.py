@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 from weakref import ref
 
 from tensorlang.ir.operators import Operators
 
 put = object.__setattr__  # which only constructors use
+
+
+def constructor(fields: tuple[str, ...], defaults: dict[str, Any]) -> Callable[..., None]:
+    """`__init__` of a statement with these fields, written out, as a loop over them would take twice as long."""
+    params = ", ".join(f"{field}=defaults[{field!r}]" if field in defaults else field for field in fields)
+    lines = [f"def __init__(self, {params}):", " put(self, 'memo', {})", *(f" put(self, '{f}', {f})" for f in fields)]
+    scope: dict[str, Any] = {"put": put, "defaults": defaults}
+    exec("\n".join(lines), scope)
+    return scope["__init__"]
 
 
 class Node:
@@ -64,11 +74,8 @@ def known(key: tuple) -> Any:
 
 
 def intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int) -> Any:
-    """The expression with that key: the one that there is, or one with these fields."""
-    node: Any = known(key)
-    if node is not None:
-        return node
-    node = object.__new__(cls)
+    """The expression with that key and these fields, of which none is known yet."""
+    node: Any = object.__new__(cls)
     for name, value in fields.items():
         put(node, name, value)
     put(node, "dtype", dtype)

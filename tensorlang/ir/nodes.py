@@ -52,7 +52,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from tensorlang.ir.base import Expr, Node, intern, known, put
+from tensorlang.ir.base import Expr, Node, constructor, intern, known, put
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
 GRID, THREADS, VIRTUAL = "blockIdx", "threadIdx", "vthread"  # units of a GPU: kinds of loops are "threadIdx.x" ...
@@ -109,7 +109,8 @@ class Const(Expr):
 
     def __new__(cls, value: int | float | bool, dtype: str) -> Const:
         key = (cls, value.hex() if isinstance(value, float) else int(value), dtype)
-        return intern(cls, key, {"value": value}, dtype, 1)
+        found = known(key)
+        return intern(cls, key, {"value": value}, dtype, 1) if found is None else found
 
 
 class Op(Expr):
@@ -125,7 +126,7 @@ class Op(Expr):
         found = known(key)
         if found is not None:
             return found
-        lanes = max(a.lanes for a in args) if args else 1
+        lanes = max([a.lanes for a in args]) if args else 1
         return intern(cls, key, {"op": op, "args": args}, dtype, lanes)
 
 
@@ -139,9 +140,12 @@ class Load(Expr):
     mask: Expr | None
 
     def __new__(cls, buffer: Buffer, indices: tuple[Expr, ...], mask: Expr | None = None) -> Load:
-        lanes = max((i.lanes for i in indices), default=1)
-        fields = {"buffer": buffer, "indices": indices, "mask": mask}
-        return intern(cls, (cls, buffer, indices, mask), fields, buffer.dtype, lanes)
+        key = (cls, buffer, indices, mask)
+        found = known(key)
+        if found is not None:
+            return found
+        lanes = max([i.lanes for i in indices], default=1)
+        return intern(cls, key, {"buffer": buffer, "indices": indices, "mask": mask}, buffer.dtype, lanes)
 
 
 class Let(Expr):
@@ -154,8 +158,11 @@ class Let(Expr):
     body: Expr
 
     def __new__(cls, var: Var, value: Expr, body: Expr) -> Let:
-        fields = {"var": var, "value": value, "body": body}
-        return intern(cls, (cls, var, value, body), fields, body.dtype, body.lanes)
+        key = (cls, var, value, body)
+        found = known(key)
+        if found is not None:
+            return found
+        return intern(cls, key, {"var": var, "value": value, "body": body}, body.dtype, body.lanes)
 
 
 class Ramp(Expr):
@@ -167,7 +174,9 @@ class Ramp(Expr):
     stride: Expr
 
     def __new__(cls, base: Expr, stride: Expr, lanes: int) -> Ramp:
-        return intern(cls, (cls, base, stride, lanes), {"base": base, "stride": stride}, base.dtype, lanes)
+        key = (cls, base, stride, lanes)
+        found = known(key)
+        return intern(cls, key, {"base": base, "stride": stride}, base.dtype, lanes) if found is None else found
 
 
 class Splat(Expr):
@@ -178,7 +187,9 @@ class Splat(Expr):
     value: Expr
 
     def __new__(cls, value: Expr, lanes: int) -> Splat:
-        return intern(cls, (cls, value, lanes), {"value": value}, value.dtype, lanes)
+        key = (cls, value, lanes)
+        found = known(key)
+        return intern(cls, key, {"value": value}, value.dtype, lanes) if found is None else found
 
 
 class Reduce(Expr):
@@ -192,8 +203,12 @@ class Reduce(Expr):
     index: int
 
     def __new__(cls, reducer: Reducer, sources: tuple[Expr, ...], axes: tuple[Iter, ...], index: int) -> Reduce:
+        key = (cls, reducer, sources, axes, index)
+        found = known(key)
+        if found is not None:
+            return found
         fields = {"reducer": reducer, "sources": sources, "axes": axes, "index": index}
-        return intern(cls, (cls, reducer, sources, axes, index), fields, reducer.identity[index].dtype, 1)
+        return intern(cls, key, fields, reducer.identity[index].dtype, 1)
 
 
 class Reducer(Node):
@@ -266,16 +281,13 @@ class Stmt(Node):
     __slots__ = ("memo",)
     memo: dict[Any, Any]  # what analyses remember about this statement, keyed by the analysis
 
-    def __init__(self, *values: Any, **named: Any):
-        put(self, "memo", {})
-        for field, value in zip(self.fields, values, strict=False):
-            put(self, field, value)
-        for field in self.fields[len(values) :]:
-            put(self, field, named.pop(field) if field in named else self.defaults[field])
-        if named:
-            raise TypeError(f"{type(self).__name__} has no field {', '.join(named)}")
-
     defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.__init__ = constructor(cls.fields, cls.defaults)  # type: ignore[method-assign]
+
+    def __init__(self, *values: Any, **named: Any):
+        raise TypeError("make one of a subclass")
 
     def replace(self, **changes: Any) -> Any:
         """A copy with some fields changed."""

@@ -115,12 +115,17 @@ OPS: dict[str, OpInfo] = {
 MATH = tuple(name for name, row in OPS.items() if row.kinds == (FLOAT,) and row.numpy is None and name != "fma")
 
 
+_KINDS = dict.fromkeys(dtypes.FLOATS, FLOAT) | dict.fromkeys(dtypes.INTEGERS, INT)
+
+
 def kind_of(dtype: str) -> str:
-    return FLOAT if dtypes.is_float(dtype) else INT if dtypes.is_integer(dtype) else dtype
+    return _KINDS.get(dtype, dtype)
 
 
 def literal(value: Any, dtype: str) -> Const:
     """`value` as a constant of `dtype`; it must be representable there as NumPy users expect."""
+    if type(value) is int and dtype == INDEX:  # nearly always
+        return Const(value, dtype)
     kind = kind_of(dtype)
     if isinstance(value, np.generic):
         value = value.item()
@@ -176,26 +181,35 @@ def make(op: str, *operands: Any) -> Expr:
     return folded if folded is not None else Op(op, args, dtype if row.result == "same" else row.result)
 
 
-def folded(node: Op) -> Expr:
-    """`node`, whose operands fit each other, or what `make` would have made of it."""
-    if node.op in ("select", "if_then_else"):
-        cond = node.args[0]
-        return node.args[1 if cond.value else 2] if isinstance(cond, Const) else node
+def with_operands(node: Op, args: tuple[Expr, ...]) -> Expr:
+    """`node` with other operands; constants fold and lanes broadcast as in `make`."""
+    if all(a.lanes == b.lanes and a.dtype == b.dtype for a, b in zip(args, node.args, strict=True)):
+        return _folded(node.op, args, node.dtype)
     if node.op == "cast":
-        (value,) = node.args
-        if isinstance(value, Const) and value.dtype == "index" and dtypes.is_integer(node.dtype):
-            return Const(exact.wrap(int(value.value), node.dtype), node.dtype)  # no author wrote it: no error
-        return cast(value, node.dtype)
-    fresh = _fold(node.op, node.args)
-    return node if fresh is None else fresh
+        return cast(args[0], node.dtype)
+    return Op(node.op, args, node.dtype) if node.op == "reinterpret" else make(node.op, *args)
+
+
+def _folded(op: str, args: tuple[Expr, ...], dtype: str) -> Expr:
+    """What `make` makes of operands that fit each other."""
+    if op in ("select", "if_then_else") and isinstance(args[0], Const):
+        return args[1 if args[0].value else 2]
+    if op == "cast":
+        value = args[0]
+        if isinstance(value, Const) and value.dtype == "index" and dtypes.is_integer(dtype):
+            return Const(exact.wrap(int(value.value), dtype), dtype)  # no author wrote it: no error
+        return cast(value, dtype)
+    found = _fold(op, args)
+    return Op(op, args, dtype) if found is None else found
 
 
 def _align(op: str, operands: tuple[Any, ...]) -> tuple[Expr, ...]:
     """The operands as expressions of one dtype and one number of lanes."""
-    if len(operands) == 2:  # nearly always so already
+    if len(operands) == 2 and isinstance(operands[0], Expr):  # nearly always
         a, b = operands
-        if isinstance(a, Expr) and isinstance(b, Expr) and a.dtype == b.dtype and a.lanes == b.lanes:
-            return operands
+        b = b if isinstance(b, Expr) else literal(b, a.dtype)
+        if a.dtype == b.dtype and a.lanes == b.lanes:
+            return a, b
     exprs = [x for x in operands if isinstance(x, Expr)]
     if not exprs:
         dtype = "float32" if any(isinstance(x, float) for x in operands) else "index"
@@ -256,32 +270,47 @@ _PYTHON: dict[str, Callable[..., Any]] = {
 }
 
 
+_OTHER = object()  # the operand beside the constant
+_CONSTANT_LEFT: dict[tuple[str, str, Any], Any] = {
+    ("add", INDEX, 0): _OTHER,
+    ("mul", INDEX, 1): _OTHER,
+    ("mul", INDEX, 0): 0,
+    ("or", BOOL, False): _OTHER,
+    ("or", BOOL, True): True,
+    ("and", BOOL, True): _OTHER,
+    ("and", BOOL, False): False,
+    ("max", BOOL, False): _OTHER,
+}
+_CONSTANT_RIGHT: dict[tuple[str, str, Any], Any] = {
+    ("add", INDEX, 0): _OTHER,
+    ("sub", INDEX, 0): _OTHER,
+    ("mul", INDEX, 1): _OTHER,
+    ("mul", INDEX, 0): 0,
+    ("floordiv", INDEX, 1): _OTHER,
+    ("mod", INDEX, 1): 0,
+    ("or", BOOL, False): _OTHER,
+    ("or", BOOL, True): True,
+    ("and", BOOL, True): _OTHER,
+    ("and", BOOL, False): False,
+}
+
+
 def _fold(op: str, args: tuple[Expr, ...]) -> Expr | None:
     """Exact arithmetic on index and bool: constants, and the identities of 0, 1, true and false. Else None."""
-    if args[0].dtype not in ("index", "bool") or op not in _PYTHON:
+    a, b = args[0], args[-1]
+    dtype = a.dtype
+    if dtype not in (INDEX, BOOL) or op not in _PYTHON:
         return None
-    if all(isinstance(a, Const) for a in args):
-        value = _PYTHON[op](*(a.value for a in args))  # type: ignore[attr-defined]
-        return Const(value, "bool" if isinstance(value, bool) else args[0].dtype)
-    if len(args) == 1:
-        return None
-    a, b = args
-    x, y = (e.value if isinstance(e, Const) else None for e in args)
-    if (op in ("add", "or", "max") and args[0].dtype == "bool" and x is False) or (op == "add" and x == 0):
-        return b
-    if (op == "or" and y is False) or (op in ("add", "sub") and y == 0) or (op == "mul" and y == 1):
-        return a
-    if (op == "mul" and x == 1) or (op == "and" and x is True):
-        return b
-    if (op == "and" and y is True) or (op == "floordiv" and y == 1):
-        return a
-    if (op == "mul" and (x == 0 or y == 0)) or (op == "mod" and y == 1):
-        return Const(0, "index")
-    if op in ("and", "or") and (x is (op == "or") or y is (op == "or")):
-        return Const(op == "or", "bool")
-    if op in ("min", "max", "and", "or") and a is b:
-        return a
-    return None
+    if isinstance(a, Const):
+        if isinstance(b, Const):
+            value = _PYTHON[op](*(arg.value for arg in args))  # type: ignore[attr-defined]
+            return Const(value, BOOL if isinstance(value, bool) else dtype)
+        found, other = _CONSTANT_LEFT.get((op, dtype, a.value)), b
+    elif isinstance(b, Const):
+        found, other = _CONSTANT_RIGHT.get((op, dtype, b.value)), a
+    else:
+        return a if a is b and op in ("min", "max", "and", "or") else None
+    return None if found is None else other if found is _OTHER else Const(found, dtype)
 
 
 def cast(value: Expr, dtype: Any) -> Expr:

@@ -39,6 +39,7 @@ from tensorlang.ir.nodes import (
 N = TypeVar("N", bound=Node)
 S = TypeVar("S", bound=Stmt)
 _NONE: frozenset[Var] = frozenset()
+_NO_BUFFERS: frozenset[Buffer] = frozenset()
 
 
 class _Fields(dict[type[Node], tuple[str, ...]]):
@@ -136,6 +137,14 @@ def _mapped(nodes: tuple[Any, ...], fold: Callable[[Any], Any]) -> tuple[Any, ..
     return nodes
 
 
+def map_operands(expr: Expr, fold: Callable[[Any], Any]) -> Expr:
+    """map_children of an expression; constants fold and lanes broadcast as in ops.make."""
+    if type(expr) is not Op:
+        return map_children(expr, fold)
+    args = _mapped(expr.args, fold)
+    return expr if args is expr.args else ops.with_operands(expr, args)
+
+
 def transform(node: N, fold: Callable[[Any], Any], skip: Callable[[Expr], bool] = lambda e: False) -> N:
     """Bottom-up: `fold` sees each node after its children were transformed, and returns its replacement.
 
@@ -197,25 +206,25 @@ def statements(node: Node, kind: type[S]) -> tuple[S, ...]:
     if not isinstance(node, Stmt):
         return ()
     below = node.memo.get(kind)
-    if below is None:
-        below = _below(node, kind)
+    if below is None:  # without `node`, which would refer to itself and so stay until the next garbage collection
+        below = node.memo[kind] = tuple([n for n in _below(node) if isinstance(n, kind)])
     return (node, *below) if isinstance(node, kind) else below
 
 
-def _below(node: Stmt, kind: type[S]) -> tuple[S, ...]:
-    """The same without `node`, which would refer to itself and so stay until the next garbage collection."""
-    out: list[S] = []
-    stack = [*reversed(parts(node))]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, kind):
+def _below(node: Stmt) -> tuple[Stmt, ...]:
+    """All statements below `node`."""
+    found = node.memo.get(Stmt)
+    if found is None:
+        out: list[Stmt] = []
+        stack = [*reversed(parts(node))]
+        while stack:
+            current = stack.pop()
             out.append(current)
-        if isinstance(current, (For, Block)):
-            found = current.memo.get(kind)
-            out += _below(current, kind) if found is None else found
-        else:
-            stack += reversed(parts(current))
-    node.memo[kind] = found = tuple(out)
+            if isinstance(current, (For, Block)):
+                out += _below(current)
+            else:
+                stack += reversed(parts(current))
+        found = node.memo[Stmt] = tuple(out)
     return found
 
 
@@ -279,26 +288,28 @@ def with_part(parent: Any, before: Node, after: Node) -> Node:
 
 def has_load(expr: Expr) -> bool:
     """Whether evaluating `expr` reads memory."""
-    found = expr.memo.get("has_load")
-    if found is None:
-        below = (has_load(c) for c in children(expr) if isinstance(c, Expr))
-        found = expr.memo["has_load"] = isinstance(expr, Load) or any(below)
-    return found
+    return bool(touched(expr))
 
 
 def loads_nothing(expr: Expr) -> bool:
     """Not has_load."""
-    return not has_load(expr)
+    return not touched(expr)
 
 
 def touched(node: Node) -> frozenset[Buffer]:
     """The buffers that a statement or an expression reads or writes; remembered."""
-    memo: dict[Any, Any] = getattr(node, "memo", {})
-    found = memo.get("touched")
+    memo: dict[Any, Any] | None = getattr(node, "memo", None)
+    found = None if memo is None else memo.get("touched")
     if found is None:
-        below = map(touched, children(node))
-        own = (node.buffer,) if isinstance(node, (Load, Store)) else ()
-        found = memo["touched"] = frozenset[Buffer](own).union(*below)
+        found = _NO_BUFFERS
+        for child in children(node):
+            below = touched(child)
+            if below is not found and below:  # most sets are equal to another one, which they share
+                found = found | below if found else below
+        if isinstance(node, (Load, Store)):
+            found = found | {node.buffer}
+        if memo is not None:
+            memo["touched"] = found
     return found
 
 
@@ -396,25 +407,12 @@ class _Substitution:
         kept = not (values and free_vars(n) & values.keys()) and not isinstance(n, (Let, Reduce))
         if kept and not (buffers and has_load(n)):
             return n
-        n = rebuild(map_children(n, self), n)
+        n = map_operands(n, self)
         if isinstance(n, Let) and n.var in values:
             n = Let(values[n.var], n.value, n.body)  # type: ignore[arg-type]
         if isinstance(n, Load) and n.buffer in buffers:
             n = Load(buffers[n.buffer], n.indices, n.mask)
         return n
-
-
-def rebuild(node: Expr, before: Expr) -> Expr:
-    """`node`, a changed copy of `before`, built anew through ops.make so that constants fold and lanes broadcast."""
-    if node is before or not isinstance(node, Op):
-        return node
-    if all(a.lanes == b.lanes and a.dtype == b.dtype for a, b in zip(node.args, before.args, strict=True)):  # type: ignore[attr-defined]
-        return ops.folded(node)
-    if node.op == "cast":
-        return ops.cast(node.args[0], node.dtype)
-    if node.op == "reinterpret":
-        return node
-    return ops.make(node.op, *node.args)
 
 
 def same(a: Any, b: Any, pairs: dict[Any, Any] | None = None) -> bool:

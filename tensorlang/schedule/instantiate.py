@@ -37,7 +37,7 @@ from tensorlang.ir.nodes import (
     const,
 )
 from tensorlang.ir.ops import all_of
-from tensorlang.ir.walk import find, free_vars, map_children, rebuild, substitute
+from tensorlang.ir.walk import find, free_vars, map_children, map_operands, substitute
 from tensorlang.schedule.loops import open_extent
 from tensorlang.schedule.services import Index
 
@@ -176,7 +176,7 @@ class _Closing:
         """An expression in a block that knobs occur in."""
         if is_scalar_index(expr) or expr.dtype == "bool":
             return simplify(substitute(expr, self.values, self.buffers), domain)
-        fresh = rebuild(map_children(expr, lambda n: self.inside(n, domain)), expr)
+        fresh = map_operands(expr, lambda n: self.inside(n, domain))
         if isinstance(fresh, Load) and fresh.buffer in self.buffers:
             return Load(self.buffers[fresh.buffer], fresh.indices, fresh.mask)
         return fresh
