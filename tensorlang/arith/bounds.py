@@ -7,7 +7,7 @@ from collections.abc import Collection
 from tensorlang.arith import division
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import EMPTY, Context
-from tensorlang.arith.inequality import Interval, interval, knowledge, level, nonneg
+from tensorlang.arith.inequality import Interval, interval, is_box, knowledge, level, nonneg
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.simplify import normal, simplify
 from tensorlang.ir import ops
@@ -80,6 +80,8 @@ class _Bounds:
         if self.steps <= 0:
             return self._constant(p)
         inner = [x for x in P.atoms(p) if self.over & free_vars(x)]
+        if all(is_box(x, self.ctx) for x in inner) and all(len(m) == 1 for m in p if self.over.intersection(m)):
+            return self._constant(p)
         for x in sorted(inner, key=lambda x: (-level(x, self.ctx), P.order(x))):
             found = self._without(p, x, used)
             if found is not None:

@@ -257,22 +257,20 @@ def recombined(p: Poly, ctx: Context) -> Poly:
 
     Wherever that makes it shorter: each rule rewrites a sum with one term of which it knows something.
     """
-    changed = True
-    while changed:
-        changed = False
-        for m in p:
-            other = next((o for y in m if isinstance(y, Op) for o in _others(p, m, y, ctx) if cost(o) < cost(p)), None)
-            if other is not None:
-                p, changed = other, True
-                break
+    found: Poly | None = p
+    while found is not None:
+        p, found = found, _shorter(found, ctx)
     return p
 
 
-def _others(p: Poly, m: Monomial, y: Op, ctx: Context) -> Iterator[Poly]:
-    for rule in RECOMBINE.get(y.op, ()):
-        found = rule.find(p, m, y)
-        if found is not None:
-            yield built(rule, found, ctx)
+def _shorter(p: Poly, ctx: Context) -> Poly | None:
+    """What the first rule makes of p that makes it shorter."""
+    for term, y in [(m, y) for m in p for y in m if isinstance(y, Op)]:
+        for rule in RECOMBINE.get(y.op, ()):
+            found = rule.find(p, term, y)
+            if found is not None and cost(other := built(rule, found, ctx)) < cost(p):
+                return other
+    return None
 
 
 def _remainder(p: Poly, m: Monomial, y: Op) -> Values | None:

@@ -74,6 +74,8 @@ def constant(value: int) -> Poly:
 
 
 def add(a: Poly, b: Poly) -> Poly:
+    if not a or not b:
+        return a or b
     out = dict(a)
     for m, c in b.items():
         total = out.get(m, 0) + c

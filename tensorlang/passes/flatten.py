@@ -8,63 +8,83 @@ What swizzle asks for is left to the code that is made: it speaks of addresses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.context import EMPTY
 from tensorlang.arith.division import recombined
+from tensorlang.arith.poly import Poly
 from tensorlang.arith.simplify import normal, simplify
 from tensorlang.arith.strides import strides
 from tensorlang.ir import walk
 from tensorlang.ir.launch import SWIZZLE
-from tensorlang.ir.nodes import ONE, ZERO, Alloc, Buffer, Expr, Func, Load, Node, Ramp, Splat, Store
+from tensorlang.ir.nodes import ZERO, Alloc, Buffer, Expr, Func, Load, Node, Ramp, Splat, Store
 from tensorlang.target.target import Target
 
 
 def flatten(func: Func, target: Target) -> Func:
-    """Parameters become new, one-dimensional Buffers of the same names."""
-    pitches = {param: strides(param.shape) for param in func.params}
+    """Parameters become one-dimensional Buffers of the same names."""
+    rewrite = _Flattening()
+    for param in func.params:
+        rewrite.add(param)
     for alloc in walk.find(func.body, Alloc):
-        pitches[alloc.buffer] = strides(alloc.buffer.shape, dict(alloc.annotations).get("align", ()))
-    flat = {b: Buffer(b.name, (total,), b.dtype, b.scope) for b, (total, *_) in pitches.items()}
+        rewrite.add(alloc.buffer, dict(alloc.annotations).get("align", ()))
+    params, outputs = (tuple(rewrite.flat[p] for p in group) for group in (func.params, func.outputs))
+    return Func(func.name, params, outputs, walk.transform(func.body, rewrite, walk.loads_nothing))
 
-    def rewrite(node: Node) -> Node:
+
+class _Flattening:
+    """Finds positions in memory. Accesses with the same subscripts share them."""
+
+    def __init__(self) -> None:
+        self.flat: dict[Buffer, Buffer] = {}
+        self.steps: dict[Buffer, tuple[Poly, ...]] = {}  # how far neighbours along each dimension are apart
+        self.positions: dict[tuple[Buffer, tuple[Expr, ...]], Expr] = {}
+
+    def add(self, buffer: Buffer, aligned: Any = ()) -> None:
+        total, *steps = strides(buffer.shape, aligned)
+        is_flat = len(steps) == 1 and total is buffer.shape[0]
+        self.flat[buffer] = buffer if is_flat else Buffer(buffer.name, (total,), buffer.dtype, buffer.scope)
+        self.steps[buffer] = tuple(normal(step, EMPTY) for step in steps)
+
+    def __call__(self, node: Node) -> Node:
         if isinstance(node, Load):
-            return Load(flat[node.buffer], (_index(node.indices, pitches[node.buffer][1:], node.lanes),), node.mask)
+            return Load(self.flat[node.buffer], (self.position(node),), node.mask)
         if isinstance(node, Store):
-            lanes = max((i.lanes for i in node.indices), default=1)
-            return Store(
-                flat[node.buffer], (_index(node.indices, pitches[node.buffer][1:], lanes),), node.value, node.mask
-            )
+            return Store(self.flat[node.buffer], (self.position(node),), node.value, node.mask)
         if isinstance(node, Alloc):
-            return Alloc(flat[node.buffer], node.body, tuple(pair for pair in node.annotations if pair[0] == SWIZZLE))
+            notes = tuple(pair for pair in node.annotations if pair[0] == SWIZZLE)
+            return Alloc(self.flat[node.buffer], node.body, notes)
         return node
 
-    params = tuple(flat[p] for p in func.params)
-    return Func(
-        func.name, params, tuple(flat[p] for p in func.outputs), walk.transform(func.body, rewrite, walk.loads_nothing)
-    )
+    def position(self, access: Load | Store) -> Expr:
+        key = (access.buffer, access.indices)
+        found = self.positions.get(key)
+        if found is None:
+            found = self.positions[key] = _position(access.indices, self.steps[access.buffer])
+        return found
 
 
-def _index(indices: tuple[Expr, ...], strides: list[Expr], lanes: int) -> Expr:
+def _position(indices: tuple[Expr, ...], steps: tuple[Poly, ...]) -> Expr:
     """Position in memory; a sum of ramps is a ramp."""
+    lanes = max((i.lanes for i in indices), default=1)
     if lanes == 1:
-        return _dot(indices, strides)
+        return _dot(indices, steps)
     if all(i.lanes == 1 or isinstance(i, Ramp) for i in indices):
-        base = _dot(tuple(i.base if isinstance(i, Ramp) else i for i in indices), strides)
-        ramps = [(i.stride, step) for i, step in zip(indices, strides, strict=True) if isinstance(i, Ramp)]
+        base = _dot(tuple(i.base if isinstance(i, Ramp) else i for i in indices), steps)
+        ramps = [(i.stride, step) for i, step in zip(indices, steps, strict=True) if isinstance(i, Ramp)]
         return Ramp(base, _dot(*zip(*ramps, strict=True)), lanes)
     total: Expr = ZERO
-    for index, step in zip(indices, strides, strict=True):
-        total = total + (index if index.lanes > 1 else Splat(index, lanes)) * step
+    for index, step in zip(indices, steps, strict=True):
+        total = total + (index if index.lanes > 1 else Splat(index, lanes)) * P.to_expr(step)
     return total
 
 
-def _dot(indices: Sequence[Expr], strides: Sequence[Expr]) -> Expr:
-    """The sum of index * stride, simplified."""
-    if len(indices) == 1 and strides[0] is ONE:
+def _dot(indices: tuple[Expr, ...], steps: tuple[Poly, ...]) -> Expr:
+    """The sum of index * step, simplified."""
+    if len(indices) == 1 and P.value_of(steps[0]) == 1:
         return simplify(indices[0])
-    total: P.Poly = {}
-    for index, stride in zip(indices, strides, strict=True):
-        total = P.add(total, P.mul(normal(index, EMPTY), normal(stride, EMPTY)))
+    total: Poly = {}
+    for index, step in zip(indices, steps, strict=True):
+        total = P.add(total, P.mul(normal(index, EMPTY), step))
     return P.to_expr(recombined(total, EMPTY))

@@ -13,7 +13,7 @@ mask, and if any two of these places are equal or provably disjoint. LLVM cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from tensorlang.arith.affine import linear
@@ -53,7 +53,8 @@ from tensorlang.passes.tools import add_const, map_stmts
 from tensorlang.target.target import Target
 
 REGISTER = "register"
-Place = tuple[tuple[Expr, ...], Expr | None]  # subscripts and mask
+Subscripts = tuple[tuple[Expr, ...], Expr | None]  # and a mask
+Place = Subscripts  # simplified
 Needs = tuple[Expr, ...]  # of loops to run at all: each is >= 1
 
 
@@ -65,6 +66,8 @@ def promote(func: Func, target: Target) -> Func:
 
 def _promoted(stmt: Stmt, most: int, taken: set[str]) -> Stmt:
     """Outermost loops first: what stays in registers across all of a nest need not do so again inside."""
+    if not walk.statements(stmt, For):
+        return stmt
     parts: list[Stmt] = []
     for part in stmt.stmts if isinstance(stmt, Seq) else (stmt,):
         if isinstance(part, Do):  # what its body says must stay what its code does
@@ -87,86 +90,74 @@ def _promoted(stmt: Stmt, most: int, taken: set[str]) -> Stmt:
 class _Uses:
     """The accesses to one buffer inside a loop."""
 
-    places: dict[Place, int] = field(default_factory=dict)  # in order of appearance -> lanes, as long as `fixed`
-    runs: dict[Place, list[Needs]] = field(default_factory=dict)  # it is used if one of these holds
-    fixed: bool = True  # none depends on what the loop changes, none is conditional
+    places: dict[Subscripts, Place] = field(default_factory=dict)  # of what they are as they stand
+    depends: dict[Place, frozenset[Var] | None] = field(default_factory=dict)  # on which variables; None: on data
+    lanes: dict[Place, int] = field(default_factory=dict)  # in order of appearance
+    runs: dict[Place, dict[Needs, None]] = field(default_factory=dict)  # it is used if one of these holds
 
-    def add(self, access: Load | Store, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
-        if not (self.fixed and sure):
-            self.fixed = False
+    def add(self, access: Load | Store, bound: frozenset[Var], needed: Needs) -> bool:
+        """False if the access depends on what the loop changes."""
+        subscripts = (access.indices, access.mask)
+        place = self.places.get(subscripts)
+        if place is None:
+            place = self.places[subscripts] = _place(access)
+            parts = place[0] if place[1] is None else (*place[0], place[1])
+            self.depends[place] = None if any(map(has_load, parts)) else _vars(parts)
+            self.lanes[place] = max((i.lanes for i in place[0]), default=1)
+        self.runs.setdefault(place, {})[needed] = None
+        depends = self.depends[place]
+        return depends is not None and depends.isdisjoint(bound)
+
+
+def _vars(exprs: Iterable[Expr]) -> frozenset[Var]:
+    return frozenset[Var]().union(*map(walk.free_vars, exprs))
+
+
+class _Collector:
+    """All accesses in a loop to some buffers, as long as they are at fixed places and none is conditional."""
+
+    def __init__(self, buffers: Set[Buffer]):
+        self.fixed = set(buffers)  # to which all accesses so far are so
+        self.uses: dict[Buffer, _Uses] = {}
+
+    def stmt(self, stmt: Stmt, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
+        """bound: the variables of the loops; sure: `stmt` runs whenever `needed` holds."""
+        if self.fixed.isdisjoint(walk.touched(stmt)):
             return
-        place = _place(access)
-        parts = place[0] if place[1] is None else (*place[0], place[1])
-        self.fixed = all(walk.free_vars(p).isdisjoint(bound) and not has_load(p) for p in parts)
-        if self.fixed:
-            self.places[place] = max((i.lanes for i in place[0]), default=1)
-            self.runs.setdefault(place, []).append(needed)
+        if isinstance(stmt, Do):  # its code finds its operands in memory
+            sure = False
+        mask = None
+        if isinstance(stmt, Store):
+            self.access(stmt, bound, sure, needed)
+            mask = stmt.mask
+        parts = walk.parts(stmt)
+        for child in walk.children(stmt):
+            if isinstance(child, Expr) and not self.fixed.isdisjoint(walk.touched(child)):
+                self.expr(child, mask, bound, sure, needed)
+        if isinstance(stmt, For):
+            more = _first_runs(stmt.extent, bound)
+            sure, needed = sure and stmt.kind == SERIAL and more is not None, (*needed, *(more or ()))
+        if isinstance(stmt, For | LetStmt):
+            bound |= {stmt.var}
+        for part in parts:
+            self.stmt(part, bound, sure and not isinstance(stmt, If), needed)
 
+    def expr(self, expr: Expr, mask: Expr | None, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
+        """`mask` is that of the store that the value goes to: another mask's lanes differ."""
+        if isinstance(expr, Load):
+            sure = sure and (expr.mask is None or expr.mask is mask)
+            self.access(expr, bound, sure, needed)
+        sure = sure and not isinstance(expr, Let) and not (isinstance(expr, Op) and expr.op == "if_then_else")
+        for child in walk.children(expr):
+            if not self.fixed.isdisjoint(walk.touched(child)):
+                self.expr(child, mask, bound, sure, needed)  # type: ignore[arg-type]
 
-def _place(access: Load | Store) -> Place:
-    return tuple(map(simplify, access.indices)), access.mask
-
-
-def _own_accesses(stmt: Stmt) -> tuple[tuple[Load | Store, bool], ...]:
-    """Those in the expressions of a statement itself, the statements in it aside, and whether each happens whenever it
-    runs; remembered."""
-    found = stmt.memo.get("loads")
-    if found is None:
-        mask = stmt.mask if isinstance(stmt, Store) else None
-        read = [e for e in walk.children(stmt) if isinstance(e, Expr) and has_load(e)]
-        found = stmt.memo["loads"] = tuple(each for e in read for each in _loads(e, True, mask))
-    return ((stmt, True), *found) if isinstance(stmt, Store) else found
-
-
-def _loads(expr: Expr, sure: bool, mask: Expr | None) -> Iterator[tuple[Load, bool]]:
-    """`mask` is that of the store that the value goes to: another mask's lanes differ."""
-    if isinstance(expr, Load):
-        sure = sure and (expr.mask is None or expr.mask is mask)
-        yield expr, sure
-    sure = sure and not isinstance(expr, Let) and not (isinstance(expr, Op) and expr.op == "if_then_else")
-    for child in walk.children(expr):
-        if has_load(child):  # type: ignore[arg-type]
-            yield from _loads(child, sure, mask)  # type: ignore[arg-type]
-
-
-def _places_vary_with(stmt: Stmt) -> dict[Buffer, frozenset[Var]]:
-    """The variables on which it depends where `stmt` accesses each buffer; remembered."""
-    if "places" not in stmt.memo:
-        found: dict[Buffer, frozenset[Var]] = {}
-        for access, _ in _own_accesses(stmt):
-            parts = access.indices if access.mask is None else (*access.indices, access.mask)
-            found[access.buffer] = found.get(access.buffer, frozenset()).union(*map(walk.free_vars, parts))
-        for part in walk.parts(stmt):
-            for buffer, variables in _places_vary_with(part).items():
-                found[buffer] = found.get(buffer, frozenset()) | variables
-        stmt.memo["places"] = found
-    return stmt.memo["places"]
-
-
-def _candidates(loop: For) -> set[Buffer]:
-    """The buffers that the loop stores to in places that are the same in all iterations, those in registers aside."""
-    bound = {*(n.var for n in walk.statements(loop, For)), *(n.var for n in walk.statements(loop, LetStmt))}
-    inside = {n.buffer for n in walk.statements(loop, Alloc)}
-    fixed = {b for b, used in _places_vary_with(loop).items() if b.scope != REGISTER and used.isdisjoint(bound)}
-    return {n.buffer for n in walk.statements(loop, Store)} & fixed - inside if fixed else fixed
-
-
-def _collect(stmt: Stmt, bound: frozenset[Var], sure: bool, needed: Needs, uses: dict[Buffer, _Uses]) -> None:
-    """All accesses in `stmt` to the buffers in `uses`."""
-    if uses.keys().isdisjoint(_places_vary_with(stmt)):
-        return
-    if isinstance(stmt, Do):  # its code finds its operands in memory
-        sure = False
-    for access, always in _own_accesses(stmt):
-        if access.buffer in uses:
-            uses[access.buffer].add(access, bound, sure and always, needed)
-    if isinstance(stmt, For):
-        more = _first_runs(stmt.extent, bound)
-        sure, needed = sure and stmt.kind == SERIAL and more is not None, (*needed, *(more or ()))
-    if isinstance(stmt, For | LetStmt):
-        bound |= {stmt.var}
-    for part in walk.parts(stmt):
-        _collect(part, bound, sure and not isinstance(stmt, If), needed, uses)
+    def access(self, access: Load | Store, bound: frozenset[Var], sure: bool, needed: Needs) -> None:
+        buffer = access.buffer
+        if buffer in self.fixed:
+            uses = self.uses.setdefault(buffer, _Uses())
+            if not (sure and uses.add(access, bound, needed)):
+                self.fixed.remove(buffer)
 
 
 def _first_runs(extent: Expr, bound: frozenset[Var]) -> Needs | None:
@@ -187,13 +178,13 @@ def _first_runs(extent: Expr, bound: frozenset[Var]) -> Needs | None:
 
 
 def _accumulators(loop: For, most: int, taken: set[str]) -> list[_Accumulator]:
-    candidates = _candidates(loop)
-    uses = {buffer: _Uses() for buffer in _places_vary_with(loop) if buffer in candidates}
-    _collect(loop, frozenset(), True, (), uses)
+    stored = {n.buffer for n in walk.statements(loop, Store) if n.buffer.scope != REGISTER}
+    collector = _Collector(stored - {n.buffer for n in walk.statements(loop, Alloc)})
+    collector.stmt(loop, frozenset(), True, ())
     return [
-        _Accumulator(buffer, found, _fresh(f"{buffer.name}.acc", taken))
-        for buffer, found in uses.items()
-        if found.fixed and len(found.places) <= most and _all_disjoint(found.places)
+        _Accumulator(buffer, uses, _fresh(f"{buffer.name}.acc", taken))
+        for buffer, uses in collector.uses.items()
+        if buffer in collector.fixed and len(uses.lanes) <= most and _all_disjoint(uses.lanes)
     ]
 
 
@@ -202,6 +193,10 @@ def _fresh(base: str, taken: set[str]) -> str:
     name = next(n for n in (base, *(f"{base}_{k}" for k in range(1, len(taken) + 2))) if n not in taken)
     taken.add(name)
     return name
+
+
+def _place(access: Load | Store) -> Place:
+    return tuple(map(simplify, access.indices)), access.mask
 
 
 def _all_disjoint(places: dict[Place, int]) -> bool:
@@ -243,22 +238,22 @@ def _on_registers(loop: For, accumulators: list[_Accumulator]) -> Stmt:
         if not isinstance(node, Load | Store) or node.buffer not in of:
             return node
         accumulator = of[node.buffer]
-        indices = accumulator.indices[_place(node)]
+        indices = accumulator.indices[accumulator.places[node.indices, node.mask]]
         if isinstance(node, Load):
             return Load(accumulator.register, indices)
         return Store(accumulator.register, indices, node.value)
 
-    return walk.transform(loop, fold, skip=walk.loads_nothing)
+    return walk.transform(loop, fold, skip=lambda e: of.keys().isdisjoint(walk.touched(e)))
 
 
 class _Accumulator:
     """The registers for the places of one buffer."""
 
     def __init__(self, buffer: Buffer, uses: _Uses, name: str):
-        self.buffer, self.lanes, self.runs = buffer, uses.places, uses.runs
+        self.buffer, self.places, self.lanes, self.runs = buffer, uses.places, uses.lanes, uses.runs
         self.slots: dict[Place, int] = {}
         total = 0
-        for place, lanes in uses.places.items():
+        for place, lanes in uses.lanes.items():
             self.slots[place] = total
             total += lanes
         self.register = Buffer(name, (const(total),), buffer.dtype, REGISTER)

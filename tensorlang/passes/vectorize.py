@@ -61,6 +61,8 @@ def vectorize_fixed(func: Func, target: Target) -> Func:
 
 
 def _vectorized(stmt: Stmt, target: Target, ctx: Context, only_fixed: bool = False) -> Stmt:
+    if all(loop.kind != VECTORIZE for loop in walk.statements(stmt, For)):
+        return stmt
     inside = ctx
     if isinstance(stmt, For):
         inside = ctx.bind(stmt.var, stmt.extent)
