@@ -205,46 +205,40 @@ class Term(P.Sum):
         return interval((self - other).poly, self.ctx)[0] >= 0
 
 
-def _index_of_facts(ctx: Context) -> tuple[dict, dict]:
+def _facts(ctx: Context) -> list[tuple[Poly, set[Expr]]]:
+    """The facts; then what ranges say about the other atoms in them than the variable: each with these atoms."""
     found = ctx.memo.get("facts")
     if found is None:
-        plain: dict[Expr, list[tuple[int, int, Poly]]] = {}
-        scaled: dict[Expr, list[tuple[int, Poly, Poly]]] = {}
-        found = ctx.memo["facts"] = (plain, scaled)
-        for n, (f, bound) in enumerate(_facts(ctx)):
-            for x in sorted(P.atoms(f), key=P.order):
-                parts = P.split(f, x) if x is not bound else None
-                if parts is None:
-                    continue
-                c, r = parts
-                value = P.value_of(c)
-                if value is not None:
-                    plain.setdefault(x, []).append((n, value, r))
-                else:
-                    scaled.setdefault(x, []).append((n, c, r))
+        found = ctx.memo["facts"] = [(f, P.atoms(f)) for f in ctx.facts]
+        for var, ends in ctx.bound.items():
+            for end, sign in zip(ends, (1, -1), strict=True):
+                others = P.atoms(end) if end else None
+                if end and others:
+                    found.append((P.scale(P.sub({(var,): 1}, end), sign), others))
     return found
 
 
-def _facts(ctx: Context) -> Iterator[tuple[Poly, Var | None]]:
-    """The facts; then what ranges (of the variable given) say about the other atoms in them."""
-    yield from ((f, None) for f in ctx.facts)
-    for var, (lo, hi) in ctx.bound.items():
-        if lo is not None and P.atoms(lo):
-            yield P.sub({(var,): 1}, lo), var
-        if hi is not None and P.atoms(hi):
-            yield P.sub(hi, {(var,): 1}), var
+def _facts_with(x: Expr, ctx: Context) -> list[tuple[int, Poly, Poly]]:
+    """(number, c, r) of each fact c*x + r >= 0 with c not 0."""
+    memo = ctx.cache("facts with")
+    found = memo.get(x)
+    if found is None:
+        splits = ((n, P.split(f, x)) for n, (f, atoms) in enumerate(_facts(ctx)) if x in atoms)
+        found = memo[x] = [(n, *parts) for n, parts in splits if parts is not None]
+    return found
 
 
 def _facts_about(x: Expr, ctx: Context) -> list[tuple[int, int, Poly]]:
     """(number, c, r) of each fact c*x + r >= 0 with an integer c."""
-    return _index_of_facts(ctx)[0].get(x, [])
+    known = ((n, P.value_of(c), r) for n, c, r in _facts_with(x, ctx))
+    return [(n, c, r) for n, c, r in known if c is not None]
 
 
 def _scaled_facts_about(x: Expr, ctx: Context, sign: int) -> Iterator[tuple[int, Poly, Poly]]:
     """(number, d, r) of each fact sign*d*x + r >= 0 with an expression d > 0."""
-    for n, c, r in _index_of_facts(ctx)[1].get(x, []):
+    for n, c, r in _facts_with(x, ctx):
         d = P.scale(c, sign)
-        if interval(d, ctx)[0] >= 1:
+        if P.value_of(c) is None and interval(d, ctx)[0] >= 1:
             yield n, d, r
 
 
