@@ -290,7 +290,7 @@ class Schedule(Services, View):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within this context, steps count as one: what loop kinds and marks need must hold after the last one only.
+        """Within this context, steps count as one: the program is checked after the last one only.
 
         Each step keeps the meaning of the program, so that it does not matter what would have been legal in between.
 
@@ -304,18 +304,19 @@ class Schedule(Services, View):
         finally:
             self._is_together = outer
         if not outer:
-            self._kinds_hold()
+            self._check()
 
-    def _kinds_hold(self) -> None:
+    def _check(self) -> None:
+        """Verify the program, loop kinds and marks included."""
+        verify(self.func, "loop")
         self._proved = concurrency.kinds_hold(self, self._proved)
         self._overlap = _pipeline.marks_hold(self, self._overlap)
 
     def finish(self, op: str, args: dict[str, Any]) -> None:
-        """Verify the program that a step has made, loop kinds included, and add the step to the trace."""
+        """Check the program that a step has made, and add the step to the trace."""
         step = Step(op, args, tuple(self._made))
-        verify(self.func, "loop")
         if not self._is_together:
-            self._kinds_hold()
+            self._check()
         for key in self._before.named.keys() - self._nodes.named.keys():
             self._consumed[key] = len(self.trace.steps) + 1
         self.trace = Trace((*self.trace.steps, step))
