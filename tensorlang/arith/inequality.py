@@ -244,9 +244,8 @@ def _scaled_facts_about(x: Expr, ctx: Context, sign: int) -> Iterator[tuple[int,
 
 def is_box(x: Expr, ctx: Context) -> bool:
     """Whether nothing is known of an atom but that it is a variable between two numbers."""
-    plain, scaled = _index_of_facts(ctx)
     ends = ctx.bound.get(x, (None,)) if isinstance(x, Var) else (None,)
-    return x not in plain and x not in scaled and all(end is not None and end.keys() <= {()} for end in ends)
+    return not _facts_with(x, ctx) and all(end is not None and end.keys() <= {()} for end in ends)
 
 
 def level(x: Expr, ctx: Context) -> int:
