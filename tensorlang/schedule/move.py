@@ -128,6 +128,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       7. the block's own loops are serial, and have no annotations
       8. the block and its producers write each element at one spatial point only
       9. the consumers of the block stand after that place, and find there what they read
+      10. `loop` runs whenever the block does: it is in no branch that the block is not in
 
     rewrite:
       for i0 in 4:                             for i0 in 4:
@@ -137,6 +138,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
         block E(i = i)                             block E(i = i0 * 8 + E.i)    # reads C[i]
     """
     node, target = s.block_node(block), s.loop_node(loop)
+    _in_its_branch(s, node, target)
     _no_other_writes(s, node)
     is_remakeable(s, node)
     for writer in (node, *(w for b in flow.loaded(node) for w in flow.writers(s.func.body, b))):
@@ -191,6 +193,15 @@ def _refuse_a_part(s: Schedule, node: Block, target: For, outside: list[Block], 
     names = ", ".join(dict.fromkeys(c.name for c in outside))
     message = f"{names} reads what {node.name} computes, outside loop {target.var.name}"
     s.refuse("consumer_outside_loop", message, at=[*outside, target], hint=hint)
+
+
+def _in_its_branch(s: Schedule, node: Block, target: For) -> None:
+    """Reason: other_branch."""
+    place = flow.common(s.func.body, [node, target])
+    branches = [n for n in flow.path(place, target) if isinstance(n, If)]
+    if branches:
+        message = f"loop {target.var.name} runs only if {branches[0].cond!r}, block {node.name} in any case"
+        s.refuse("other_branch", message, at=[node, target], hint="this step before the specialize")
 
 
 def _stands_alone(s: Schedule, node: Block, target: For) -> bool:

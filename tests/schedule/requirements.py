@@ -133,6 +133,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         7: ("loop_kind", "loop_annotated"),
         8: ("overwrites",),
         9: ("consumer_before", "not_produced_there"),
+        10: ("other_branch",),
     },
     "compute_inline": {
         1: ("reduces", "several_stores"),

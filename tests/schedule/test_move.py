@@ -411,6 +411,14 @@ def test_reverse_compute_at_uses_the_facts_of_a_specialize():
     check_kernel(before, s, {"n": 8}, {"n": 7})
 
 
+def test_what_follows_both_variants_moves_into_none():
+    n = tl.var("n")
+    s = Schedule(chain(n, 6))
+    s.cache_write("C", "local")
+    s.specialize(n >= 4, "C.i")
+    refused(s, "other_branch", lambda: s.reverse_compute_at("C.write", "C.i"))
+
+
 def test_variants_of_several_outputs_move_apart():
     """What the other variant writes is no concern of a consumer in this one."""
     n = tl.var("n")
