@@ -58,6 +58,7 @@ SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll
 GRID, THREADS, VIRTUAL = "blockIdx", "threadIdx", "vthread"  # units of a GPU: kinds of loops are "threadIdx.x" ...
 THREAD_AXES = tuple(f"{unit}.{axis}" for unit in (GRID, THREADS, VIRTUAL) for axis in "xyz")
 LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL, *THREAD_AXES)
+_UNITS = {axis: axis.partition(".")[0] for axis in THREAD_AXES}
 SHARED = "shared"  # the scope of memory that the threads of a block of a GPU have in common
 SPATIAL, REDUCE, ORDERED = "spatial", "reduce", "ordered"
 ITER_KINDS = (SPATIAL, REDUCE, ORDERED)
@@ -413,7 +414,7 @@ class Func(Node):
 
 def unit_of(kind: str) -> str:
     """The unit of a thread axis, "threadIdx" for "threadIdx.x"; "" for other kinds of loops."""
-    return kind.partition(".")[0] if kind in THREAD_AXES else ""
+    return _UNITS.get(kind, "")
 
 
 NOTHING = Seq(())

@@ -46,6 +46,7 @@ LEGAL: dict[str, tuple[type[Node], ...]] = {
     "loop": (Var, Const, Op, Load, Let, For, Block, Store, Alloc, If, LetStmt, Seq, Do),
     "flat": (Var, Const, Op, Load, Let, Ramp, Splat, For, Store, Alloc, If, LetStmt, Seq, Do),
 }
+_VERIFIED = {rules: f"verified {rules}" for rules in ("loop", "flat", "launch")}  # what statements remember
 _SUBSCRIPTS = {"loop": ("index",), "flat": ("index", "int64", "int32")}
 
 
@@ -74,7 +75,7 @@ class _Verifier:
         self.blocks: set[str] = set()
         self.loops: set[str] = set()  # those around blocks
         self.buffers: dict[str, Buffer] = {}
-        self.launch: Launch | None = None  # the launch nest around the statement at hand
+        self.rules = level  # that hold for the statement at hand: of the level, or of launch nests
 
     def run(self) -> None:
         func = self.func
@@ -98,10 +99,11 @@ class _Verifier:
             raise VerifyError(f"{self.func.name}: {rule}, in: {text(where).splitlines()[0].strip()}")
 
     def declare(self, buffer: Buffer, where: Node) -> None:
-        self.check(buffer.dtype in dtypes.DATA, f"buffer {buffer.name} has no data dtype: {buffer.dtype}", where)
-        known = self.buffers.get(buffer.name, buffer)  # copies of a loop share the buffers that they allocate
-        self.check(known is buffer, f"two buffers are named {buffer.name}", where)
-        self.buffers[buffer.name] = buffer
+        if buffer.dtype not in dtypes.DATA:
+            self.check(False, f"buffer {buffer.name} has no data dtype: {buffer.dtype}", where)
+        known = self.buffers.setdefault(buffer.name, buffer)
+        if known is not buffer:  # copies of a loop share the buffers that they allocate
+            self.check(False, f"two buffers are named {buffer.name}", where)
 
     # -------------------------------------------------------------------------------------- expressions
     def expr(
@@ -180,23 +182,15 @@ class _Verifier:
 
     # --------------------------------------------------------------------------------------- statements
     def stmt(self, stmt: Stmt, scope: _Scope) -> None:
-        if isinstance(stmt, For | Block):
-            if not self.known(stmt, scope):
-                self.any_stmt(stmt, scope)
-                stmt.memo["verified", self.rules] = True
-        else:
+        if not isinstance(stmt, (For, Block)):
             self.any_stmt(stmt, scope)
+        elif not ((verified := _VERIFIED[self.rules]) in stmt.memo and self.fits(stmt, scope)):
+            self.any_stmt(stmt, scope)
+            stmt.memo[verified] = True
 
-    @property
-    def rules(self) -> str:
-        """The rules that hold for the statement at hand: of the level, or of launch nests."""
-        return self.level if self.launch is None else "launch"
-
-    def known(self, stmt: For | Block, scope: _Scope) -> bool:
-        """Whether `stmt` was found right before, and all that it needs of its surroundings is there."""
-        if ("verified", self.rules) not in stmt.memo:
-            return False
-        uses = stmt.memo.get("uses") or _uses(stmt)
+    def fits(self, stmt: For | Block, scope: _Scope) -> bool:
+        """Whether all is there that `stmt`, which was found right before, needs of its surroundings."""
+        uses = _uses(stmt)
         fits = (
             uses.vars <= scope.vars
             and uses.buffers <= scope.buffers
@@ -214,7 +208,8 @@ class _Verifier:
         return fits
 
     def any_stmt(self, stmt: Stmt, scope: _Scope) -> None:
-        self.check(isinstance(stmt, LEGAL[self.level]), f"{type(stmt).__name__} is illegal at this level", stmt)
+        if not isinstance(stmt, LEGAL[self.level]):
+            self.check(False, f"{type(stmt).__name__} is illegal at this level", stmt)
         if self.starts(stmt):
             self.kernel(stmt, scope)
             return
@@ -256,8 +251,8 @@ class _Verifier:
         new: dict[Buffer, None] = {}
         while isinstance(stmt, Alloc) and not self.starts(stmt):
             self.declare(stmt.buffer, stmt)
-            inside = stmt.buffer in scope.buffers or stmt.buffer in new
-            self.check(not inside, f"{stmt.buffer.name} is allocated inside itself", stmt)
+            if stmt.buffer in scope.buffers or stmt.buffer in new:
+                self.check(False, f"{stmt.buffer.name} is allocated inside itself", stmt)
             for extent in stmt.buffer.shape:
                 if not (isinstance(extent, Const) and extent.dtype == "index"):
                     self.expr(extent, scope, stmt, self.subscripts, 1)
@@ -272,11 +267,12 @@ class _Verifier:
     def kernel(self, nest: Stmt, scope: _Scope) -> None:
         """A launch nest: its form, then its statements."""
         try:
-            self.launch = Launch.of(nest)
+            Launch.of(nest)
         except VerifyError as error:
             raise VerifyError(f"{self.func.name}: {error}") from None
+        self.rules = "launch"
         self.stmt(nest, scope)
-        self.launch = None
+        self.rules = self.level
 
     def host(self, stmt: Stmt) -> None:
         """What has a meaning only among the threads of a launch nest does not stand outside."""
@@ -334,12 +330,13 @@ class _Uses(NamedTuple):
 
 def _uses(stmt: Stmt) -> _Uses:
     """Remembered at the statement."""
-    if "uses" not in stmt.memo:
+    found: _Uses | None = stmt.memo.get("uses")
+    if found is None:
         below = walk.statements(stmt, Stmt)
         allocated = frozenset(n.buffer for n in below if isinstance(n, Alloc))
         stored = frozenset(n.buffer for n in below if isinstance(n, Store))
         exprs = (e for n in below for e in walk.children(n) if isinstance(e, Expr))
-        stmt.memo["uses"] = _Uses(
+        found = stmt.memo["uses"] = _Uses(
             walk.free_vars(stmt),
             stored.union(*map(walk.touched, exprs)) - allocated,
             stored - allocated,
@@ -348,7 +345,7 @@ def _uses(stmt: Stmt) -> _Uses:
             frozenset(n.name for n in below if isinstance(n, Block)),
             frozenset(n.var.name for n in below if isinstance(n, For) and _around_blocks(n)),
         )
-    return stmt.memo["uses"]
+    return found
 
 
 def _around_blocks(loop: For) -> bool:

@@ -5,7 +5,7 @@ Rewrites copy only the path that changes: an unchanged subtree is the same objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tensorlang.ir import ops
@@ -228,28 +228,27 @@ def _below(node: Stmt) -> tuple[Stmt, ...]:
     return found
 
 
-def holds(stmt: Node, target: Node) -> bool:
-    """Whether `target` is `stmt` or one of the statements below it (by identity)."""
-    if not isinstance(stmt, Stmt):
-        return stmt is target
+def _identities(stmt: Stmt) -> frozenset[int]:
+    """Of `stmt` and of all statements below it. They stay valid: a statement keeps alive what is below it."""
     found = stmt.memo.get("identities")
-    if found is None:  # which stay valid: a statement keeps alive what is below it
+    if found is None:
         found = stmt.memo["identities"] = frozenset(map(id, statements(stmt, Stmt)))
-    return id(target) in found
+    return found
 
 
 def path_to(root: Node, target: Node) -> tuple[Node, ...] | None:
     """The statements from `root` down to and including `target` (by identity), or None."""
     path: list[Node] = []
     node: Node | None = root
+    wanted = id(target)
     while node is not None:
         trunk = _trunk(node)
         path += trunk
-        if id(target) in map(id, trunk):
+        if wanted in map(id, trunk):
             while path[-1] is not target:
                 path.pop()
             return tuple(path)
-        node = next((n for n in parts(path[-1]) if holds(n, target)), None)
+        node = next((n for n in parts(path[-1]) if wanted in (n.memo.get("identities") or _identities(n))), None)
     return None
 
 
@@ -269,12 +268,15 @@ def _trunk(root: Node) -> tuple[Node, ...]:
 def replace_node(root: N, old: Node, fresh: Node) -> N:
     """`root` with the one statement `old` (by identity) replaced."""
     path = path_to(root, old)
-    if path is None:
-        return root
+    return root if path is None else replace_along(path[:-1], old, fresh)
+
+
+def replace_along(path: Sequence[Node], old: Node, fresh: Node) -> Any:
+    """The first node of `path`, which leads to the statement `old`, with that replaced."""
     before, after = old, fresh
-    for parent in reversed(path[:-1]):
+    for parent in reversed(path):
         before, after = parent, with_part(parent, before, after)
-    return after  # type: ignore[return-value]
+    return after
 
 
 def with_part(parent: Any, before: Node, after: Node) -> Node:
@@ -283,6 +285,8 @@ def with_part(parent: Any, before: Node, after: Node) -> Node:
         return For(parent.var, parent.extent, parent.kind, after, parent.annotations)
     if isinstance(parent, Alloc):
         return Alloc(parent.buffer, after, parent.annotations)
+    if isinstance(parent, Seq):
+        return Seq(tuple([after if part is before else part for part in parent.stmts]))
     return map_children(parent, lambda child: after if child is before else child)
 
 

@@ -34,6 +34,7 @@ from tensorlang.ir.walk import (
     replace_node,
     statements,
     substitute,
+    touched,
     with_part,
 )
 
@@ -259,7 +260,7 @@ def _with_init(root: Node, block: Block, buffer: Buffer) -> Stmt:
 
 def users(root: Node, buffer: Buffer) -> list[Block]:
     """The blocks below `root` that read or write `buffer`, in program order."""
-    return [b for b in blocks(root) if buffer in stored(b) or buffer in loaded(b)]
+    return [b for b in blocks(root) if buffer in touched(b)]
 
 
 def is_private(root: Node, buffer: Buffer) -> bool:

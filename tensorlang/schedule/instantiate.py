@@ -38,8 +38,8 @@ from tensorlang.ir.nodes import (
 )
 from tensorlang.ir.ops import all_of
 from tensorlang.ir.walk import find, free_vars, map_children, map_operands, substitute
+from tensorlang.schedule.index import Index
 from tensorlang.schedule.loops import open_extent
-from tensorlang.schedule.services import Index
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule

@@ -37,8 +37,9 @@ from tensorlang.schedule import rolling as _rolling
 from tensorlang.schedule import storage as _storage
 from tensorlang.schedule import tensorize as _tensorize
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike, Pattern, search
+from tensorlang.schedule.index import BLOCK, BUFFER, LOOP, Index
 from tensorlang.schedule.primitive import perform
-from tensorlang.schedule.services import BLOCK, BUFFER, LOOP, Index, Services
+from tensorlang.schedule.services import Services
 from tensorlang.schedule.trace import Step, Trace
 from tensorlang.target import target as targets
 from tensorlang.target.target import Target
@@ -80,7 +81,7 @@ class Schedule(Services, View):
         self._is_together = False  # whether steps are checked as one
         self._overlap: dict[For, frozenset] = {}  # the same for pipelined loops
         self._planned: Iterator[str] | None = None
-        for key in self._nodes.named:
+        for key in self._nodes.names:
             self._consumed[key] = 0
 
     # ------------------------------------------------------------------------------------------- primitives
@@ -128,7 +129,7 @@ class Schedule(Services, View):
         >>> t.blocks()
         [Block('C'), Block('D')]
         """
-        return [BlockRef(self, name) for space, name in self._nodes.named if space == BLOCK]
+        return [BlockRef(self, name) for space, name in self._nodes.names if space == BLOCK]
 
     def block(self, name: BlockLike) -> BlockRef:
         """The block of that name. Raises ScheduleError (unknown_block, consumed_block).
@@ -147,7 +148,7 @@ class Schedule(Services, View):
         [Loop('D.i'), Loop('D.j')]
         """
         if block is None:
-            return [Loop(self, name) for space, name in self._nodes.named if space == LOOP]
+            return [Loop(self, name) for space, name in self._nodes.names if space == LOOP]
         return [Loop(self, n.var.name) for n in self.path(self.block_node(block)) if isinstance(n, For)]
 
     def find(self, pattern: Pattern = "*", **facts: Any) -> list[Any]:
@@ -176,7 +177,7 @@ class Schedule(Services, View):
         >>> list(s.buffers())
         ['A', 'B', 'C']
         """
-        return {name: node for (space, name), node in self._nodes.named.items() if space == BUFFER}  # type: ignore[misc]
+        return {name: self.buffer(name) for space, name in self._nodes.names if space == BUFFER}
 
     def apply(self, trace: Trace) -> Schedule:
         """Do all steps of `trace`, with the names it records, or none; returns this schedule.
@@ -317,6 +318,6 @@ class Schedule(Services, View):
         step = Step(op, args, tuple(self._made))
         if not self._is_together:
             self._check()
-        for key in self._before.named.keys() - self._nodes.named.keys():
+        for key in self._nodes.lacks(self._before):
             self._consumed[key] = len(self.trace.steps) + 1
         self.trace = Trace((*self.trace.steps, step))

@@ -12,53 +12,12 @@ from tensorlang.arith.simplify import negation
 from tensorlang.errors import ScheduleError
 from tensorlang.ir.nodes import FALSE, TRUE, Alloc, Block, Buffer, Expr, For, Func, If, Knob, Node, Seq, Stmt, seq
 from tensorlang.ir.printer import text
-from tensorlang.ir.walk import free_vars, parts, path_to, replace_node
+from tensorlang.ir.walk import free_vars, replace_along
 from tensorlang.schedule import loops
 from tensorlang.schedule.checks import Hint
 from tensorlang.schedule.handles import BlockLike, LoopLike
+from tensorlang.schedule.index import BLOCK, BUFFER, LOOP, Index
 from tensorlang.schedule.trace import Trace
-
-LOOP, BLOCK, BUFFER = "loop", "block", "buffer"
-
-
-class Index:
-    """Where things are in one Func: nodes by (space, name), and the way to every statement."""
-
-    def __init__(self, func: Func):
-        self.func = func
-        self.named: dict[tuple[str, str], Node] = {(BUFFER, p.name): p for p in func.params}
-        self.named.update(_named(func.body))
-        self._paths: dict[int, tuple[Node, ...]] = {}
-
-    def path(self, node: Stmt) -> tuple[Node, ...]:
-        """The nodes around a statement, outermost first. Raises LookupError if it is not part of the program."""
-        found = self._paths.get(id(node))
-        if found is None:
-            whole = path_to(self.func, node)
-            if whole is None:
-                raise LookupError("the statement is not part of the program")
-            found = self._paths[id(node)] = whole[:-1]
-        return found
-
-
-def _named(stmt: Stmt) -> dict[tuple[str, str], Node]:
-    """The loops, blocks and allocated buffers down to blocks, in program order; remembered at each loop."""
-    found: dict[tuple[str, str], Node] = {}
-    stack = [stmt]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, For):
-            if "named" not in node.memo:
-                node.memo["named"] = _named(node.body)
-            found[LOOP, node.var.name] = node
-            found.update(node.memo["named"])
-        elif isinstance(node, Block):
-            found[BLOCK, node.name] = node
-        else:
-            if isinstance(node, Alloc):
-                found[BUFFER, node.buffer.name] = node.buffer
-            stack.extend(reversed(parts(node)))
-    return found
 
 
 class Services:
@@ -81,10 +40,10 @@ class Services:
         return self._lookup(BLOCK, block)
 
     def has_loop(self, name: str) -> bool:
-        return (LOOP, name) in self._nodes.named
+        return self._nodes.get(LOOP, name) is not None
 
     def has_block(self, name: str) -> bool:
-        return (BLOCK, name) in self._nodes.named
+        return self._nodes.get(BLOCK, name) is not None
 
     def buffer(self, buffer: Buffer | str) -> Buffer:
         """The Buffer of that name."""
@@ -96,10 +55,11 @@ class Services:
 
     def replace(self, old: Stmt, new: Stmt) -> None:
         """Put `new` where the statement `old` stands."""
-        parent = self.path(old)[-1]
+        path = self.path(old)
+        parent = path[-1]
         if isinstance(parent, Seq) and isinstance(new, Seq):  # sequences do not nest
-            old, new = parent, seq(*(new if stmt is old else stmt for stmt in parent.stmts))
-        self.func = self.func.with_body(replace_node(self.func.body, old, new))
+            path, old, new = path[:-1], parent, seq(*(new if stmt is old else stmt for stmt in parent.stmts))
+        self.func = replace_along(path, old, new)
 
     def fresh(self, base: str, space: str = LOOP) -> str:
         """A name that was never used before: `base`, or `base` with a number. `space`: loop, block or buffer."""
@@ -170,20 +130,20 @@ class Services:
     def _lookup(self, space: str, ref: Any) -> Any:
         name = getattr(ref, "name", ref)
         if not isinstance(name, str):
-            names = [n for sp, n in self._nodes.named if sp == space]
+            names = [n for sp, n in self._nodes.names if sp == space]
             raise ScheduleError(
                 "bad_argument", f"expected a {space} or its name, got {ref!r}", hint=", ".join(names) or f"no {space}"
             )
-        node = self._nodes.named.get((space, name))
+        node = self._nodes.get(space, name)
         if node is not None:
             return node
         number = self._consumed.get((space, name))
         if number:
             step = self.trace.steps[number - 1]
-            made = [n for n in step.out if (space, n) in self._nodes.named]
+            made = [n for n in step.out if self._nodes.get(space, n) is not None]
             message = f"{space} {name} was consumed by step {number}: {step}"
             raise ScheduleError(f"consumed_{space}", message, hint=", ".join(made))
-        names = [n for sp, n in self._nodes.named if sp == space]
+        names = [n for sp, n in self._nodes.names if sp == space]
         lower = {n.lower(): n for n in names}
         close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=3)]
         raise ScheduleError(
