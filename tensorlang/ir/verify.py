@@ -335,10 +335,9 @@ def _uses(stmt: Stmt) -> _Uses:
         below = walk.statements(stmt, Stmt)
         allocated = frozenset(n.buffer for n in below if isinstance(n, Alloc))
         stored = frozenset(n.buffer for n in below if isinstance(n, Store))
-        exprs = (e for n in below for e in walk.children(n) if isinstance(e, Expr))
         found = stmt.memo["uses"] = _Uses(
             walk.free_vars(stmt),
-            stored.union(*map(walk.touched, exprs)) - allocated,
+            walk.touched(stmt) - allocated,
             stored - allocated,
             frozenset(n.var for n in below if isinstance(n, For | LetStmt)),
             allocated,

@@ -67,7 +67,7 @@ def writers(root: Node, buffer: Buffer, beside: Node | None = None) -> list[Bloc
 
     beside: a statement below `root`; blocks that never run when it does, being in another branch, are left out.
     """
-    found = [b for b in blocks(root) if buffer in stored(b)]
+    found = [b for b in users(root, buffer) if buffer in stored(b)]
     if beside is None or len(found) < 2:
         return found
     return [b for b in found if not _excluded(root, b, beside)]
@@ -121,7 +121,7 @@ def _same(a: Stmt, b: Stmt) -> bool:
 
 def readers(root: Node, buffer: Buffer) -> list[Block]:
     """The blocks below `root` that read `buffer` and do not write it, in program order."""
-    return [b for b in blocks(root) if buffer in loaded(b)]
+    return [b for b in users(root, buffer) if buffer in loaded(b)]
 
 
 def loads(node: Node, buffer: Buffer) -> Iterator[Load]:
