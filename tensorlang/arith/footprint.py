@@ -52,8 +52,27 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
     Threads of a GPU have memory of scope shared in common: the box is what all of them read together.
     """
     stmt, outer = _by_all_threads(stmt, buffer, outer)
-    ctx = bind_all(ctx, outer)
-    return _fixed(accesses(stmt, ctx, of=(buffer,))[0].get(buffer), {loop.var for loop in outer}, ctx)
+    ctx, changing = bind_all(ctx, outer), {loop.var for loop in outer}
+    box = _fixed(accesses(stmt, ctx, of=(buffer,))[0].get(buffer), changing, ctx)
+    if box is None or not any(isinstance(v, Knob) for e in box.extents for v in free_vars(e)):
+        return box
+    return _guarded(box, accesses(stmt, ctx, clip=True, of=(buffer,))[0][buffer], changing, ctx)
+
+
+def _guarded(box: Region, clipped: Region, changing: Collection[Var], ctx: Context) -> Region:
+    """`box` with extents no larger than guards let them get, whatever the knobs.
+
+    Numbers decide whether a tile is larger than what there is to compute, in which case its guard counts.
+    """
+
+    def extent(low: Expr, old: Expr, first: Expr, length: Expr) -> Expr:
+        if not any(isinstance(v, Knob) for v in free_vars(old)):
+            return old
+        most = bounds(first + length - low, ctx, over=changing)[1]
+        return old if most is None or not _depends_only(most, ()) else simplify(ops.make("min", old, most), ctx)
+
+    extents = zip(box.mins, box.extents, clipped.mins, clipped.extents, strict=True)
+    return Region(box.buffer, box.mins, tuple(extent(*each) for each in extents))
 
 
 def written_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EMPTY) -> Region | None:
