@@ -14,7 +14,7 @@ from tensorlang.ir import ops
 from tensorlang.ir.nodes import Expr, Op, Var
 from tensorlang.ir.walk import free_vars
 
-STEPS = 60  # eliminations tried for one bound
+STEPS = 60  # different eliminations tried for one bound
 
 
 def bounds(
@@ -58,6 +58,7 @@ class _Bounds:
     def __init__(self, ctx: Context, over: frozenset[Var], clip: bool):
         self.ctx, self.over, self.clip = ctx, over, clip
         self.steps = STEPS
+        self.found: dict[tuple[frozenset, frozenset[int]], Poly | None] = {}  # different orders come to the same rest
 
     def greatest(self, p: Poly, used: frozenset[int] = frozenset()) -> Poly | None:
         low = self.least(P.scale(p, -1), used)
@@ -76,6 +77,12 @@ class _Bounds:
         """A polynomial <= p, free of `over`; None if there is none to be found."""
         if self._is_free(p):
             return p
+        asked = frozenset(p.items()), used
+        if asked not in self.found:
+            self.found[asked] = self._eliminated(p, used)
+        return self.found[asked]
+
+    def _eliminated(self, p: Poly, used: frozenset[int]) -> Poly | None:
         self.steps -= 1
         if self.steps <= 0:
             return self._constant(p)
