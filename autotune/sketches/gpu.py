@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,12 @@ _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
 _HELD = 64  # elements of a row that a thread may have in registers
 _HALVES = {"float16", "bfloat16"}
+# Threads, and elements of a thread, for a tile of a convolution.
+_ACROSS = {
+    "rows": {"threads": (1, 2, 4, 7, 8, 14, 28), "each": (1, 2, 4)},
+    "columns": {"threads": (1, 2, 4, 7, 8, 14, 28), "each": (2, 4, 7, 8, 14)},
+}
+_CHANNELS = {"channel_threads": (4, 8, 16, 32), "channel_each": (4, 8, 16)}
 _TENSOR_TILES = (  # of a block of threads, of a warp; stages
     ((128, 256, 32), (64, 64), 4),
     ((128, 256, 64), (64, 64), 3),
@@ -237,44 +244,49 @@ def convolution(program: Program, stage: Stage) -> Sequence[Part]:
         if [set(step) for step in access.steps] != [{name for name in names if size[name] > 1} for names in along]:
             return []
     blocks = frozenset({stage.block, *(p.block for p in program.private_producers(stage))})
+    across = {f"{axis}_{what}": choices for axis, of in _ACROSS.items() for what, choices in of.items()}
+    channels = {**_CHANNELS, "depth": tuple(d for d in (1, 3, 4, 8, 16) if c and size[c[0]] % d == 0)}
 
-    def ask(knob: AskKnob) -> tuple[Any, ...]:
-        """Threads and elements of a thread along rows and columns, and what they must meet."""
-        (ht, he), (wt, we) = (
-            (knob(f"{axis}_threads", (1, 2, 4, 7, 8, 14, 28)), knob(f"{axis}_each", each))
-            for axis, each in (("rows", (1, 2, 4)), ("columns", (2, 4, 7, 8, 14)))
-        )
-        return (
-            ht,
-            he,
-            wt,
-            we,
-            [(ht * he) * (size[h] // (ht * he)) >= size[h], (wt * we) * (size[w] // (wt * we)) >= size[w]],
-        )
+    def fit(ht: Any, he: Any, wt: Any, we: Any) -> list[Any]:
+        return [(ht * he) * (size[h] // (ht * he)) >= size[h], (wt * we) * (size[w] // (wt * we)) >= size[w]]
 
-    def whole(stages: int, vector: int, s: Schedule, knob: AskKnob) -> list[Any]:
-        ht, he, wt, we, fits = ask(knob)
-        ot, oe = knob("channel_threads", (4, 8, 16, 32)), knob("channel_each", (4, 8, 16))
-        depth = knob("depth", tuple(d for d in (1, 3, 4, 8, 16) if size[c[0]] % d == 0))
-        gpu_library.conv2d(s, stage.block, (ot * oe, ht * he, wt * we, depth), (oe, he, we), stages, vector)
+    def whole_fits(stages: int, ht: Any, he: Any, wt: Any, we: Any, ot: Any, oe: Any, depth: Any) -> list[Any]:
         patch = (ht * he + size[kh] - 1) * (wt * we + size[kw] + 3)
         taps = size[kh] * size[kw]
         return [
-            *fits,
+            *fit(ht, he, wt, we),
             ot * oe * (size[o] // (ot * oe)) >= size[o],
             *(ot * ht * wt >= 64, ot * ht * wt <= 512, oe * he * we <= 128, oe * he * we * taps <= 2048),
             4 * stages * depth * (patch + (ot * oe + 4) * taps) <= program.target.shared_bytes,
         ]
 
+    def alone_fits(ht: Any, he: Any, wt: Any, we: Any) -> list[Any]:
+        return [*fit(ht, he, wt, we), ht * wt >= 32, ht * wt <= 1024, he * we <= 64]
+
+    def whole(stages: int, vector: int, s: Schedule, knob: AskKnob) -> list[Any]:
+        ht, he, wt, we, ot, oe, depth = (knob(*each) for each in {**across, **channels}.items())
+        gpu_library.conv2d(s, stage.block, (ot * oe, ht * he, wt * we, depth), (oe, he, we), stages, vector)
+        return whole_fits(stages, ht, he, wt, we, ot, oe, depth)
+
     def alone(vector: int, s: Schedule, knob: AskKnob) -> list[Any]:
-        ht, he, wt, we, fits = ask(knob)
+        ht, he, wt, we = (knob(*each) for each in across.items())
         gpu_library.depthwise_conv2d(s, stage.block, (ht * he, wt * we), (he, we), vector)
-        return [*fits, ht * wt >= 32, ht * wt <= 1024, he * we <= 64]
+        return alone_fits(ht, he, wt, we)
 
     if depthwise:
-        return [Part("depthwise", blocks, partial(alone, 1))]
+        parts = [Part("depthwise", blocks, partial(alone, 1))]
+        return parts if _some(alone_fits, across.values()) else []
     vector = 4 if size[kw] == 1 and not stage.producers and size[w] % 4 == 0 else 1
-    return [Part(f"patches, {stages} stages", blocks, partial(whole, stages, vector)) for stages in (1, 2, 3)]
+    return [
+        Part(f"patches, {stages} stages", blocks, partial(whole, stages, vector))
+        for stages in (1, 2, 3)
+        if _some(partial(whole_fits, stages), [*across.values(), *channels.values()])
+    ]
+
+
+def _some(conditions: Callable[..., list[Any]], choices: Iterable[Sequence[int]]) -> bool:
+    """Whether one of all choices meets the conditions."""
+    return any(all(conditions(*values)) for values in itertools.product(*choices))
 
 
 def _lanes(stage: Stage) -> int:

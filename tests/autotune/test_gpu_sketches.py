@@ -122,6 +122,15 @@ def test_features_of_open_knobs_are_those_of_known_ones(name):
             assert seconds == pytest.approx(again[0], rel=1e-4)
 
 
+def test_convolutions_that_no_tile_divides():
+    """Every thread then has an element of its own."""
+    computed = convolution.conv2d(1, 9, 13, 5, 12, 3, 2, 1)
+    assert [sketch.name for sketch in sketches_for(Task.of(computed, H100))] == ["elements"]
+    schedule = suggest(computed, H100)
+    arrays = inputs(schedule)
+    np.testing.assert_array_equal(in_threads(schedule, arrays)[0], tl.interpret(computed, *arrays))
+
+
 def transposed_halves(n):
     a, b = (tl.placeholder((n, n), "float16", name=name) for name in "AB")
     c = tl.compute((n, n), lambda i, j: product(a, b, i, j, n), name="C")
