@@ -166,34 +166,40 @@ def make(op: str, *operands: Any) -> Expr:
         raise ExprError(f"{op} takes {row.arity} operands, got {len(operands)}")
     if op == "shuffle_xor":
         return shuffle_xor(*operands)
-    args = _align(op, typed(op, operands))
-    dtype = args[0].dtype
     if op in ("select", "if_then_else"):
-        cond = operands[0] if isinstance(operands[0], Expr) else literal(operands[0], "bool")
-        if cond.dtype != "bool":
-            raise ExprError(f"the condition of {op} must be bool, got {cond.dtype}: write the comparison, as in x != 0")
-        args = _same_lanes((cond, *args))
-        if isinstance(cond, Const):
-            return args[1] if cond.value else args[2]
-    elif kind_of(dtype) not in row.kinds:
+        return _choice(op, *operands)
+    args = _align(op, operands)
+    dtype = args[0].dtype
+    if kind_of(dtype) not in row.kinds:
         raise ExprError(_kind_message(op, row, dtype))
     folded = _fold(op, args)
     return folded if folded is not None else Op(op, args, dtype if row.result == "same" else row.result)
 
 
+def _choice(op: str, cond: Any, *values: Any) -> Expr:
+    aligned = _align(op, values)
+    cond = cond if isinstance(cond, Expr) else literal(cond, "bool")
+    if cond.dtype != "bool":
+        raise ExprError(f"the condition of {op} must be bool, got {cond.dtype}: write the comparison, as in x != 0")
+    args = _same_lanes((cond, *aligned))
+    return _folded(op, args, args[1].dtype)
+
+
 def with_operands(node: Op, args: tuple[Expr, ...]) -> Expr:
     """`node` with other operands; constants fold and lanes broadcast as in `make`."""
-    if all(a.lanes == b.lanes and a.dtype == b.dtype for a, b in zip(args, node.args, strict=True)):
-        return _folded(node.op, args, node.dtype)
-    if node.op == "cast":
-        return cast(args[0], node.dtype)
-    return Op(node.op, args, node.dtype) if node.op == "reinterpret" else make(node.op, *args)
+    for before, arg in zip(node.args, args, strict=True):
+        if arg.lanes != before.lanes or arg.dtype != before.dtype:
+            if node.op == "cast":
+                return cast(args[0], node.dtype)
+            return Op(node.op, args, node.dtype) if node.op == "reinterpret" else make(node.op, *args)
+    return _folded(node.op, args, node.dtype)
 
 
 def _folded(op: str, args: tuple[Expr, ...], dtype: str) -> Expr:
     """What `make` makes of operands that fit each other."""
-    if op in ("select", "if_then_else") and isinstance(args[0], Const):
-        return args[1 if args[0].value else 2]
+    if op in ("select", "if_then_else"):
+        cond = args[0]
+        return args[1 if cond.value else 2] if isinstance(cond, Const) else Op(op, args, dtype)
     if op == "cast":
         value = args[0]
         if isinstance(value, Const) and value.dtype == "index" and dtypes.is_integer(dtype):

@@ -40,6 +40,7 @@ N = TypeVar("N", bound=Node)
 S = TypeVar("S", bound=Stmt)
 _NONE: frozenset[Var] = frozenset()
 _NO_BUFFERS: frozenset[Buffer] = frozenset()
+_LEAVES = (Const, Var)
 
 
 class _Fields(dict[type[Node], tuple[str, ...]]):
@@ -307,6 +308,8 @@ def touched(node: Node) -> frozenset[Buffer]:
     if found is None:
         found = _NO_BUFFERS
         for child in children(node):
+            if isinstance(child, _LEAVES):
+                continue
             below = touched(child)
             if below is not found and below:  # most sets are equal to another one, which they share
                 found = found | below if found else below
