@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from tensorlang.arith.simplify import simplify
+from tensorlang.arith.strides import multiple_of
 from tensorlang.backend.cuda_expr import LANE, Swizzle, Values
 from tensorlang.backend.cuda_text import Names, type_of
 from tensorlang.errors import BuildError
@@ -46,7 +46,6 @@ from tensorlang.ir.nodes import (
     Size,
     Stmt,
     Store,
-    Var,
 )
 from tensorlang.target.target import Target
 
@@ -405,33 +404,6 @@ def _always(expr: Expr) -> Iterator[Expr]:
     if isinstance(expr, Op):
         for child in expr.args[:1] if expr.op == "if_then_else" else expr.args:
             yield from _always(child)
-
-
-def multiple_of(index: Expr) -> int:
-    """A power of two of which an index is surely a multiple, up to 64.
-
-    x * 34 - x % 4 * 2 is one of 8, as it is x // 4 * 136 + x % 4 * 32.
-    """
-    found = _multiple_of(index)
-    for part in list(walk.find(index, Op, lambda e: e.op == "mod")) if found < ALIGNMENT else ():
-        x, divisor = part.args
-        if isinstance(x, Var) and isinstance(divisor, Const):
-            high, low = Var("high"), Var("low")
-            index = walk.transform(index, lambda e, part=part, low=low: low if e is part else e)  # type: ignore[misc]
-            index = simplify(walk.substitute(index, {x: high * divisor + low}))
-            found = max(found, _multiple_of(index))
-    return found
-
-
-def _multiple_of(index: Expr) -> int:
-    if isinstance(index, Const):
-        return math.gcd(int(index.value), 64) if index.value else 64
-    if isinstance(index, Op):
-        if index.op in ("add", "sub", "min", "max", "mod"):
-            return math.gcd(*map(_multiple_of, index.args))
-        if index.op == "mul":
-            return min(64, math.prod(map(_multiple_of, index.args)))
-    return 1
 
 
 def _short(name: str) -> str:
