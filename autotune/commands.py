@@ -127,8 +127,7 @@ def bench(options: argparse.Namespace) -> int:
     task, known = _known(options)
     if known is None:
         return NOTHING
-    unscheduled = task.plain() if task.target.simt else task.schedule()  # a GPU runs nothing that is not bound
-    schedules = {"best known": known[1], "without any trial": suggest(task), "unscheduled": unscheduled}
+    schedules = {"best known": known[1], "without any trial": suggest(task), "unscheduled": task.unscheduled()}
     jobs = [
         {"trace": trace_json(s.trace), "names": known[0].names if n == 0 else task.names, "number": 0, "best": None}
         for n, s in enumerate(schedules.values())

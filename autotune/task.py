@@ -239,6 +239,14 @@ class Task:
                     schedule.reorder(*spatial[:-1], *reduce, spatial[-1])
         return schedule
 
+    def unscheduled(self) -> Schedule:
+        """The program as stated, that is, on a GPU, which runs nothing that is not bound, the plain one.
+
+        >>> autotune.Task.of(C).unscheduled()
+        <Schedule of C, 0 steps>
+        """
+        return self.plain() if self.target.simt else self.schedule()
+
     @cached_property
     def reduction_length(self) -> int:
         """The most values that are reduced into one element."""

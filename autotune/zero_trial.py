@@ -24,7 +24,7 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     """
     task = Task.of(computed, target)
     if task.is_empty:
-        return task.schedule()
+        return task.unscheduled()
     found: list[tuple[float, Space, np.ndarray]] = []
     for space, _ in _opened(task, sketches_for(task)):
         if space is None:
@@ -39,7 +39,7 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     if found:
         _, space, row = min(found, key=lambda each: each[0])
         return space.instantiate(space.named(row.tolist()))
-    return task.schedule()
+    return task.unscheduled()
 
 
 def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:

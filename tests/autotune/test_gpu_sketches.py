@@ -131,6 +131,13 @@ def test_convolutions_that_no_tile_divides():
     np.testing.assert_array_equal(in_threads(schedule, arrays)[0], tl.interpret(computed, *arrays))
 
 
+@pytest.mark.filterwarnings("ignore:sketch .* does not fit")
+def test_what_no_sketch_fits_is_bound_nevertheless():
+    schedule = suggest(linalg.matmul(7, 9, 5), H100)
+    a, b = inputs(schedule)
+    np.testing.assert_array_equal(in_threads(schedule, [a, b])[0], a @ b)
+
+
 def transposed_halves(n):
     a, b = (tl.placeholder((n, n), "float16", name=name) for name in "AB")
     c = tl.compute((n, n), lambda i, j: product(a, b, i, j, n), name="C")
