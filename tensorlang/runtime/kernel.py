@@ -84,7 +84,7 @@ class Kernel(Signature):
         self._workspace = lru_cache(64)(workspace)
         self._workspace_bytes = -1 if self.sizes else workspace()  # -1: depends on the sizes
         self._free_workspaces: list[np.ndarray] = []  # append and pop are atomic: no lock is needed
-        self._may_record = self._in_order() and len(self.outputs) == 1
+        self._may_record = self._in_order()
         self._seen: tuple[int, ...] = ()
         self._record: np.ndarray | None = None  # of the last call, if it need not be checked again
 
@@ -95,7 +95,7 @@ class Kernel(Signature):
         call = self._prepare(args, out, named)
         self._run(1, call.native)
         if self._may_record and not named:
-            given = args if out is None else (*args, out)
+            given = args if out is None else (*args, *out) if type(out) is tuple else (*args, out)
             if len(given) == len(self.params):
                 self._remember(given, call.native)
         return call.results[0] if len(call.results) == 1 else tuple(call.results)
@@ -104,7 +104,9 @@ class Kernel(Signature):
         """What the next call need not check again: all parameters, `given` in their order for the second time."""
         seen, self._seen = self._seen, tuple(map(id, given))
         if seen == self._seen:
-            self._record = records.make(given, self._dtypes, self._code, native, self._scratch(native))
+            self._record = records.make(
+                given, len(self.outputs), self._dtypes, self._code, native, self._scratch(native)
+            )
             if self._record is not None:
                 self._free_workspaces.clear()  # the record has one of its own
                 records.install(Kernel, "_record", "_checked_call")

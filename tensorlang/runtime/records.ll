@@ -5,8 +5,9 @@
 %Array = type { [${header} x i8], ptr, i32, ptr, ptr, ptr, ptr, i32 } ; data, rank, shape, strides, base, dtype, flags
 
 ; The data of the array that records.py makes: whether a call is using it (and with it the scratch memory behind),
-; the kernel, its arguments, the number of arrays, then of each: type, data, rank, dtype, flags, shape.
-%Record = type { i64, ptr, ptr, i64, [0 x i64] }
+; the kernel, its arguments, the numbers of arrays and of outputs, then of each array: type, data, rank, dtype, flags,
+; shape.
+%Record = type { i64, ptr, ptr, i64, i64, [0 x i64] }
 
 declare ptr @PyObject_GetAttr(ptr, ptr)
 declare ptr @PyObject_VectorcallMethod(ptr, ptr, i64, ptr)
@@ -19,7 +20,8 @@ declare void @Py_DecRef(ptr)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
 ; Kernel.__call__, a method of the kind METH_FASTCALL | METH_KEYWORDS: the values of keywords follow the others.
-; It returns the last array, which is the output. Whatever is not as it was goes to Kernel.checked_call.
+; It returns the last array, which is the output, or the tuple of the outputs, which has to be given as `out`. Whatever is
+; not as it was goes to Kernel._checked_call.
 define ptr @tl_call(ptr %kernel, ptr %args, i64 %positional, ptr %names) uwtable {
 entry:
   %owner = call ptr @PyObject_GetAttr(ptr %kernel, ptr inttoptr (i64 ${record} to ptr))
@@ -32,25 +34,63 @@ look:
 keywords:
   %record.at = getelementptr %Array, ptr %owner, i64 0, i32 1
   %record = load ptr, ptr %record.at
+  %count.at = getelementptr %Record, ptr %record, i64 0, i32 3
+  %count = load i64, ptr %count.at
+  %outputs.at = getelementptr %Record, ptr %record, i64 0, i32 4
+  %outputs = load i64, ptr %outputs.at
+  %single = icmp eq i64 %outputs, 1
+  %before = sub i64 %count, %outputs
   %plain = icmp eq ptr %names, null
-  br i1 %plain, label %counted, label %named
+  br i1 %plain, label %unnamed, label %named
+unnamed:
+  %all = icmp eq i64 %positional, %count
+  %complete = and i1 %all, %single
+  br i1 %complete, label %last, label %general
 named:
   %names.count = call i64 @PyTuple_Size(ptr %names)
   %one = icmp eq i64 %names.count, 1
-  br i1 %one, label %out, label %general
+  %inputs = icmp eq i64 %positional, %before
+  %fits = and i1 %one, %inputs
+  br i1 %fits, label %out, label %general
 out:
   %name = call ptr @PyTuple_GetItem(ptr %names, i64 0)
   %name.out = icmp eq ptr %name, inttoptr (i64 ${out} to ptr)
-  %with.out = add i64 %positional, 1
-  br i1 %name.out, label %counted, label %general
-counted:
-  %given = phi i64 [ %positional, %keywords ], [ %with.out, %out ]
-  %count.at = getelementptr %Record, ptr %record, i64 0, i32 3
-  %count = load i64, ptr %count.at
-  %all = icmp eq i64 %given, %count
-  br i1 %all, label %compare, label %general
+  br i1 %name.out, label %outs, label %general
+outs:
+  br i1 %single, label %last, label %several
+last:
+  %last.number = sub i64 %count, 1
+  %last.at = getelementptr ptr, ptr %args, i64 %last.number
+  %last.array = load ptr, ptr %last.at
+  br label %compare
+several:
+  %given.at = getelementptr ptr, ptr %args, i64 %positional
+  %given = load ptr, ptr %given.at
+  %given.type = call i64 @type(ptr %given)
+  %is.tuple = icmp eq i64 %given.type, ${tuple}
+  br i1 %is.tuple, label %sized, label %general
+sized:
+  %given.size = call i64 @PyTuple_Size(ptr %given)
+  %enough = icmp eq i64 %given.size, %outputs
+  br i1 %enough, label %join, label %general
+join:
+  %joined = alloca ptr, i64 %count
+  %bytes = mul i64 %before, 8
+  call void @llvm.memcpy.p0.p0.i64(ptr %joined, ptr %args, i64 %bytes, i1 false)
+  br label %each
+each:
+  %number = phi i64 [ 0, %join ], [ %number.next, %each ]
+  %item = call ptr @PyTuple_GetItem(ptr %given, i64 %number)
+  %place = add i64 %before, %number
+  %item.at = getelementptr ptr, ptr %joined, i64 %place
+  store ptr %item, ptr %item.at
+  %number.next = add i64 %number, 1
+  %done = icmp eq i64 %number.next, %outputs
+  br i1 %done, label %compare, label %each
 compare:
-  %same = call i1 @unchanged(ptr %record, ptr %args)
+  %arrays = phi ptr [ %args, %last ], [ %joined, %each ]
+  %result = phi ptr [ %last.array, %last ], [ %given, %each ]
+  %same = call i1 @unchanged(ptr %record, ptr %arrays)
   br i1 %same, label %claim, label %general
 claim:
   %claimed = cmpxchg ptr %record, i64 0, i64 1 acquire monotonic
@@ -65,9 +105,6 @@ run:
   call void %code(i64 1, ptr %arguments)
   call void @PyEval_RestoreThread(ptr %thread)
   store atomic i64 0, ptr %record release, align 8
-  %last = sub i64 %count, 1
-  %result.at = getelementptr ptr, ptr %args, i64 %last
-  %result = load ptr, ptr %result.at
   call void @Py_IncRef(ptr %result)
   call void @Py_DecRef(ptr %owner)
   ret ptr %result
@@ -79,7 +116,7 @@ fail:
   ret ptr null
 }
 
-; kernel.checked_call with these arguments. It is a method, which wants the kernel in front of them.
+; kernel._checked_call with these arguments. It is a method, which wants the kernel in front of them.
 define internal ptr @checked(ptr %kernel, ptr %args, i64 %positional, ptr %names) uwtable {
 entry:
   %plain = icmp eq ptr %names, null
@@ -113,7 +150,7 @@ define internal i1 @unchanged(ptr %record, ptr %arrays) {
 entry:
   %count.at = getelementptr %Record, ptr %record, i64 0, i32 3
   %count = load i64, ptr %count.at
-  %states = getelementptr %Record, ptr %record, i64 0, i32 4
+  %states = getelementptr %Record, ptr %record, i64 0, i32 5
   br label %next
 next:
   %number = phi i64 [ 0, %entry ], [ %following, %shapes ]

@@ -20,7 +20,7 @@ import numpy as np
 from tensorlang.runtime import arrays
 
 _WORD = np.dtype(np.int64)
-_HEAD = 4  # words before the states: see %Record
+_HEAD = 5  # words before the states: see %Record
 _FASTCALL, _KEYWORDS = 0x80, 0x02
 _DOC = b"__call__($self, /, *args, out=None, **named)\n--\n\n"
 _FUNCTIONS = [
@@ -36,11 +36,12 @@ _FUNCTIONS = [
 
 
 def make(
-    given: Sequence[Any], dtypes: Sequence[np.dtype], code: int, native: Sequence[int], scratch: int
+    given: Sequence[Any], outputs: int, dtypes: Sequence[np.dtype], code: int, native: Sequence[int], scratch: int
 ) -> np.ndarray | None:
     """The record of a call: the states of `given`, whatever their contents, and how the kernel at `code` is called.
 
-    `native`: the arguments of the kernel, but for its scratch memory, so many bytes of which the record has itself.
+    outputs: how many of them are written, the last ones; native: the arguments of the kernel, but for its scratch
+    memory, `scratch` bytes of which the record has itself.
     None if not all are NumPy arrays of these very dtypes, which must stay alive: an address tells which dtype it is.
     """
     if not all(type(a) is np.ndarray and a.dtype is dtype for a, dtype in zip(given, dtypes, strict=True)):
@@ -51,7 +52,7 @@ def make(
     record = arrays.empty((words + -(-scratch // _WORD.itemsize),), _WORD)
     at = arrays.address(record)
     arguments = _HEAD + len(states)
-    record[:arguments] = [0, code, at + arguments * _WORD.itemsize, len(given), *states]
+    record[:arguments] = [0, code, at + arguments * _WORD.itemsize, len(given), outputs, *states]
     record[arguments : arguments + len(native) + 1] = [*native, at + words * _WORD.itemsize]
     return record
 
@@ -85,7 +86,7 @@ def install(owner: type, record: str, general: str) -> None:
         llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
     names = {key: sys.intern(value) for key, value in (("record", record), ("general", general), ("out", "out"))}
     text = Template(files(__package__).joinpath("records.ll").read_text()).substitute(
-        {key: id(name) for key, name in names.items()}, header=arrays.DATA, ndarray=id(np.ndarray)
+        {key: id(name) for key, name in names.items()}, header=arrays.DATA, ndarray=id(np.ndarray), tuple=id(tuple)
     )
     machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)

@@ -158,3 +158,24 @@ def test_scratch_memory_of_the_record():
     out.fill(0)
     np.testing.assert_array_equal(kernel(x, out=out), x[:, ::-1] * 2 + 1)
     assert not checked
+
+
+def test_several_outputs_come_as_the_tuple_that_was_given():
+    x = tl.placeholder((3,), name="x")
+    kernel = tl.build([tl.compute((3,), lambda i, k=k: x[i] + k, name=f"y{k:.0f}") for k in (1.0, 2.0)])
+    a, outs = np.zeros(3, "f"), (np.empty(3, "f"), np.empty(3, "f"))
+    kernel(a, out=outs)
+    kernel(a, out=outs)
+    checked = []
+    general = kernel._checked_call
+    kernel._checked_call = lambda *args, **named: checked.append(args) or general(*args, **named)
+    before = sys.getrefcount(outs)
+    for out in (outs, (*outs,)):
+        outs[0][:], outs[1][:] = 0, 0
+        assert kernel(a, out=out) is out and outs[0].tolist() == [1] * 3 and outs[1].tolist() == [2] * 3
+    assert not checked and sys.getrefcount(outs) == before
+    assert kernel(a, *outs)[1] is outs[1] and kernel(a, out=(None, outs[1]))[1] is outs[1] and kernel(a, out=list(outs))
+    for wrong in (outs[::-1] + outs, outs[:1], outs[0], 7):
+        with pytest.raises(ArgumentError):
+            kernel(a, out=wrong)
+    assert len(checked) == 7
