@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng  # here, as NumPy would import it in the first call
 
 from autotune.search import sample
 from autotune.sketches import sketches_for
@@ -29,7 +30,7 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     for space, _ in _opened(task, sketches_for(task)):
         if space is None:
             continue
-        values = sample(space, _LOOKS, np.random.default_rng(0))
+        values = sample(space, _LOOKS, default_rng(0))
         if len(values):
             seconds = space.estimate(values)
             best = int(seconds.argmin())
