@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from autotune.sketches import RULES, Part, sketches_for
     from autotune.space import Sketch
     from autotune.task import Task, WorkloadError
-    from autotune.tuner import Result, compile, suggest, tune
+    from autotune.tuner import Result, compile, tune
     from autotune.workload import UserCodeError
+    from autotune.zero_trial import suggest
 
 __all__ = [
     "RULES",
@@ -44,7 +45,8 @@ _HOMES = {
     "autotune.space": ("Sketch",),
     "autotune.task": ("Task", "WorkloadError"),
     "autotune.workload": ("UserCodeError",),
-    "autotune.tuner": ("Result", "compile", "suggest", "tune"),
+    "autotune.tuner": ("Result", "compile", "tune"),
+    "autotune.zero_trial": ("suggest",),
 }
 
 
