@@ -15,6 +15,7 @@ from tensorlang.arith.regions import Region, accesses
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
+    GRID,
     ONE,
     SHARED,
     THREADS,
@@ -54,7 +55,8 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
     stmt, outer = _by_all_threads(stmt, buffer, outer)
     ctx, changing = bind_all(ctx, outer), {loop.var for loop in outer}
     box = _fixed(accesses(stmt, ctx, of=(buffer,))[0].get(buffer), changing, ctx)
-    if box is None or not any(isinstance(v, Knob) for e in box.extents for v in free_vars(e)):
+    on_gpu = any(unit_of(loop.kind) == GRID for loop in outer)  # where threads go over whole tiles
+    if box is None or on_gpu or not any(isinstance(v, Knob) for e in box.extents for v in free_vars(e)):
         return box
     return _guarded(box, accesses(stmt, ctx, clip=True, of=(buffer,))[0][buffer], changing, ctx)
 

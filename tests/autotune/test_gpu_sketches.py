@@ -12,7 +12,7 @@ from autotune.search import sample
 from autotune.sketches import sketches_for
 from autotune.space import Space
 from autotune.task import Task
-from autotune.zero_trial import suggest
+from autotune.zero_trial import open_spaces, suggest
 from tensorlang.topi import convolution, elementwise, linalg, normalization, reduction
 from tests.gpu.programs import H100, in_threads, inputs, several
 
@@ -120,6 +120,11 @@ def test_features_of_open_knobs_are_those_of_known_ones(name):
             pairs = zip(NAMES, known.tolist(), concrete[0].tolist(), strict=True)
             assert not [pair for pair in pairs if not np.isclose(*pair[1:], rtol=1e-4)], space.named(row)
             assert seconds == pytest.approx(again[0], rel=1e-4)
+
+
+@pytest.mark.filterwarnings("error:sketch .* does not fit")
+def test_every_sketch_fits_strided_convolutions():
+    assert len(open_spaces(Task.of(convolution.conv2d(1, 28, 28, 4, 16, 5, 2, 2), H100))) == 3
 
 
 def test_convolutions_that_no_tile_divides():
