@@ -107,7 +107,7 @@ def test_what_pipelines_keep_and_intrinsics_do_is_told():
     gpu_library.tensor_core_matmul(s, "C", (64, 64, 32), (32, 32), stages=2, group=1)
     found = {nest.block: nest for nest in analysis.nests(s.func)}
     (copy,) = (f for f in found["A.shared"].footprints if f.written)
-    assert (copy.buffer, copy.versions, values(copy.shape)) == ("A.shared", 2, [64, 32])
+    assert (copy.buffer, copy.versions, values(copy.shape)) == ("A.shared", 2, [1, 64, 32])
     product = found["C"]
     assert [loop.kind for loop in product.loops[-product.tensorized :]] == [
         "threadIdx.y",

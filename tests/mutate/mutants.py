@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.mutate.operators import Fault, faults, mutated
@@ -57,8 +58,14 @@ def draw(seed: int, count: int) -> list[Mutant]:
     """`count` different mutants, the groups by turns; the first ones of a larger count are those of a smaller."""
     decks: list[list[Mutant]] = []
     for group in GROUPS:
-        deck = [Mutant(path, f) for path in files(group) for f in faults((ROOT / path).read_text(encoding="utf-8"))]
+        deck = list(_of(group))
         random.Random(f"{group} {seed}").shuffle(deck)
         decks.append(deck)
     drawn = [mutant for turn in zip(*decks, strict=False) for mutant in turn]
     return drawn[:count]
+
+
+@cache
+def _of(group: str) -> tuple[Mutant, ...]:
+    """All of them, in the order of the text."""
+    return tuple(Mutant(path, f) for path in files(group) for f in faults((ROOT / path).read_text(encoding="utf-8")))
