@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlang.arith.affine import linear
+from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all
 from tensorlang.arith.prove import proves
@@ -121,6 +122,7 @@ def produced_ranges(
                 mine = Range(simplify(part.low - offset, around), part.extent)
                 if leads and var not in found:
                     _always_reads(s, node, var, simplify(offset, ctx), load, dim, ctx, hint)
+                    _is_reached(s, node, var, mine, load, {loop.var for loop in outer}, around, hint)
                     found[var] = mine
                 else:
                     owed.append((made[-1], var, mine))
@@ -158,6 +160,25 @@ def _always_reads(
         s.refuse(
             "conditional_read",
             f"{node.name} reads {load!r} under a condition: where that fails, it would never run",
+            at=[node],
+            hint=hint,
+        )
+
+
+def _is_reached(
+    s: Schedule, node: Block, var: Var, mine: Range, load: Load, changing: set[Var], around: Context, hint: Hint
+) -> None:
+    """The first and the last instance find what they read under a condition, in some iteration, so that no instance is
+    left out because of its condition. Reason: conditional_read."""
+    choices = find(node.body, Op, lambda e: e.op == "if_then_else")
+    if not any(n is load for choice in choices for branch in choice.args[1:] for n in find(branch, Load)):
+        return
+    domain = next(it.extent for it in node.iters if it.var is var)
+    first, last = bounds(mine.low, around, over=changing)[0], bounds(mine.low + mine.extent, around, over=changing)[1]
+    if (first is not None and proves(first >= 1, around)) or (last is not None and proves(last < domain, around)):
+        s.refuse(
+            "conditional_read",
+            f"not all is produced that {node.name} may read of {load.buffer.name}: where it is not, it would never run",
             at=[node],
             hint=hint,
         )

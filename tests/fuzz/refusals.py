@@ -29,7 +29,16 @@ NOBODY = -1
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
 # Refusals that claim no harm to numbers: the arguments mean nothing, nothing would be done, or what an earlier step
 # said about a loop or a buffer would be lost. Whether they are called for is no matter of numbers.
-MEANINGLESS = {"bad_annotation", "bad_argument", "bad_axis", "bad_factor", "bad_factor_axis", "bad_point", "bad_scope"}
+MEANINGLESS = {
+    "bad_annotation",
+    "bad_argument",
+    "bad_axis",
+    "bad_factor",
+    "bad_factor_axis",
+    "bad_point",
+    "bad_scope",
+    "bad_swizzle",
+}
 MEANINGLESS |= {"factor_not_positive", "factor_count", "several_inferred", "unknown_tail", "too_few_loops"}
 MEANINGLESS |= {"duplicate_loop", "unknown_loop", "unknown_block", "unknown_buffer", "index_map", "unknown_size"}
 MEANINGLESS |= {"points_not_ascending", "not_adjacent"}  # no partition, no nest
