@@ -387,6 +387,15 @@ def test_a_consumer_that_reads_under_a_condition_stays():
     refused(s, "conditional_read", lambda: s.reverse_compute_at("D", "C.i"))
 
 
+def test_what_is_narrowed_to_conditional_reads_draws_no_reader():
+    a = tl.placeholder((1, 1), name="A")
+    read = lambda i, j: tl.if_then_else((i >= 1) & (j >= 1), a[i - 1, j - 1], 0.0)  # noqa: E731
+    s = Schedule(tl.compute((2, 2), read, name="C"))
+    s.reindex("C", "A")
+    s.compute_at("A.reindex", "C.i")
+    refused(s, "conditional_read", lambda: s.reverse_compute_at("C", "A.reindex.j_1"))
+
+
 def test_compute_at_uses_the_facts_of_a_specialize():
     """No guard where the size is known to divide, in the program and in what it is lowered to."""
     n = tl.var("n")
