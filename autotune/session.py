@@ -255,9 +255,9 @@ class Session:
             leaders = [r for r in rank(records)[:LEADERS] if r.run + 1 < PASSES]
             if not leaders:
                 break
+            many = {"runs": GPU_RUNS} if self.task.target.simt else {}
             jobs: list[Job] = [
-                {"trace": r.trace, "names": r.names, "number": r.run + 1, "best": None, "runs": GPU_RUNS}
-                for r in leaders
+                {"trace": r.trace, "names": r.names, "number": r.run + 1, "best": None, **many} for r in leaders
             ]
             for at, outcome in runner.measure(jobs):
                 candidate = self._candidate(leaders[at])

@@ -55,7 +55,7 @@ def read_box(stmt: Stmt, buffer: Buffer, outer: Sequence[For], ctx: Context = EM
     stmt, outer = _by_all_threads(stmt, buffer, outer)
     ctx, changing = bind_all(ctx, outer), {loop.var for loop in outer}
     box = _fixed(accesses(stmt, ctx, of=(buffer,))[0].get(buffer), changing, ctx)
-    on_gpu = any(unit_of(loop.kind) == GRID for loop in outer)  # where threads go over whole tiles
+    on_gpu = any(unit_of(loop.kind) == GRID for loop in outer)  # a lesser extent hides that copies of it find all
     if box is None or on_gpu or not any(isinstance(v, Knob) for e in box.extents for v in free_vars(e)):
         return box
     return _guarded(box, accesses(stmt, ctx, clip=True, of=(buffer,))[0][buffer], changing, ctx)

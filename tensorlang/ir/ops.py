@@ -277,7 +277,7 @@ _PYTHON: dict[str, Callable[..., Any]] = {
 
 
 _OTHER = object()  # the operand beside the constant
-_CONSTANT_LEFT: dict[tuple[str, str, Any], Any] = {
+_CONSTANT: dict[tuple[str, str, Any], Any] = {  # what an operation with this constant comes to
     ("add", INDEX, 0): _OTHER,
     ("mul", INDEX, 1): _OTHER,
     ("mul", INDEX, 0): 0,
@@ -285,19 +285,13 @@ _CONSTANT_LEFT: dict[tuple[str, str, Any], Any] = {
     ("or", BOOL, True): True,
     ("and", BOOL, True): _OTHER,
     ("and", BOOL, False): False,
-    ("max", BOOL, False): _OTHER,
 }
-_CONSTANT_RIGHT: dict[tuple[str, str, Any], Any] = {
-    ("add", INDEX, 0): _OTHER,
+_CONSTANT_LEFT = {**_CONSTANT, ("max", BOOL, False): _OTHER}
+_CONSTANT_RIGHT = {
+    **_CONSTANT,
     ("sub", INDEX, 0): _OTHER,
-    ("mul", INDEX, 1): _OTHER,
-    ("mul", INDEX, 0): 0,
     ("floordiv", INDEX, 1): _OTHER,
     ("mod", INDEX, 1): 0,
-    ("or", BOOL, False): _OTHER,
-    ("or", BOOL, True): True,
-    ("and", BOOL, True): _OTHER,
-    ("and", BOOL, False): False,
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlang.arith.affine import linear
-from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all
 from tensorlang.arith.prove import proves
@@ -122,7 +121,7 @@ def produced_ranges(
                 mine = Range(simplify(part.low - offset, around), part.extent)
                 if leads and var not in found:
                     _always_reads(s, node, var, simplify(offset, ctx), load, dim, ctx, hint)
-                    _is_reached(s, node, var, mine, load, {loop.var for loop in outer}, around, hint)
+                    _all_is_made(s, node, var, mine, load, outer, around, hint)
                     found[var] = mine
                 else:
                     owed.append((made[-1], var, mine))
@@ -165,20 +164,32 @@ def _always_reads(
         )
 
 
-def _is_reached(
-    s: Schedule, node: Block, var: Var, mine: Range, load: Load, changing: set[Var], around: Context, hint: Hint
+def _all_is_made(
+    s: Schedule, node: Block, var: Var, mine: Range, load: Load, outer: tuple[For, ...], ctx: Context, hint: Hint
 ) -> None:
-    """The first and the last instance find what they read under a condition, in some iteration, so that no instance is
-    left out because of its condition. Reason: conditional_read."""
+    """What is read under a condition is made for every instance, also those whose condition fails: what is read in any
+    case is, as the program is right, but a producer need not make what no condition asks for. Reason: conditional_read.
+
+    ctx: with the loops `outer`, in each iteration of which `mine` is made: the steps of each loop, inner ones first,
+    leave no gap, and all together reach both ends of the domain.
+    """
     choices = find(node.body, Op, lambda e: e.op == "if_then_else")
     if not any(n is load for choice in choices for branch in choice.args[1:] for n in find(branch, Load)):
         return
     domain = next(it.extent for it in node.iters if it.var is var)
-    first, last = bounds(mine.low, around, over=changing)[0], bounds(mine.low + mine.extent, around, over=changing)[1]
-    if (first is not None and proves(first >= 1, around)) or (last is not None and proves(last < domain, around)):
+    form = linear(mine.low, [loop.var for loop in outer])
+    whole: list[Expr] = []
+    if form is not None and free_vars(mine.extent).isdisjoint(loop.var for loop in outer):
+        reach, whole = mine.extent, [form[1] <= 0]
+        for loop in reversed(outer):
+            step = form[0].get(loop.var, ZERO)
+            whole += [step >= 0, step <= reach]
+            reach = reach + step * (loop.extent - 1)
+        whole.append(form[1] + reach >= domain)
+    if not whole or not all(proves(each, ctx) for each in whole):
         s.refuse(
             "conditional_read",
-            f"not all is produced that {node.name} may read of {load.buffer.name}: where it is not, it would never run",
+            f"{node.name} reads {load!r} under a condition: where that fails, it may not be made",
             at=[node],
             hint=hint,
         )

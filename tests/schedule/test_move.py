@@ -396,6 +396,24 @@ def test_what_is_narrowed_to_conditional_reads_draws_no_reader():
     refused(s, "conditional_read", lambda: s.reverse_compute_at("C", "A.reindex.j_1"))
 
 
+@pytest.mark.parametrize("loop", ["C.i.0", "P.i_1", "P.j_1"])
+@pytest.mark.parametrize("gaps", [True, False])
+def test_gaps_between_conditional_reads(gaps, loop):
+    """Where each tile begins an even row, which alone is made; or all rows are, whatever the condition."""
+    a = tl.placeholder((6, 3), name="A")
+    p = tl.compute((6, 3), lambda i, j: a[i, j] * 2.0, name="P")
+    asked = lambda i, j: i % 2 == 0 if gaps else i + j < 6  # noqa: E731
+    s = Schedule(tl.compute((6, 3), lambda i, j: tl.if_then_else(asked(i, j), p[i, j], 0.0), name="C"))
+    before = s.func
+    s.split("C.i", [None, 2])
+    s.compute_at("P", "C.i.0")
+    if gaps:
+        refused(s, "conditional_read", lambda: s.reverse_compute_at("C", loop))
+    else:
+        s.reverse_compute_at("C", loop)
+        check(before, s)
+
+
 def test_compute_at_uses_the_facts_of_a_specialize():
     """No guard where the size is known to divide, in the program and in what it is lowered to."""
     n = tl.var("n")
