@@ -31,7 +31,7 @@ def fuse_rows(program: Program, stage: Stage) -> Sequence[Part]:
         for member in chain[1:]:
             s.compute_at(member.block, row)
         for member in reversed(chain):
-            _along_row(s, knob, member, row, lanes)
+            _along_row(s, knob, member, row, lanes, one=len(member.spatial) <= len(rows))
         if sum(member.points() for member in chain) >= ENOUGH_FOR_THREADS:
             s.parallel(outer)
 
@@ -62,14 +62,14 @@ def _rows(stage: Stage, chain: Sequence[Stage]) -> list[str]:
     return leading if rows and rows <= set(leading) and len(leading) < len(stage.loops) else []
 
 
-def _along_row(s: Schedule, knob: AskKnob, member: Stage, row: object, lanes: int) -> None:
-    """Vectors inside a row: of partial results for a reduction, else of elements."""
+def _along_row(s: Schedule, knob: AskKnob, member: Stage, row: object, lanes: int, one: bool) -> None:
+    """Vectors inside a row: of partial results for a reduction, else of elements. one: it has one value for a row."""
     if member.reduction:
         last = [loop for loop in s.loops(member.block) if loop.is_reduction][-1]
         reduce_in_lanes(s, knob, member.block, last, member.reduction[-1].extent, lanes)
         return
     along = inside(s, member.block, row)
-    if along and member.spatial[-1].extent >= lanes:
+    if along and not one and member.spatial[-1].extent >= lanes:
         width = knob("width", [v * lanes for v in upto(_VECTORS, member.spatial[-1].extent // lanes)])
         _, vector = s.split(along[-1], [None, width])
         s.vectorize(vector)

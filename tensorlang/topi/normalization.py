@@ -32,7 +32,8 @@ def softmax(*shape: Dim, dim: int = -1, dtype: str = "float32") -> Tensor:
 
     powers = te.compute(shape, exponential, name="powers")
     total = reduced(powers, dim, reducers.sum, lambda value, _: value, "total")
-    return te.compute(shape, lambda *i: (powers[i] / total[without(i, gone)]).astype(dtype), name="softmax")
+    scale = te.compute(total.shape, lambda *i: ops.literal(1.0, wide(dtype)) / total[i], name="scale")
+    return te.compute(shape, lambda *i: (powers[i] * scale[without(i, gone)]).astype(dtype), name="softmax")
 
 
 def log_softmax(*shape: Dim, dim: int = -1, dtype: str = "float32") -> Tensor:

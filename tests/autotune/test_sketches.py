@@ -38,7 +38,8 @@ def row_scaled():
     top = tl.compute((19,), lambda i: tl.max(x[i, k], axis=k), name="top")
     e = tl.compute((19, 33), lambda i, j: 2.0 + x[i, j] - top[i], name="e")
     total = tl.compute((19,), lambda i: tl.sum(e[i, n], axis=n), name="total")
-    return tl.compute((19, 33), lambda i, j: e[i, j] / total[i], name="y")
+    factor = tl.compute((19,), lambda i: 1.0 / total[i], name="factor")
+    return tl.compute((19, 33), lambda i, j: e[i, j] * factor[i], name="y")
 
 
 def norm():

@@ -265,7 +265,7 @@ def softmax(m: int = 3, n: int = 500, threads: int = 64, vector: int = 4, dtype:
     """A row for each block, kept in registers from one step to the next."""
     s = tl.Schedule(normalization.softmax(m, n, dtype=dtype), target=H100)
     i, _ = s.loops("softmax")
-    for block in ("total", "powers", "largest"):
+    for block in ("scale", "total", "powers", "largest"):
         s.compute_at(block, i)
     for block in ("largest", "powers", "total", "softmax"):
         j0, j1, j2 = s.split(s.loops(block)[-1], [None, threads, vector])
@@ -276,7 +276,7 @@ def softmax(m: int = 3, n: int = 500, threads: int = 64, vector: int = 4, dtype:
         else:
             s.vectorize(j2)
     s.bind(i, "blockIdx.x")
-    for block in ("powers", "total", "largest"):
+    for block in ("powers", "scale", "total", "largest"):
         s.set_scope(block, "local")
     return s
 
