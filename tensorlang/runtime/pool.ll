@@ -8,8 +8,10 @@
 ;   closes the gate and waits for the workers inside. A worker takes a ticket to enter, helps, and leaves.
 ;   So a launch never waits for a worker that has not come yet (asleep, or kept off its core by another process),
 ;   and a worker that comes late finds no ticket and can never see half of an old and half of a new job.
-;   Whoever works takes chunks of iterations from the counter @next until none is left: large ones first, single ones
-;   at the end, so that threads of unequal speed finish together.
+;   Every thread has a slice of the iterations of its own, the same one in each launch, so that what a small kernel
+;   touches is still in the cache of its core when it is called again. Whoever works takes chunks of its own slice, then
+;   of those of the others, until none is left: large ones first, single ones at the end, so that threads of unequal
+;   speed finish together, and nobody waits for a thread that does not come.
 ;   A launch from inside a launch, or while another one runs, is done by the caller alone.
 ;   Idle workers spin for 30 us, then sleep. The launcher does the same while it waits for the last worker.
 ;
@@ -18,7 +20,7 @@
 ; Memory ordering
 ;   The gate orders everything: storing it publishes the job (seq_cst, hence release), taking a ticket acquires the job,
 ;   leaving releases the worker's results, and the launcher acquires them when it reads "nobody inside".
-;   The counter @next needs no ordering of its own.
+;   The counters @next need no ordering of their own.
 ;   Sleep and wake: the one side writes @sleepers and then reads the gate, the other writes the gate and then reads
 ;   @sleepers. All four are seq_cst, so at least one side sees the other. The sleeper looks at the gate and falls asleep
 ;   under @mutex, and the waker passes through @mutex before it signals, so the signal cannot come in between.
@@ -26,7 +28,7 @@
 
 ; Words that different threads write lie 128 bytes apart (two cache lines: CPUs fetch them in pairs).
 @gate = internal global [16 x i64] zeroinitializer, align 128
-@next = internal global [16 x i64] zeroinitializer, align 128
+@next = internal global [64 x [16 x i64]] zeroinitializer, align 128 ; where each slice goes on
 @busy = internal global [16 x i64] zeroinitializer, align 128
 @sleepers = internal global [16 x i64] zeroinitializer, align 128
 @launcher_sleeps = internal global [16 x i64] zeroinitializer, align 128
@@ -35,6 +37,7 @@
 @job_fn = internal global ptr null, align 128
 @job_ctx = internal global ptr null
 @job_n = internal global i64 0
+@job_slices = internal global i64 0
 
 ; Set by tl_init: how many threads work on a launch, launcher included. @workers is how many exist (-1: none started).
 @threads = internal global i64 1
@@ -114,7 +117,19 @@ together:
   store ptr %fn, ptr @job_fn
   store ptr %ctx, ptr @job_ctx
   store i64 %n, ptr @job_n
-  store atomic i64 0, ptr @next monotonic, align 8
+  %useful = call i64 @llvm.umin.i64(i64 %threads, i64 %n)
+  %slices = call i64 @llvm.umin.i64(i64 %useful, i64 64)
+  store i64 %slices, ptr @job_slices
+  br label %cut
+cut:
+  %slice = phi i64 [ 0, %together ], [ %slice.next, %cut ]
+  %first = call i64 @slice_begin(i64 %n, i64 %slices, i64 %slice)
+  %counter = getelementptr [16 x i64], ptr @next, i64 %slice
+  store atomic i64 %first, ptr %counter monotonic, align 8
+  %slice.next = add i64 %slice, 1
+  %more = icmp slt i64 %slice.next, %slices
+  br i1 %more, label %cut, label %open
+open:
   call void @open_gate(i64 %n)
   call void @work(i64 0)
   call void @close_gate()
@@ -236,29 +251,51 @@ return:
 
 ; ------------------------------------------------------------------------------------------------ everyone
 
-; Takes chunks of the job and runs them until none is left. A chunk is a (4 * threads)-th of what is left, at least 1.
+; The first iteration of a slice; the first slices have one more than the last if n does not divide.
+define internal i64 @slice_begin(i64 %n, i64 %slices, i64 %slice) {
+  %least = udiv i64 %n, %slices
+  %extra = urem i64 %n, %slices
+  %before = mul i64 %slice, %least
+  %more = call i64 @llvm.umin.i64(i64 %slice, i64 %extra)
+  %begin = add i64 %before, %more
+  ret i64 %begin
+}
+
+; Takes chunks of the job and runs them until none is left. A chunk is a quarter of what is left of a slice, at least 1.
 define internal void @work(i64 %thread) {
   %fn = load ptr, ptr @job_fn
   %ctx = load ptr, ptr @job_ctx
   %n = load i64, ptr @job_n
-  %threads = load i64, ptr @threads
-  %parts = mul i64 %threads, 4
+  %slices = load i64, ptr @job_slices
+  %own = urem i64 %thread, %slices
+  br label %slice
+slice:
+  %number = phi i64 [ 0, %0 ], [ %number.next, %done ]
+  %shifted = add i64 %own, %number
+  %this = urem i64 %shifted, %slices
+  %after = add i64 %this, 1
+  %stop = call i64 @slice_begin(i64 %n, i64 %slices, i64 %after)
+  %counter = getelementptr [16 x i64], ptr @next, i64 %this
   br label %take
 take:
-  %begin = load atomic i64, ptr @next monotonic, align 8
-  %left = sub i64 %n, %begin
+  %begin = load atomic i64, ptr %counter monotonic, align 8
+  %left = sub i64 %stop, %begin
   %some = icmp sgt i64 %left, 0
-  br i1 %some, label %claim, label %return
+  br i1 %some, label %claim, label %done
 claim:
-  %part = udiv i64 %left, %parts
+  %part = udiv i64 %left, 4
   %chunk = call i64 @llvm.umax.i64(i64 %part, i64 1)
   %end = add i64 %begin, %chunk
-  %result = cmpxchg ptr @next, i64 %begin, i64 %end monotonic monotonic
+  %result = cmpxchg ptr %counter, i64 %begin, i64 %end monotonic monotonic
   %taken = extractvalue { i64, i1 } %result, 1
   br i1 %taken, label %run, label %take
 run:
   call void %fn(ptr %ctx, i64 %begin, i64 %end, i64 %thread)
   br label %take
+done:
+  %number.next = add i64 %number, 1
+  %again = icmp slt i64 %number.next, %slices
+  br i1 %again, label %slice, label %return
 return:
   ret void
 }

@@ -124,6 +124,10 @@ def test_more_threads_than_cores() -> None:
     assert run_python(print_all, TENSORLANG_NUM_THREADS="9") == "9\n"
 
 
+def test_more_threads_than_slices() -> None:
+    run_python("for n in [2, 63, 64, 65, 70, 1000] * 3: check_launch(n)", TENSORLANG_NUM_THREADS="70")
+
+
 def test_one_thread() -> None:
     assert (
         run_python("check_launch(100); print(threading.active_count(), threads.count())", TENSORLANG_NUM_THREADS="1")
