@@ -339,21 +339,27 @@ def runs_at_least_once(s: Schedule, loops: Sequence[For], block: Block) -> None:
 def inits_still_run(s: Schedule, nodes: Sequence[For]) -> None:
     """What runs in an iteration of spatial loops alone still does in one loop of all `nodes`: no reduction is empty.
 
+    Where a loop that drives spatial iterators, too, runs nothing, no init runs in either case.
     Reason: reduction_may_be_empty.
     """
     for block in blocks_below(nodes[-1]):
-        reducing = [n for n in nodes if driven(n, block) - {SPATIAL}]
-        if block.init is not None and any(SPATIAL in driven(n, block) for n in nodes):
-            for loop in reducing:
-                s.require(
-                    loop.extent >= 1,
-                    s.context(loop),
-                    "reduction_may_be_empty",
-                    f"one loop with {loop.var.name}, whose extent {loop.extent!r} may be 0, might not run the init of "
-                    f"block {block.name}",
-                    at=[loop, block],
-                    hint="loops that drive spatial iterators, or loops that drive reduction iterators",
-                )
+        spatial = [n for n in nodes if SPATIAL in driven(n, block)]
+        reducing = [n for n in nodes if n not in spatial and driven(n, block)]
+        if block.init is None or not spatial:
+            continue
+        for loop in reducing:
+            ctx = s.context(loop)
+            for other in spatial:
+                ctx = ctx.assume(other.extent >= 1)
+            s.require(
+                loop.extent >= 1,
+                ctx,
+                "reduction_may_be_empty",
+                f"one loop with {loop.var.name}, whose extent {loop.extent!r} may be 0, might not run the init of "
+                f"block {block.name}",
+                at=[loop, block],
+                hint="loops that drive spatial iterators, or loops that drive reduction iterators",
+            )
 
 
 def extents_free_of(s: Schedule, loops: Sequence[For], others: Sequence[For]) -> None:

@@ -8,7 +8,7 @@ other through it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tensorlang.arith.affine import injective, linear
 from tensorlang.arith.context import Context
@@ -103,24 +103,40 @@ def visits_once(
 
     `conditions` hold whenever the block runs. Reason: visits_twice.
     """
-    spatial = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
-    several = [n for n in inner if not runs_once(s, n)]
-    mixed = any(n.var in free_vars(b) for n in reducing for b in spatial)
-    loops = [(n.var, n.extent) for n in several]
+    if any(SPATIAL in checks.driven(n, block) for n in reducing):
+        _refuse_visits(s, block, at, inner)
+    points_apart(s, block, at, inner, (), conditions)
+
+
+def points_apart(
+    s: Schedule, block: Block, at: For, inner: Sequence[For], others: Sequence[For], conditions: Sequence[Expr] = ()
+) -> None:
+    """Iterations of the loops `inner`, from `at` inwards, run different spatial points of `block`, whatever the loops
+    `others` do. `conditions` hold whenever the block runs. Reason: visits_twice.
+    """
+    free = {n.var for n in others}
+    bound = zip(block.iters, block.bindings, strict=True)
+    spatial = [b for it, b in bound if it.kind == SPATIAL and not free_vars(b) & free]
+    loops = [(n.var, n.extent) for n in inner if not runs_once(s, n)]
     ctx = s.context(at)
     for n in inner:
         ctx = ctx.bind(n.var, n.extent)
     knowing = ctx
     for cond in conditions:
         knowing = knowing.assume(cond)
-    if mixed or not (injective(spatial, loops, ctx) or (conditions and injective(spatial, loops, knowing))):
-        s.refuse(
-            "visits_twice",
-            f"it is not proved that the loops from {at.var.name} inwards visit each spatial point of block "
-            f"{block.name} once, so its init cannot run before all of them",
-            at=[*inner, block],
-            hint="a loop further in",
-        )
+    if not (injective(spatial, loops, ctx) or (conditions and injective(spatial, loops, knowing))):
+        _refuse_visits(s, block, at, inner)
+
+
+def _refuse_visits(s: Schedule, block: Block, at: For, inner: Sequence[For]) -> NoReturn:
+    """Reason: visits_twice."""
+    s.refuse(
+        "visits_twice",
+        f"it is not proved that the loops from {at.var.name} inwards visit each spatial point of block "
+        f"{block.name} once, so its init cannot run before all of them",
+        at=[*inner, block],
+        hint="a loop further in",
+    )
 
 
 def inits_kept(s: Schedule, before: Sequence[For], after: Sequence[For] = ()) -> None:
@@ -140,7 +156,7 @@ def inits_kept(s: Schedule, before: Sequence[For], after: Sequence[For] = ()) ->
         moved = [n for n in before[: before.index(reducing[0])] if n not in outer]
         if not all(runs_once(s, n) for n in moved):
             inner = [*moved, *(n for n in loops[loops.index(reducing[0]) :] if n not in reducing and n not in outer)]
-            visits_once(s, block, before[0], inner, reducing, [])
+            points_apart(s, block, before[0], inner, reducing)
 
 
 def carried_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:

@@ -181,7 +181,8 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
       1. two or more different loops, each directly inside the one before
       2. the loops are serial and have no annotations
       3. no extent depends on another of the loops, and none is negative
-      4. if they drive spatial and other iterators of a block with an init, the latter loops run at least once
+      4. if they drive spatial and other iterators of a block with an init, those that drive no spatial one run at
+         least once where the others do
       5. if they drive iterators of such a block that reduce, the loops before those run no spatial point of it twice
 
     rewrite:

@@ -128,6 +128,27 @@ def test_fuse_of_spatial_and_reduction_loops():
     assert "C.k" in refused(s, "reduction_may_be_empty", lambda: s.fuse("C.i", "C.k")).message
 
 
+def test_fuse_of_loops_that_are_empty_together():
+    """A sum of nothing is stored for no point if the loop over the points is empty where the one over the terms is."""
+    n = tl.var("n")
+    s = Schedule(row_sum(n, n))
+    before = s.func
+    s.fuse("C.i", "C.k")
+    for size in (0, 1, 5):
+        check_numbers(before, s, {"n": size})
+    s = Schedule(matmul(5, tl.var("m"), n))
+    refused(s, "reduction_may_be_empty", lambda: s.fuse("C.j", "C.k"))
+
+
+def test_fuse_with_a_loop_for_points_and_their_sums():
+    s = Schedule(matmul(3, tl.var("m"), 7))
+    before = s.func
+    fused = s.fuse("C.j", "C.k")  # empty if there are no points
+    s.fuse("C.i", fused)
+    for size in (0, 1, 5):
+        check_numbers(before, s, {"m": size})
+
+
 def test_fuse_refuses():
     s = Schedule(matmul(10, 12, 7))
     refused(s, "too_few_loops", lambda: s.fuse("C.i"))
