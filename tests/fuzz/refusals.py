@@ -14,13 +14,31 @@ from tensorlang.arith import stages
 from tensorlang.arith.stages import STAGES
 from tensorlang.ir import interp
 from tensorlang.ir.evaluate import numpy_function
-from tensorlang.ir.nodes import ONE, ZERO, Alloc, Block, Buffer, For, Func, If, Load, Node, Op, Stmt, Store, Var, seq
-from tensorlang.ir.ops import literal, make
+from tensorlang.ir.nodes import (
+    ONE,
+    ZERO,
+    Alloc,
+    Block,
+    Buffer,
+    Expr,
+    For,
+    Func,
+    If,
+    Load,
+    Node,
+    Op,
+    Stmt,
+    Store,
+    Var,
+    seq,
+)
+from tensorlang.ir.ops import all_of, literal, make
 from tensorlang.ir.walk import children, find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
 from tests.fuzz.check import INDEPENDENT, POISON, bits, equal, guarded, random_inputs, run_backwards, shape_of
 
+POISONS = (POISON, 0x4D)  # of floats, one is far below and one far above what is computed
 MANY = 47  # of the largest size that is tried, if the program does not become too large
 Change: TypeAlias = Callable[[np.ndarray, int], np.ndarray]  # of an input, under a seed
 MOST_INSTANCES = 100_000  # of blocks, that are run with other sizes
@@ -136,30 +154,58 @@ def differ(before: Func, after: Func, moves: bool, outputs: Sequence[tl.Tensor],
         if values is not sizes and instances(after, values) > MOST_INSTANCES:
             continue
         inputs = {t.name: change(a, seed) for t, a in random_inputs(outputs, values, seed).items()}
-        want = _run(reference, inputs, values)
-        if want is None:  # the expression has no meaning for these sizes
+        poison = POISONS[seed % len(POISONS)]
+        want, read = _run(reference, inputs, values, poison), unchanged
+        if want is None and not moves:  # the expression has no meaning for these sizes, but parts of it may have
+            want, read = _run(forgiving(reference), inputs, values, poison), forgiving
+        if want is None:
             continue
         for way in (w for w in (ways if in_all_ways else few) if stores(w.body, values) <= MOST_STORES):
-            got = _run(way, inputs, values)
-            if got is None or not all(_agree(want[b], got[b]) for b in got):
+            got = _run(read(way), inputs, values, poison)
+            if got is None or not all(_agree(want[b], got[b], poison) for b in got):
                 return True
     return False
 
 
-def _run(func: Func, inputs: Mapping[str, np.ndarray], sizes: Mapping[Any, int]) -> dict[Buffer, np.ndarray] | None:
+def _run(
+    func: Func, inputs: Mapping[str, np.ndarray], sizes: Mapping[Any, int], poison: int
+) -> dict[Buffer, np.ndarray] | None:
     """The values of all parameters, or None if the program cannot run: out of bounds, out of scope, ..."""
     try:
         arrays, _ = guarded(func, dict(inputs), sizes)
+        for param, array in zip(func.params, arrays, strict=True):
+            if param.name not in inputs:
+                array[...] = _poisoned(array.dtype, poison)
         interp.run(func, arrays, sizes)
     except Exception:
         return None
     return dict(zip(func.params, arrays, strict=True))
 
 
-def _agree(want: np.ndarray, got: np.ndarray) -> bool:
+def _agree(want: np.ndarray, got: np.ndarray, poison: int) -> bool:
     """Are the arrays equal wherever something was stored into the first one?"""
-    untouched = bits(want) == bits(np.full(want.itemsize, POISON, np.uint8).view(want.dtype))
+    untouched = bits(want) == bits(_poisoned(want.dtype, poison))
     return equal(want, np.where(untouched, want, got))
+
+
+def _poisoned(dtype: np.dtype, poison: int) -> np.ndarray:
+    return np.full(dtype.itemsize, poison, np.uint8).view(dtype)
+
+
+def unchanged(func: Func) -> Func:
+    return func
+
+
+def forgiving(func: Func) -> Func:
+    """`func`, in which loads from buffers without elements give zero."""
+
+    def load(node: Node) -> Node:
+        if not isinstance(node, Load) or node.mask is not None:
+            return node
+        some = all_of([dim >= ONE for dim in node.buffer.shape])
+        return make("if_then_else", some, node, literal(0, node.dtype))
+
+    return func.with_body(transform(func.body, load))
 
 
 def lasting(func: Func) -> set[Buffer]:
@@ -175,8 +221,9 @@ def exposed(func: Func, seen: Collection[Buffer]) -> Func:
 
 
 def varied(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> tl.Schedule | None:
-    """The schedule of an expression of other values: to what is cut off at 4 and -4 something is added, and its sign
-    changes, depending on the point. None if that cannot be scheduled so."""
+    """The schedule of an expression of other values: what is cut off at 4 and -4 is taken modulo 8 instead, where that
+    is exact, so that no term is without effect; something is added and the sign changes, depending on the point; of
+    what `any` and `all` combine, little is true or false. None if that cannot be scheduled so."""
 
     def vary(node: Node) -> Node:
         if not isinstance(node, Block):
@@ -184,14 +231,16 @@ def varied(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> tl.Schedule | None:
         point = sum(((2 * n + 3) * it.var for n, it in enumerate(node.iters)), start=ZERO)
 
         def other(e: Node) -> Node:
+            if isinstance(e, Store) and e.value.dtype == "bool":
+                return e.replace(value=_seldom(e.value, point))
             if not isinstance(e, Op) or e.dtype == "bool" or e.op not in ("min", "max"):
                 return e
             signed = e.dtype not in tl.dtypes.UNSIGNED
             if e.op == "min" and e.args[1] is literal(4, e.dtype):
-                more = make("min", e.args[0] + (point % 9 - 4 if signed else point % 4).astype(e.dtype), e.args[1])
-                return more if signed else more * (point // 3 % 2).astype(e.dtype)
+                more = _wrapped(e.args[0] + (point % 9 - 4 if signed else point % 4).astype(e.dtype))
+                return make("min", more, e.args[1])
             if e.op == "max" and signed and e.args[1] is literal(-4, e.dtype):
-                return e * (point // 3 % 2 * 2 - 1).astype(e.dtype)
+                return e * (point // 3 % 3 - 1).astype(e.dtype)
             return e
 
         return node.replace(body=transform(node.body, other))
@@ -202,6 +251,25 @@ def varied(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> tl.Schedule | None:
         return None if twin is func else s.trace.apply(twin, intrinsics=s.intrinsics)
     except tl.ScheduleError:
         return None
+
+
+def _wrapped(e: Expr) -> Expr:
+    """`e` modulo 8, or `e` where sums are soon inexact."""
+    if not tl.dtypes.is_float(e.dtype):
+        return e % literal(8, e.dtype) - literal(0 if e.dtype in tl.dtypes.UNSIGNED else 4, e.dtype)
+    if e.dtype not in ("float32", "float64"):
+        return e
+    return e - make("floor", e * literal(0.125, e.dtype)) * literal(8, e.dtype) - literal(4, e.dtype)
+
+
+def _seldom(value: Expr, point: Expr) -> Expr:
+    """An update `C or e`, `C and e` whose `e` seldom has an effect, depending on the point."""
+    if not isinstance(value, Op) or len(value.args) != 2 or not isinstance(value.args[0], Load):
+        return value
+    total, term = value.args
+    if value.op in ("or", "max"):
+        return make(value.op, total, term & (point % 11 == 5))
+    return make(value.op, total, term | (point % 11 != 5)) if value.op in ("and", "min") else value
 
 
 def overlapped(func: Func) -> Func:
