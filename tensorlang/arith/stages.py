@@ -10,7 +10,8 @@ k + s. Parts that run at the same time keep an order, by default that of the pro
 
 It is legal if two accesses to one element, of which one writes, keep their order. A buffer that is allocated inside the
 loop carries nothing from one iteration to the next; in as many versions as iterations are alive at the same time,
-which iterations use in turn, it does not hinder them either.
+which iterations use in turn, it does not hinder them either. Nor does a part that stores the same values in each
+iteration those behind it that read them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import written_box
 from tensorlang.arith.regions import Regions, accesses, apart
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.launch import SHARED
-from tensorlang.ir.nodes import Alloc, Block, Buffer, Const, For, Load, Op, Seq, Stmt, Store, seq
-from tensorlang.ir.walk import find, free_vars, visit
+from tensorlang.ir.nodes import FALSE, SPATIAL, Alloc, Block, Buffer, Const, Do, For, Load, Op, Seq, Stmt, Store, seq
+from tensorlang.ir.walk import find, free_vars, substitute, visit
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
 DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
@@ -88,8 +90,12 @@ def plan(loop: For, ctx: Context) -> Plan:
                 if behind > 0 and not _places_apart(loop, buffer, touched, p, q, behind, inside):
                     versions[buffer] = max(versions[buffer], behind + 1)
                 continue
+            if q < p and _constant(loop, buffer, parts, q, inside):
+                continue
             for distance in range(1, behind + 1):
-                if not _keep_apart(loop, buffer, touched, p, q, distance, inside):
+                if _runs(loop, parts[q], distance, inside) and not _keep_apart(
+                    loop, buffer, touched, p, q, distance, inside
+                ):
                     raise _carried(loop, parts, p, q, buffer)
     shared = frozenset(b for b in private if len({stages[n] for n, both in enumerate(touched) if _uses(both, b)}) > 1)
     ordered = sorted(range(len(parts)), key=lambda n: places[n])
@@ -192,6 +198,36 @@ def _keep_apart(
         for found, mine, theirs in _conflicts(touched[p], touched[q])
         if found is buffer
     )
+
+
+def _runs(loop: For, part: Stmt, distance: int, ctx: Context) -> bool:
+    """May there be an iteration `distance` after another one, and does `part` do anything in it?"""
+    later = loop.var + distance
+    exists = later < loop.extent
+    known = ctx.assume(exists)
+    return simplify(exists, ctx) is not FALSE and any(
+        simplify(substitute(block.predicate, {loop.var: later}), known) is not FALSE for block in find(part, Block)
+    )
+
+
+def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx: Context) -> bool:
+    """Does part `writer` alone store into `buffer`, in each iteration of `loop` the same values?
+
+    It does if it is one block without a reduction, each point of which has an element of its own, that knows neither
+    the iteration nor what the loop makes.
+    """
+    made = [{store.buffer for store in find(part, Store)} for part in parts]
+    blocks = list(find(parts[writer], Block))
+    if any(buffer in stored for n, stored in enumerate(made) if n != writer) or len(blocks) != 1:
+        return False
+    (block,) = blocks
+    plain = block.init is None and all(it.kind == SPATIAL for it in block.iters)
+    if not plain or any(True for _ in find(block.body, Do)):
+        return False
+    if any(n is loop.var or (isinstance(n, Load) and n.buffer in set().union(*made)) for n in visit(parts[writer])):
+        return False
+    points = [(n.var, n.extent) for n in (*block.iters, *find(block.body, For))]
+    return all(injective(store.indices, points, ctx) for store in find(block.body, Store))
 
 
 def _places_apart(

@@ -193,9 +193,9 @@ def same_in_all(s: Schedule, loop: For, buffer: Buffer) -> bool:
     if len(writers) != 1 or loop not in s.path(writers[0]):
         return False
     block = writers[0]
-    if flow.updates(block) or any(it.kind != SPATIAL for it in block.iters) or any(True for _ in find(block.body, For)):
+    if flow.updates(block) or any(it.kind != SPATIAL for it in block.iters):
         return False
-    points, ctx = [(it.var, it.extent) for it in block.iters], s.context(s.func.body)
+    points, ctx = [(n.var, n.extent) for n in (*block.iters, *find(block.body, For))], s.context(s.func.body)
     if not all(injective(store.indices, points, ctx) for store in find(block.body, Store)):
         return False
     made = written(loop)

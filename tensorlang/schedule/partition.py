@@ -273,8 +273,9 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
     two = outside.bind(later, node.extent).bind(now, later).assume(later >= 1)
     inside = s.context(node, inside=True)
     (reads, writes), (_, made) = accesses(rest, inside), accesses(first, inside)
+    wanted, _ = accesses(rest, inside, clip=True)
     for buffer in [b for b in reads if b in made and b not in writes]:
-        if all(holds(made[buffer], reads[buffer], inside)) and dependence.same_in_all(s, node, buffer):
+        if all(holds(made[buffer], wanted[buffer], inside)) and dependence.same_in_all(s, node, buffer):
             del reads[buffer]
     for block in list(find(first, Block, lambda b: b.init is None and node.var in free_vars(b.predicate))):
         if prove(substitute(block.predicate, {node.var: later}), two) is FALSE:

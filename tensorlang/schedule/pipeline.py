@@ -48,7 +48,8 @@ def software_pipeline(
       4. what happens to the same element in one iteration keeps its order: who comes later has a later stage, or the
          same one and a later place
       5. a block that would run before one of an earlier iteration touches no element that the other one touches
-         (unless one of them is 0 stages ahead, or the buffer is allocated in the loop)
+         (unless one of them is 0 stages ahead, or the buffer is allocated in the loop), but for one that stores the
+         same values in each iteration, before the other one reads them
 
     rewrite, for {"P": 0, "C": 1} (by lowering):
       for k in n:                              for k.prologue in 1: block P(x = 0): P[0, ...] = ...

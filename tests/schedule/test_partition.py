@@ -228,6 +228,20 @@ def test_fission_of_what_all_iterations_repeat():
     check_kernel(before, s, *({"n": n} for n in (1, 3, 7)))
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_fission_of_what_is_repeated_and_read_in_part(whole):
+    a = tl.placeholder((5, 3), name="A")
+    p = tl.compute((5, 3), lambda i, j: a[i, j] + 1.0, name="P")
+    s = Schedule(tl.compute((7,), lambda i: tl.if_then_else(i >= 2, p[i - 2, (i * 2 + 1) % 3], 0.0), name="C"))
+    before = s.func
+    s.compute_at("P", "C.i")
+    s.store_at("P", None)
+    if whole:
+        s.blockize(s.loops("P")[-1])
+    s.fission("C.i", after="P")
+    check_kernel(before, s)
+
+
 def test_fission_refuses_what_iterations_do_not_repeat():
     total = row_sum(11, 5)
     s = Schedule(tl.compute((7, 11), lambda i, j: total[10 - j], name="D"))

@@ -15,6 +15,7 @@ from tests.schedule.programs import (
     check_kernel,
     matmul,
     refused,
+    row_sum,
     running,
 )
 
@@ -207,6 +208,35 @@ def test_refuses_stages_out_of_order():
         "stage_order",
         lambda: other.software_pipeline("C.k.0", {"A.shared": 0, "B.shared": 1, "C": 1}, order=order),
     )
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_parts_that_store_the_same_in_each_iteration(n):
+    a = tl.placeholder((5,), name="A")
+    p = tl.compute((5,), lambda i: a[i] + 1.0, name="P")
+    s = Schedule(tl.compute((n,), lambda i: p[(i * 3 + 1) % 5] * p[0], name="C"))
+    before = s.func
+    s.compute_at("P", "C.i")
+    s.store_at("P", None)  # each iteration makes all of P
+    s.software_pipeline("C.i", {"P": 0, "C": 1})
+    check_kernel(before, s)
+
+
+def test_what_no_later_iteration_does():
+    for k in (1, 2, 5):
+        s = Schedule(row_sum(4, k))
+        before = s.func
+        s.decompose_reduction("C", "C.k")
+        s.split("C.i", [4, None])
+        s.software_pipeline("C.i.1", {"C.init": 0, "C": 1})  # which runs once
+        check_kernel(before, s)
+    s = Schedule(row_sum(4, 5))
+    before = s.func
+    s.split("C.k", [None, 2])
+    s.cache_write("C", "local")
+    s.decompose_reduction("C", "C.k.1")
+    s.software_pipeline("C.k.0", {"C.init": 0, "C": 1})  # where the init is done in one iteration only
+    check_kernel(before, s)
 
 
 def test_refuses_what_another_iteration_needs():
