@@ -40,8 +40,9 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
       1. the block reads or writes the buffer
       2. it accesses the buffer with one list of subscripts, which load nothing and depend on no loop inside the block
       3. of a buffer that it reads: every block that writes it stands before
-      4. of a buffer that it writes: no other block writes it or reads it inside the outermost loop around the block,
-         and the block writes each element at one spatial point
+      4. of a buffer that it writes: no other block reads it inside the outermost loop around the block or before, the
+         block writes each element at one spatial point, and others that write it have the same spatial iterators and
+         subscripts (inits, parts): they write to the copy, too
 
     rewrite:
       for i in 8: for r in 3:                         for v.i in 8: for v.r in 3:
@@ -57,11 +58,6 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
     indices = _subscripts(s, node, old)
     if writes:
         overwrites_nothing(s, node)
-        others = [w for w in flow.writers(s.func.body, old) if w is not node]
-        if others:
-            message = f"block {others[0].name} writes buffer {old.name} too"
-            hint = "this step before cuts, partitions and decompose_reduction"
-            s.refuse("several_writers", message, at=[node, *others], hint=hint)
     used_vars = frozenset[Var]().union(*map(free_vars, indices)) if indices else frozenset()
     own = [it for it in node.iters if it.var in used_vars or (writes and it.kind == SPATIAL)]
     name = s.fresh(f"{old.name}.reindex", "buffer")
@@ -69,21 +65,53 @@ def reindex(s: Schedule, block: BlockLike, buffer: Buffer | str) -> BlockRef:
     iters = [Iter(Var(it.var.name), it.extent) for it in own]
     point = tuple(it.var for it in iters)
     place = tuple(substitute(i, dict(zip((it.var for it in own), point, strict=True))) for i in indices)
-    fresh = _through(node, old, new, tuple(it.var for it in own))
     store = Store(old, place, Load(new, point)) if writes else Store(new, point, _guarded(s, old, place, iters))
     copy = Block(s.fresh(name, "block"), tuple(iters), point, TRUE, None, None, store)
     if writes:
-        copy_after(s, old, new, {node: fresh}, copy)
+        points = {w: _alike(s, w, node, old, own, indices) for w in flow.writers(s.func.body, old)}
+        copy_after(s, old, new, {w: _through(w, old, new, at) for w, at in points.items()}, copy)
     else:
-        copy_before(s, node, old, new, fresh, copy)
+        copy_before(s, node, old, new, _through(node, old, new, tuple(it.var for it in own)), copy)
     return BlockRef(s, copy.name)
+
+
+def _alike(
+    s: Schedule, writer: Block, node: Block, buffer: Buffer, own: Sequence[Iter], indices: Sequence[Expr]
+) -> tuple[Var, ...]:
+    """The iterators of `writer` that stand for those of `node`, `own`, with which it subscripts `buffer` in the same
+    way. Reason: several_writers.
+    """
+    if writer is node:
+        return tuple(it.var for it in own)
+    theirs = [it for it in writer.iters if it.kind == SPATIAL]
+    extents = [it.extent for it in theirs], [it.extent for it in own if it.kind == SPATIAL]
+    if len(theirs) == len(own) and _same(*extents):
+        values: dict[Var, Expr] = {mine.var: it.var for mine, it in zip(own, theirs, strict=True)}
+        meant = [substitute(i, values) for i in indices]
+        if all(_same(found, meant) for found in _accesses(writer, buffer)):
+            return tuple(it.var for it in theirs)
+    s.refuse(
+        "several_writers",
+        f"block {writer.name} writes buffer {buffer.name} too, with other subscripts than {node.name}",
+        at=[node, writer],
+        hint=f"this step before the one that made {writer.name}",
+    )
+
+
+def _same(a: Sequence[Expr], b: Sequence[Expr]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _accesses(node: Block, buffer: Buffer) -> list[tuple[Expr, ...]]:
+    """The different lists of subscripts, those of stores first."""
+    loads = [load.indices for load in flow.loads(node.body, buffer)]
+    stores = [n.indices for root in (node.body, node.init) if root is not None for n in flow.stores(root, buffer)]
+    return list(dict.fromkeys([*stores, *loads]))
 
 
 def _subscripts(s: Schedule, node: Block, buffer: Buffer) -> tuple[Expr, ...]:
     """Those of all accesses. Reasons: several_accesses, loops_inside."""
-    loads = [load.indices for load in flow.loads(node.body, buffer)]
-    stores = [n.indices for root in (node.body, node.init) if root is not None for n in flow.stores(root, buffer)]
-    found = list(dict.fromkeys([*stores, *loads]))
+    found = _accesses(node, buffer)
     if len(found) > 1:
         ctx = _knowing(s, node.iters)
         found = list(dict.fromkeys(tuple(simplify(i, ctx) for i in indices) for indices in found))

@@ -4,7 +4,17 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
-from tests.schedule.programs import before_and_after, blur, chain, convolution, matmul, normalised, refused
+from tests.schedule.programs import (
+    before_and_after,
+    biased_matmul,
+    blur,
+    chain,
+    check_numbers,
+    convolution,
+    matmul,
+    normalised,
+    refused,
+)
 from tests.schedule.test_move import shapes
 from tests.schedule.test_storage import built
 
@@ -106,9 +116,21 @@ def test_reindexes_by_iterators():
         assert "before blockize" in error.hint
 
 
-def test_reindexes_the_work_of_one_block():
-    s = Schedule(matmul())
+def test_reindex_what_several_parts_write():
+    n = tl.var("n")
+    s = Schedule(matmul(5, n, 3))
+    before = s.func
     s.decompose_reduction("C", "C.k")
+    s.split("C.j", [None, 4], tail="cut")
+    copy = s.reindex("C.tail", "C")
+    assert [w.name for w in copy.producers] == ["C.init", "C", "C.init.tail", "C.tail"]
+    for size in (0, 1, 6):
+        check_numbers(before, s, {"n": size})
+
+
+def test_reindexes_the_work_of_one_block():
+    s = Schedule(biased_matmul(10, 12, 7))
+    s.transform_layout("C", lambda i, j: (i // 4, j, i % 4), pad_value=0.0)  # C.pad fills all of it
     refused(s, "several_writers", lambda: s.reindex("C", "C"))
     s = Schedule(chain())
     s.compute_at("P", "C.i")
