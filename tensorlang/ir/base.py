@@ -73,14 +73,17 @@ def known(key: tuple) -> Any:
     return None if entry is None else entry()
 
 
+_set_dtype, _set_lanes, _set_memo = (vars(Expr)[slot].__set__ for slot in Expr.__slots__)  # which need not be found
+
+
 def intern(cls: type, key: tuple, fields: dict[str, Any], dtype: str, lanes: int) -> Any:
     """The expression with that key and these fields, of which none is known yet."""
     node: Any = object.__new__(cls)
     for name, value in fields.items():
         put(node, name, value)
-    put(node, "dtype", dtype)
-    put(node, "lanes", lanes)
-    put(node, "memo", {})
+    _set_dtype(node, dtype)
+    _set_lanes(node, lanes)
+    _set_memo(node, {})
     entry = _Entry(node, _forget)
     entry.key = key
     while (there := interned.setdefault(key, entry)) is not entry:  # from another thread

@@ -127,7 +127,10 @@ class Op(Expr):
         found = known(key)
         if found is not None:
             return found
-        lanes = max([a.lanes for a in args]) if args else 1
+        lanes = 1
+        for arg in args:
+            if arg.lanes > lanes:
+                lanes = arg.lanes
         return intern(cls, key, {"op": op, "args": args}, dtype, lanes)
 
 

@@ -41,6 +41,7 @@ S = TypeVar("S", bound=Stmt)
 _NONE: frozenset[Var] = frozenset()
 _NO_BUFFERS: frozenset[Buffer] = frozenset()
 _LEAVES = (Const, Var)
+_NO_MEMO: Mapping[Any, Any] = {}
 
 
 class _Fields(dict[type[Node], tuple[str, ...]]):
@@ -310,7 +311,9 @@ def touched(node: Node) -> frozenset[Buffer]:
         for child in children(node):
             if isinstance(child, _LEAVES):
                 continue
-            below = touched(child)
+            below = getattr(child, "memo", _NO_MEMO).get("touched")
+            if below is None:
+                below = touched(child)
             if below is not found and below:  # most sets are equal to another one, which they share
                 found = found | below if found else below
         if isinstance(node, (Load, Store)):
