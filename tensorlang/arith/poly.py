@@ -7,6 +7,7 @@ none of which is zero. Atoms are index expressions other than + - * and constant
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.ir.nodes import ZERO, Const, Expr, Knob, Load, Op, Size, Var, const
@@ -83,6 +84,19 @@ def add(a: Poly, b: Poly) -> Poly:
             out[m] = total
         else:
             del out[m]
+    return out
+
+
+def total(polys: Iterable[Poly]) -> Poly:
+    """The sum of `polys`."""
+    out: Poly = {}
+    for a in polys:
+        for m, c in a.items():
+            c += out.get(m, 0)
+            if c:
+                out[m] = c
+            else:
+                del out[m]
     return out
 
 

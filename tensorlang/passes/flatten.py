@@ -40,6 +40,7 @@ class _Flattening:
         self.flat: dict[Buffer, Buffer] = {}
         self.steps: dict[Buffer, tuple[Poly, ...]] = {}  # how far neighbours along each dimension are apart
         self.positions: dict[tuple[Buffer, tuple[Expr, ...]], Expr] = {}
+        self.sums: dict[frozenset[tuple[P.Monomial, int]], Expr] = {}  # of terms that vary, none of them negative
 
     def add(self, buffer: Buffer, aligned: Any = ()) -> None:
         total, *steps = strides(buffer.shape, aligned)
@@ -61,30 +62,38 @@ class _Flattening:
         key = (access.buffer, access.indices)
         found = self.positions.get(key)
         if found is None:
-            found = self.positions[key] = _position(access.indices, self.steps[access.buffer])
+            found = self.positions[key] = self._position(access.indices, self.steps[access.buffer])
         return found
 
+    def _position(self, indices: tuple[Expr, ...], steps: tuple[Poly, ...]) -> Expr:
+        """Position in memory; a sum of ramps is a ramp."""
+        lanes = max([i.lanes for i in indices], default=1)
+        if lanes == 1:
+            return self._dot(indices, steps)
+        if all(i.lanes == 1 or isinstance(i, Ramp) for i in indices):
+            base = self._dot(tuple([i.base if isinstance(i, Ramp) else i for i in indices]), steps)
+            ramps = [(i.stride, step) for i, step in zip(indices, steps, strict=True) if isinstance(i, Ramp)]
+            return Ramp(base, self._dot(*zip(*ramps, strict=True)), lanes)
+        total: Expr = ZERO
+        for index, step in zip(indices, steps, strict=True):
+            total = total + (index if index.lanes > 1 else Splat(index, lanes)) * P.to_expr(step)
+        return total
 
-def _position(indices: tuple[Expr, ...], steps: tuple[Poly, ...]) -> Expr:
-    """Position in memory; a sum of ramps is a ramp."""
-    lanes = max((i.lanes for i in indices), default=1)
-    if lanes == 1:
-        return _dot(indices, steps)
-    if all(i.lanes == 1 or isinstance(i, Ramp) for i in indices):
-        base = _dot(tuple(i.base if isinstance(i, Ramp) else i for i in indices), steps)
-        ramps = [(i.stride, step) for i, step in zip(indices, steps, strict=True) if isinstance(i, Ramp)]
-        return Ramp(base, _dot(*zip(*ramps, strict=True)), lanes)
-    total: Expr = ZERO
-    for index, step in zip(indices, steps, strict=True):
-        total = total + (index if index.lanes > 1 else Splat(index, lanes)) * P.to_expr(step)
-    return total
+    def _dot(self, indices: tuple[Expr, ...], steps: tuple[Poly, ...]) -> Expr:
+        """The sum of index * step, simplified."""
+        if len(indices) == 1 and P.value_of(steps[0]) == 1:
+            return simplify(indices[0])
+        total = P.total([P.mul(normal(index, EMPTY), step) for index, step in zip(indices, steps, strict=True)])
+        return self._sum(recombined(total, EMPTY))
 
-
-def _dot(indices: tuple[Expr, ...], steps: tuple[Poly, ...]) -> Expr:
-    """The sum of index * step, simplified."""
-    if len(indices) == 1 and P.value_of(steps[0]) == 1:
-        return simplify(indices[0])
-    total: Poly = {}
-    for index, step in zip(indices, steps, strict=True):
-        total = P.add(total, P.mul(normal(index, EMPTY), step))
-    return P.to_expr(recombined(total, EMPTY))
+    def _sum(self, total: Poly) -> Expr:
+        """P.to_expr. The positions in unrolled copies differ in the constant, which then comes last."""
+        terms = [term for term in total.items() if term[0]]
+        if not terms or min([c for _, c in terms]) < 0:
+            return P.to_expr(total)
+        key = frozenset(terms)
+        found = self.sums.get(key)
+        if found is None:
+            found = self.sums[key] = P.to_expr(dict(terms))
+        offset = total.get((), 0)
+        return found + offset if offset >= 0 else found - -offset

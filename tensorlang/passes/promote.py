@@ -297,16 +297,17 @@ class _Accumulator:
     def _stored_before(self, before: list[Stmt]) -> dict[Place, Expr] | None:
         """Take the stores to all places from the end of `before`; None, and nothing taken, unless all are there."""
         found: dict[Place, Expr] = {}
+        others: list[Stmt] = []  # that stay, the last one first
         first = len(before)
         while first and isinstance(store := before[first - 1], Store) and not has_load(store.value):
-            if store.buffer is self.buffer:
-                if _place(store) not in self.slots:  # perhaps a part of one of ours
-                    break
-                found.setdefault(_place(store), store.value)
+            if store.buffer is not self.buffer:
+                others.append(store)
+            elif (place := _place(store)) in self.slots:
+                found.setdefault(place, store.value)
+            else:  # perhaps a part of one of ours
+                break
             first -= 1
         if len(found) != len(self.slots):
             return None
-        before[first:] = [
-            s for s in before[first:] if not (isinstance(s, Store) and s.buffer is self.buffer and _place(s) in found)
-        ]
+        before[first:] = reversed(others)
         return found

@@ -25,7 +25,7 @@ def map_stmts(stmt: Stmt, fold: Callable[[Stmt], Stmt]) -> Stmt:
 
 def stores(node: Node) -> int:
     """How many Store statements `node` holds: the measure of code size."""
-    return len(walk.statements(node, Store))
+    return 1 if isinstance(node, Store) else len(walk.statements(node, Store))
 
 
 def uses(stmt: Stmt, buffer: Buffer) -> bool:
