@@ -41,17 +41,18 @@ class Features:
         self._main = max(range(len(self._nests)), key=lambda n: wanted.get(self._nests[n].block, 0.0))
         self._knobs = tuple(knobs)
         self._touched = [touched(nest) for nest in self._nests]
+        self._counted = [expr for nest in self._nests for expr in expressions(nest)]
 
     @cached_property
     def _loops(self) -> _Evaluated:
         """All that counting needs, but for the shapes of regions."""
-        return _Evaluated(self._knobs, (expr for nest in self._nests for expr in expressions(nest)))
+        return _Evaluated(self._knobs, self._counted)
 
     @cached_property
-    def _shapes(self) -> _Evaluated:
-        """These."""
-        every = (f for buffers in self._touched for f in buffers)
-        return _Evaluated(self._knobs, (e for f in every for shape in (f.shape, *f.extents) for e in shape))
+    def _everything(self) -> _Evaluated:
+        """With them, for one evaluation of all there is."""
+        shapes = (s for buffers in self._touched for f in buffers for s in (f.shape, *f.extents))
+        return _Evaluated(self._knobs, (*self._counted, *(e for shape in shapes for e in shape)))
 
     @cached_property
     def _tables(self) -> list[list[list[Table]]]:
@@ -66,7 +67,8 @@ class Features:
         table = np.empty((len(values), len(NAMES)), np.float32)
         estimates = np.empty(len(values), np.float32)
         many = len(values) > FEW
-        _ = self._loops, self._tables if many else self._shapes  # before several threads want them
+        if many:
+            _ = self._loops, self._tables  # before several threads want them
 
         def fill(start: int) -> None:
             chunk = slice(start, min(start + size, len(values)))
@@ -90,6 +92,11 @@ class Features:
                 fill(start)
         return table, estimates
 
+    def estimate(self, values: np.ndarray) -> np.ndarray:
+        """Seconds of knob vectors, few enough for one thread, without their features."""
+        seconds = (analytical.seconds(each, self._target).total for each in self._counts(values, False))
+        return np.broadcast_to(sum(seconds), len(values))
+
     def counts(self, values: np.ndarray) -> list[tuple[Counts, Nest]]:
         """The counts of each nest of the program, in its order."""
         return list(zip(self._counts(values, False), self._nests, strict=True))
@@ -97,13 +104,12 @@ class Features:
     def _counts(self, values: np.ndarray, many: bool) -> list[Counts]:
         """many: that tables are worth their while."""
         rows = Rows(self._knobs, values)
-        known = self._loops(rows)
+        known = (self._loops if many else self._everything)(rows)
         regions: list[list[list[Any]]]
         if many:
             regions = [[[table(rows) for table in buffer] for buffer in nest] for nest in self._tables]
         else:
-            shapes = self._shapes(rows)
-            regions = [[_by_shape(f, partial(region, f, known=shapes)) for f in nest] for nest in self._touched]
+            regions = [[_by_shape(f, partial(region, f, known=known)) for f in nest] for nest in self._touched]
         data = data_bytes(self._nests, known)
         return [count(nest, known, each, self._target, data) for nest, each in zip(self._nests, regions, strict=True)]
 

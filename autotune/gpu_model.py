@@ -96,6 +96,10 @@ class GpuFeatures:
         table[:, -2], table[:, -1] = len(found), 1e6 * total
         return table, total
 
+    def estimate(self, values: np.ndarray) -> np.ndarray:
+        """Seconds of knob vectors."""
+        return self(values)[1]
+
 
 @dataclass(frozen=True)
 class _Kernel:

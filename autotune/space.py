@@ -110,12 +110,14 @@ class Space:
             known.add(name)
             ready = [c for c in left if free_vars(c) <= known]
             left = [c for c in left if not free_vars(c) <= known]
-            keep = np.ones(count * len(choices), bool)
-            for holds in numpy_function(ready, self.knobs[:number])(*columns):
-                keep &= holds
-            columns = [c[keep] for c in columns]
-            count = int(keep.sum())
-        return np.stack(columns, axis=1) if columns else np.zeros((1, 0), np.int64)
+            count *= len(choices)
+            if ready:
+                keep = np.ones(count, bool)
+                for holds in numpy_function(ready, self.knobs[:number])(*columns):
+                    keep &= holds
+                columns = [c[keep] for c in columns]
+                count = len(columns[0])
+        return np.array(columns).T if columns else np.zeros((1, 0), np.int64)
 
     def features(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(float32[n, features], estimated seconds[n]) of knob vectors."""
@@ -123,7 +125,7 @@ class Space:
 
     def estimate(self, values: np.ndarray) -> np.ndarray:
         """Seconds of knob vectors by the analytical model."""
-        return self.features(values)[1]
+        return self._features.estimate(values)
 
     def trace(self, values: Mapping[str, int]) -> dict[str, Any]:
         """The literal steps of the schedule with these knobs, as a JSON value."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,24 +25,38 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     >>> np.allclose(tl.build(autotune.suggest(C))(a, b), a @ b)
     True
     """
-    task = Task.of(computed, target)
-    if task.is_empty:
+    with _no_collection():
+        task = Task.of(computed, target)
+        if task.is_empty:
+            return task.unscheduled()
+        found: list[tuple[float, Space, np.ndarray]] = []
+        for space, _ in _opened(task, sketches_for(task)):
+            if space is None:
+                continue
+            values = sample(space, _LOOKS, default_rng(0))
+            if len(values):
+                seconds = space.estimate(values)
+                best = int(seconds.argmin())
+                found.append((float(seconds[best]), space, values[best]))
+                if not task.target.simt:  # on a CPU, the first one that fits: the others are hardly better
+                    break
+        if found:
+            _, space, row = min(found, key=lambda each: each[0])
+            return space.instantiate(space.named(row.tolist()))
         return task.unscheduled()
-    found: list[tuple[float, Space, np.ndarray]] = []
-    for space, _ in _opened(task, sketches_for(task)):
-        if space is None:
-            continue
-        values = sample(space, _LOOKS, default_rng(0))
-        if len(values):
-            seconds = space.estimate(values)
-            best = int(seconds.argmin())
-            found.append((float(seconds[best]), space, values[best]))
-            if not task.target.simt:  # on a CPU, the first one that fits: the others are hardly better
-                break
-    if found:
-        _, space, row = min(found, key=lambda each: each[0])
-        return space.instantiate(space.named(row.tolist()))
-    return task.unscheduled()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Within this context Python looks for no cycles: so many nodes are made that it would, again and again, among all
+    that the process holds."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:
