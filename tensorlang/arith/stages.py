@@ -226,7 +226,8 @@ def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx
         return False
     if any(n is loop.var or (isinstance(n, Load) and n.buffer in set().union(*made)) for n in visit(parts[writer])):
         return False
-    points = [(n.var, n.extent) for n in (*block.iters, *find(block.body, For))]
+    points = [(it.var, it.extent) for it in block.iters]
+    points += [(inner.var, inner.extent) for inner in find(block.body, For)]
     return all(injective(store.indices, points, ctx) for store in find(block.body, Store))
 
 

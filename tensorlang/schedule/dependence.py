@@ -195,7 +195,8 @@ def same_in_all(s: Schedule, loop: For, buffer: Buffer) -> bool:
     block = writers[0]
     if flow.updates(block) or any(it.kind != SPATIAL for it in block.iters):
         return False
-    points, ctx = [(n.var, n.extent) for n in (*block.iters, *find(block.body, For))], s.context(s.func.body)
+    points, ctx = [(it.var, it.extent) for it in block.iters], s.context(s.func.body)
+    points += [(inner.var, inner.extent) for inner in find(block.body, For)]
     if not all(injective(store.indices, points, ctx) for store in find(block.body, Store)):
         return False
     made = written(loop)
