@@ -93,6 +93,13 @@ def repeats(a: Block, b: Block) -> bool:
     return not any(n.init is not None or updates(n) for n in (a, b)) and _do_the_same(a, b)
 
 
+def restarts(a: Block, b: Block) -> bool:
+    """Do both compute the same, each from its init on, wherever both store?"""
+    if a.init is None or b.init is None:
+        return False
+    return _do_the_same(a, b) and _do_the_same(a.replace(body=a.init), b.replace(body=b.init))
+
+
 def commute(a: Block, b: Block) -> bool:
     """Are both updates of the same elements by one commutative reduction, so that they may come in any order?"""
     kinds = {it.kind for it in a.iters} - {SPATIAL}

@@ -29,7 +29,7 @@ from tensorlang.ir.nodes import (
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import Hint, how_it_runs, step_of_kind
-from tensorlang.schedule.dependence import runs_all
+from tensorlang.schedule.dependence import runs_all, runs_once
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
@@ -53,8 +53,8 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ['D.i', 'C.i_1', 'C.j_1', 'C.k_1']
 
     requires:
-      1. no other block writes what the block writes, but parts of the same computation that do not reduce, which then
-         compute again what the block does
+      1. no other block writes what the block writes, but parts of the same computation, whose results the block then
+         computes again; if they reduce, they have their init, and stand before `loop` and the loops around it
       2. some block inside `loop` reads it; if others read it, too, or it is a parameter, the iterations of `loop` and
          of the loops around it compute all of it, and the others stand behind them
       3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
@@ -92,6 +92,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     anchor = flow.child_towards(rest, place, _first(rest, inside))
     _has_inputs(s, rest, node, anchor, target, hint)
     outer = (*flow.loops_above(rest, place), place)
+    _stand_before(s, rest, node, outer[0])
     _is_scalar(s, outer, hint)
     ctx = flow.knowing(rest, place, s.context(s.func.body))
     boxes = {b: read_box(place.body, b, outer, ctx) for b in flow.stored(node)}
@@ -205,9 +206,9 @@ def _in_its_branch(s: Schedule, node: Block, target: For) -> None:
 
 
 def _stands_alone(s: Schedule, node: Block, target: For) -> bool:
-    """Are `node` and `target` in no loop together, and does `target` run whenever `node` does?"""
+    """Are `node` and `target` in no loop together that runs twice, and does `target` run whenever `node` does?"""
     place = flow.common(s.func.body, [node, target])
-    loops = [n for n in flow.path(s.func.body, place) if isinstance(n, For)]
+    loops = [n for n in flow.path(s.func.body, place) if isinstance(n, For) and not runs_once(s, n)]
     return not loops and not any(isinstance(n, If) for n in flow.path(place, target))
 
 
@@ -256,7 +257,8 @@ def _no_other_writes(s: Schedule, node: Block) -> None:
 def _is_sole_writer(s: Schedule, node: Block) -> None:
     """Reason: several_writers."""
     for buffer in flow.stored(node):
-        others = [w for w in flow.writers(s.func.body, buffer) if w is not node and not flow.repeats(w, node)]
+        others = [w for w in flow.writers(s.func.body, buffer) if w is not node]
+        others = [w for w in others if not (flow.repeats(w, node) or flow.restarts(w, node))]
         if others:
             names = ", ".join(w.name for w in others)
             s.refuse(
@@ -265,6 +267,14 @@ def _is_sole_writer(s: Schedule, node: Block) -> None:
                 at=[node, *others],
                 hint="do this step before decompose_reduction",
             )
+
+
+def _stand_before(s: Schedule, rest: Stmt, node: Block, loop: For) -> None:
+    """Reductions whose results `node` computes again are complete before `loop` begins. Reason: several_writers."""
+    for other in (w for b in flow.stored(node) for w in flow.writers(rest, b)):
+        if other.init is not None and not flow.precedes(rest, other, loop):
+            message = f"block {other.name} does not reduce before loop {loop.var.name} to what {node.name} does, too"
+            s.refuse("several_writers", message, at=[node, other], hint="do this step before the one that parted them")
 
 
 def overwrites_nothing(s: Schedule, node: Block) -> None:

@@ -24,6 +24,7 @@ from tests.schedule.programs import (
     normalised,
     outputs,
     refused,
+    row_sum,
     running,
 )
 
@@ -215,6 +216,28 @@ def test_compute_at_refuses_to_leave_a_part():
 def test_compute_at_needs_an_intermediate():
     s = Schedule(matmul())
     assert "cache_write" in refused(s, "writes_parameter", lambda: s.compute_at("C", "C.i")).hint
+
+
+def test_compute_at_of_a_part_that_reduces():
+    n = tl.var("n")
+    total = row_sum(n, 3)
+    s = Schedule(tl.compute((n,), lambda i: total[n - 1 - i] + 1.0, name="D"))
+    before = s.func
+    s.loop_partition("C.i", [2, 5])
+    s.compute_at("C.part1", "D.i")  # which makes anew what C and C.part2 have made
+    assert [loop.name for loop in s.loops("C.part1")] == ["D.i", "C.part1.i", "C.part1.k_1"]
+    check_kernel(before, s, *({"n": size} for size in (1, 4, 9)))
+    refused(s, "several_writers", lambda: s.compute_at("C", "D.i"))
+
+
+def test_compute_at_of_a_result_beside_others_in_loops_that_run_once():
+    a = tl.placeholder((1, 5), name="A")
+    p, q = tl.compute((1, 5), lambda i, j: (a[i, j] + 1.0, a[i, j] * 2.0), name="P")
+    s = Schedule([tl.compute((1, 5), lambda i, j: p[i, j] - 1.0, name="C"), q])
+    before = s.func
+    s.reverse_compute_at("C", "P.i")
+    s.compute_at("P", s.loops("C")[-1])
+    check_kernel(before, s)
 
 
 def test_compute_at_needs_a_sole_writer():
