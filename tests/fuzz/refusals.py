@@ -33,13 +33,13 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.ops import all_of, literal, make
-from tensorlang.ir.walk import children, find, substitute, transform
+from tensorlang.ir.walk import accesses_to, children, find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
 from tests.fuzz.check import INDEPENDENT, POISON, bits, equal, guarded, random_inputs, run_backwards, shape_of
 
 POISONS = (POISON, 0x4D)  # of floats, one is far below and one far above what is computed
-MANY = 47  # of the largest size that is tried, if the program does not become too large
+MANY = (47, 131)  # of the largest sizes that are tried, if the program does not become too large
 Change: TypeAlias = Callable[[np.ndarray, int], np.ndarray]  # of an input, under a seed
 MOST_INSTANCES = 100_000  # of blocks, that are run with other sizes
 MOST_STORES = 1_000_000  # of a way of running a program, else it is left out
@@ -121,11 +121,11 @@ def verdict(
     after = unchecked(s, step, names)
     if after is None:
         return IMPOSSIBLE
+    moves = _first_name(step) if step.split("(")[0] in MOVING else ""
     programs = [(s.func, after)]
     twin = varied(s, outputs)
     if twin is not None and (after := unchecked(twin, step, names)) is not None:
         programs.append((twin.func, after))
-    moves = step.split("(")[0] in MOVING
     return HARMFUL if any(differ(*pair, moves, outputs, sizes) for pair in programs) else HARMLESS
 
 
@@ -139,13 +139,15 @@ def unchecked(s: tl.Schedule, step: str, names: Mapping[str, Any]) -> Func | Non
     return free.func
 
 
-def differ(before: Func, after: Func, moves: bool, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]) -> bool:
+def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]) -> bool:
     """Does `after` compute something else than `before` in one of the trials?
 
     Loops whose iterations are independent by declaration are also run all at once; with the sizes that are, in both
-    directions, too, and pipelined ones with their stages overlapping. moves: the step may leave out what nothing reads.
+    directions, too, and pipelined ones with their stages overlapping. moves: the step moves the block of that name or
+    what writes that buffer, and may leave out what no other block reads.
     """
-    seen = set[Buffer]() if moves else lasting(before) & lasting(after)
+    seen = lasting(before) & lasting(after)
+    seen -= {b for b in seen if moves and (b.name == moves or not _is_result(after, b, moves))}
     reference, shown = exposed(before, seen), exposed(after, seen)
     backwards = after.with_body(transform(after.body, run_backwards))
     few = dict.fromkeys((shown, simultaneous(after)))
@@ -206,6 +208,17 @@ def forgiving(func: Func) -> Func:
         return make("if_then_else", some, node, literal(0, node.dtype))
 
     return func.with_body(transform(func.body, load))
+
+
+def _first_name(step: str) -> str:
+    """The name in quotes with which the arguments begin."""
+    return step.split("'")[1] if "'" in step else step
+
+
+def _is_result(func: Func, buffer: Buffer, besides: str) -> bool:
+    """Is the buffer written and not read, by other blocks than `besides`?"""
+    users = [b for b in find(func.body, Block) if any(True for _ in accesses_to(buffer, b))]
+    return all(b.name != besides and any(n.buffer is buffer for n in find(b, Store)) for b in users)
 
 
 def lasting(func: Func) -> set[Buffer]:
@@ -287,7 +300,7 @@ def trials(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], Change, bo
     own = [plain] * 3 + [thinned] * 2
     changes = (lambda n: n + 1, lambda n: n + 23 // len(sizes), lambda n: 1)
     others = [{v: change(n) for v, n in sizes.items()} for change in changes if sizes]
-    others += [{**sizes, v: n} for v in sizes for n in (0, MANY)]
+    others += [{**sizes, v: n} for v in sizes for n in (0, *MANY)]
     more = [thinned, thinned, negative, negative]
     return [*((sizes, c, True) for c in own), *((sizes, c, False) for c in more), *((n, plain, False) for n in others)]
 
