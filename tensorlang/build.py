@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +95,28 @@ def lower(x: Program, target: Target | str = "llvm") -> Module:
     func, machine = as_func(x), targets.of(target)
     _check_closed(func)
     lowered = func
-    for number, apply in enumerate(_PASSES[machine.kind]):
-        before, start = lowered, time.perf_counter()
-        lowered = apply(before, machine)
-        _watch(number, apply.__name__, before, lowered, time.perf_counter() - start)
+    with _collection_put_off():
+        for number, apply in enumerate(_PASSES[machine.kind]):
+            before, start = lowered, time.perf_counter()
+            lowered = apply(before, machine)
+            _watch(number, apply.__name__, before, lowered, time.perf_counter() - start)
     return Module(func.params, func.outputs, walk.sizes(func), lowered, machine, analysis.work(func))
+
+
+@contextmanager
+def _collection_put_off() -> Iterator[None]:
+    """Garbage collection, if it is on, waits: passes make thousands of nodes, which are in no cycles, so that the
+    collector would look through them, and through all else that there is, again and again for next to nothing.
+
+    If several threads are here, collection is on again when the first one leaves, which harms no one.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = True) -> Any:

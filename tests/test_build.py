@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 
 import numpy as np
@@ -23,6 +24,20 @@ def test_open_knobs_are_refused_everywhere() -> None:
     for function in (tl.build, tl.lower, lambda p: tl.interpret(p, np.zeros((3, 5), np.float32))):
         with pytest.raises(tl.BuildError, match="C still has open knobs: t"):
             function(s)
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_lowering_leaves_garbage_collection_as_it_was(collecting: bool) -> None:
+    enabled = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        tl.lower(sums())
+        assert gc.isenabled() == collecting
+        with pytest.raises(tl.BuildError, match="bind"):
+            tl.lower(sums(), tl.Target("cuda", arch="sm_90a"))
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if enabled else gc.disable)()
 
 
 @pytest.mark.parametrize(
