@@ -158,9 +158,8 @@ def _collect(
                 else:
                     found.setdefault(cut.digit, []).append(cut)
         inner = (*inner, stmt)
-    for child in walk.children(stmt):
-        if isinstance(child, Stmt):
-            _collect(child, var, inner, found, unknown, required)
+    for part in walk.parts(stmt):
+        _collect(part, var, inner, found, unknown, required)
 
 
 def _whole_tiles(room: Expr, size: int, var: Var, inner: tuple[For, ...], required: tuple[Expr, ...]) -> _Cut | None:
@@ -213,4 +212,4 @@ def _unrolled_stores(stmt: Stmt) -> int:
     if isinstance(stmt, For) and stmt.kind == UNROLL:
         sizes = [int(p.value) for p in minimum(stmt.extent) if isinstance(p, Const)]
         return _unrolled_stores(stmt.body) * (min(sizes) if sizes else 1)
-    return max(1, sum(_unrolled_stores(c) for c in walk.children(stmt) if isinstance(c, Stmt)))
+    return max(1, sum(map(_unrolled_stores, walk.parts(stmt))))
