@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tensorlang.arith import poly
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.lanes import LANE, Lanes, lanes
@@ -406,12 +407,14 @@ def _accesses(block: Block) -> Iterator[Load | Store]:
 
 
 def _trips(loop: For, block: Block) -> Expr:
-    """The extent; no more than that of an iterator that the loop counts one by one."""
+    """The extent; no more than it takes to cover an iterator that the loop counts in steps of a constant."""
     extent = loop.extent
     if isinstance(extent, Op):
         for it, binding in zip(block.iters, block.bindings, strict=True):
-            if loop.var in free_vars(binding) and loop.var not in free_vars(simplify(binding - loop.var)):
-                extent = ops.make("min", extent, it.extent)
+            step, rest = poly.split(poly.poly(binding), loop.var) or ({}, {})
+            by = step.get((), 0) if len(step) == 1 else 0
+            if by > 0 and loop.var not in poly.variables(rest):
+                extent = ops.make("min", extent, (it.extent + (by - 1)) // by)
     return extent
 
 

@@ -22,7 +22,6 @@ SLOW = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
-    parser.addoption("--knob-vectors", type=int, default=5, help="random schedules of each sketch to compare (5)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
