@@ -2,9 +2,9 @@
 
     python -m tests.autotune.symbolic --vectors 1000 --jobs 2
 
-compares the sketches of all published workloads, on so many knob vectors that their conditions allow, and on as many
-drawn from all there are. A line for each sketch goes to RECORD; those that it has for this commit are not tried again.
-Exit status 1 if anything differs.
+compares the sketches of all published workloads, on so many knob vectors that their conditions allow, and on a quarter
+as many drawn from all there are. A line for each sketch goes to RECORD; those that it has for this commit are not tried
+again. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Comparison:
 
 
 def draw(space: Space, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to `count` knob vectors that the conditions allow and as many drawn from all there are, each once."""
-    anything = [rng.choice(c, size=count) for c in space.choices]
-    return np.unique(np.concatenate([sample(space, count, rng), np.array(anything).reshape(-1, count).T]), axis=0)
+    """Up to `count` knob vectors that the conditions allow and a quarter as many drawn from all, each once."""
+    anything = np.array([rng.choice(c, size=-(-count // 4)) for c in space.choices])
+    return np.unique(np.concatenate([sample(space, count, rng), anything.T]), axis=0)
 
 
 def compare(space: Space, values: np.ndarray) -> Iterator[Comparison]:
@@ -126,7 +126,7 @@ def _on_record(commit: str) -> set[tuple[str, str, int]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.autotune.symbolic", description=__doc__)
-    parser.add_argument("--vectors", type=int, default=1000, help="knob vectors of each sketch and kind (1000)")
+    parser.add_argument("--vectors", type=int, default=1000, help="knob vectors of each sketch that it proposes (1000)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--match", default="", help="only workloads whose names contain this")
     parser.add_argument("--dry", action="store_true", help="put nothing on record")

@@ -15,5 +15,5 @@ def test_features_and_constraints_of_open_knobs_are_those_of_known_ones(workload
     task, rng = parse(workload), np.random.default_rng(0)
     for sketch in sketches_for(task):
         space = Space(task, sketch)
-        differences = [each.difference for each in compare(space, draw(space, 2, rng))]
+        differences = [each.difference for each in compare(space, draw(space, 3, rng))]
         assert not any(differences), (sketch.name, differences)
