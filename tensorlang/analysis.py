@@ -172,7 +172,7 @@ def nests(func: Func) -> list[Nest]:
     """
     memo = func.body.memo
     if "nests" not in memo:
-        memo["nests"] = tuple(_nest(path, block, homes) for path, block, homes in _blocks(func.body, (), {}))
+        memo["nests"] = tuple(_nest(*each) for each in _with_subscripts(func))
     return list(memo["nests"])
 
 
@@ -182,7 +182,7 @@ def patterns(func: Func) -> dict[str, Pattern]:
     >>> list(patterns(t.func))
     ['C', 'D']
     """
-    return {block.name: _pattern(path, block) for path, block, _ in _blocks(func.body, (), {})}
+    return {block.name: _pattern(path, block, found) for path, block, _, found in _with_subscripts(func)}
 
 
 def flops(func: Func) -> int:
@@ -325,6 +325,7 @@ class _Home:
 
 
 _Homes = Mapping[Buffer, _Home]
+_Accesses = Sequence[tuple[Load | Store, list[Subscript]]]
 
 
 def _blocks(stmt: Stmt, path: tuple[For, ...], homes: _Homes) -> Iterator[tuple[tuple[For, ...], Block, _Homes]]:
@@ -339,6 +340,14 @@ def _blocks(stmt: Stmt, path: tuple[For, ...], homes: _Homes) -> Iterator[tuple[
     for child in children(stmt):
         if isinstance(child, Stmt):
             yield from _blocks(child, inner, homes)
+
+
+def _with_subscripts(func: Func) -> tuple[tuple[tuple[For, ...], Block, _Homes, _Accesses], ...]:
+    """The same, and what the block accesses."""
+    memo = func.body.memo
+    if "subscripts" not in memo:
+        memo["subscripts"] = tuple((*each, subscripts(*each[:2])) for each in _blocks(func.body, (), {}))
+    return memo["subscripts"]
 
 
 def _inside(block: Block) -> list[For]:
@@ -359,13 +368,13 @@ def _versions(buffer: Buffer, path: tuple[For, ...]) -> int:
     return 1 + max(used) - min(used) if used else 1
 
 
-def _nest(path: tuple[For, ...], block: Block, homes: _Homes) -> Nest:
+def _nest(path: tuple[For, ...], block: Block, homes: _Homes, accessed: _Accesses) -> Nest:
     loops = tuple(LoopInfo(f.var.name, _trips(f, block), f.kind, _drives_reduction(f.var, block)) for f in path)
     most = largest_extents(path)
     inner = _inside(block)
     local = {alloc.buffer for alloc in find(block, Alloc)}
     regions: dict[tuple[Buffer, bool], list[list[Subscript]]] = {}
-    for node, indices in subscripts(path, block):
+    for node, indices in accessed:
         if node.buffer not in local:
             regions.setdefault((node.buffer, isinstance(node, Store)), []).append(indices)
     footprints = tuple(
@@ -418,11 +427,11 @@ def _trips(loop: For, block: Block) -> Expr:
     return extent
 
 
-def _pattern(path: tuple[For, ...], block: Block) -> Pattern:
+def _pattern(path: tuple[For, ...], block: Block, accessed: _Accesses) -> Pattern:
     names = {loop.var: loop.var.name for loop in path}
     found: list[Access] = []
     divisors: dict[str, int] = {}
-    for node, indices in subscripts(path, block):
+    for node, indices in accessed:
         steps = tuple(
             {names[v]: int(c.value) if isinstance(c, Const) else None for v, c in s.coefficients.items()}
             | {names[v]: None for v in s.wild}
