@@ -137,12 +137,17 @@ def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) ->
     return [extent for extent in given if extent is not None], proves(make("eq", product, node.extent), ctx)
 
 
-def open_extent(extent: Expr) -> Expr:
-    """The extent that rewrites assume: a loop of at most one iteration counts as having two.
+_MANY = 1 << 20
 
-    So its variable stays in bindings, and a program has one structure whatever numbers its knobs become.
+
+def open_extent(extent: Expr) -> Expr:
+    """The extent that rewrites assume: a loop of one iteration counts as having two, one of none as having many.
+
+    So its variable stays in bindings: a program has one structure whatever numbers its knobs become, and what ran in no
+    iteration does not come to depend on none.
     """
-    return const(2) if const_bounds(extent)[1] <= 1 else extent
+    most = const_bounds(extent)[1]
+    return const(2) if most == 1 else const(_MANY) if most < 1 else extent
 
 
 def nest(variables: Sequence[Var], extents: Sequence[Expr], body: Stmt, kind: str = SERIAL) -> Stmt:

@@ -296,6 +296,18 @@ FOUND = {
         ('pad_einsum("C", [2, None])',),
         seed=0,
     ),
+    "what ran in no iteration does not come to depend on none": Case(
+        Expression(
+            [
+                'A = tl.placeholder((2,), "float32", name="A")',
+                'k = tl.reduce_axis(2, "k")',
+                'C = tl.compute((0,), lambda i: tl.sum(A[k], axis=k), name="C")',
+            ],
+            ["C"],
+        ),
+        ('fuse("C.i", "C.k")', 'split("C.i_k", [1, None])'),
+        seed=0,
+    ),
     "zeros have signs": Case(
         Expression(
             [
