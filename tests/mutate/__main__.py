@@ -1,6 +1,6 @@
 """`python -m tests.mutate --seed S --count N`: put N small faults into the code, one by one, and see which are found.
 
-Each is given ten minutes: the tests that run the mutated function, all others, the fuzzer. Results are appended to
+Each is given ten minutes: the tests that run the mutated function, then the fuzzer. Results are appended to
 benchmarks/results/mutation.jsonl, and mutants that are there already are not tried again. The first run takes longer:
 it learns which tests run which functions, and keeps that in build/mutate (--fresh: learn it anew; --quick: do without,
 and begin with the tests of the same name and place).

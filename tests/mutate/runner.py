@@ -1,4 +1,4 @@
-"""One mutant at a time: the tests that run the mutated function, then all others, then the fuzzer.
+"""One mutant at a time: the tests that run the mutated function, then the fuzzer.
 
 All happens in forks of one warm process, in which everything is imported and the tests are collected. A child gives
 the function with the fault its other code and runs tests until one fails; nothing is written to the tree.
@@ -119,18 +119,20 @@ class _Session:
 
 
 def ordered(items: list[pytest.Item], mutant: Mutant, baseline: Baseline) -> list[pytest.Item]:
-    """The tests, the most likely to notice first: those that are known to run the function, else those of its file and
-    its room, for tests mirror the source. Tests that fail anyway are left out."""
-    known = {name: n for n, name in enumerate(baseline.relevant(function_of(mutant)))}
+    """The tests that are known to run the function, those that tell soonest first; if none is known, all tests, first
+    those of its file and its room, for tests mirror the source. Tests that fail anyway are left out.
+
+    No other test can notice: the fault is in this process, and not in those that a test starts."""
+    failing = set(baseline.failing())
+    known = {name: n for n, name in enumerate(baseline.relevant(function_of(mutant))) if name not in failing}
+    if known:
+        return sorted((i for i in items if i.nodeid in known), key=lambda i: known[i.nodeid])
     room, module = mutant.path.removeprefix("tensorlang/").removesuffix(".py").rsplit("/", 1)
     own = (f"tests/{room}/test_{module}.py", f"tests/{room}/")
 
-    def rank(item: pytest.Item) -> tuple[int, int]:
-        if known:
-            return (0, known[item.nodeid]) if item.nodeid in known else (1, 0)
-        return next((n for n, place in enumerate(own) if item.nodeid.startswith(place)), len(own)), 0
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, place in enumerate(own) if item.nodeid.startswith(place)), len(own))
 
-    failing = set(baseline.failing())
     return sorted((i for i in items if i.nodeid not in failing), key=rank)
 
 
