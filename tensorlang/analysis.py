@@ -369,9 +369,18 @@ def _versions(buffer: Buffer, path: tuple[For, ...]) -> int:
 
 
 def _nest(path: tuple[For, ...], block: Block, homes: _Homes, accessed: _Accesses) -> Nest:
-    loops = tuple(LoopInfo(f.var.name, _trips(f, block), f.kind, _drives_reduction(f.var, block)) for f in path)
     most = largest_extents(path)
     inner = _inside(block)
+    moved = not all(_is_own(f, block) for f in path if f not in inner)
+    loops = tuple(
+        LoopInfo(
+            f.var.name,
+            _trips(f, block) if moved and _is_own(f, block) else f.extent,
+            f.kind,
+            _drives_reduction(f.var, block),
+        )
+        for f in path
+    )
     local = {alloc.buffer for alloc in find(block, Alloc)}
     regions: dict[tuple[Buffer, bool], list[list[Subscript]]] = {}
     for node, indices in accessed:
@@ -386,7 +395,6 @@ def _nest(path: tuple[For, ...], block: Block, homes: _Homes, accessed: _Accesse
     points: Expr = ONE
     for extent in (*(it.extent for it in block.iters), *(f.extent for f in inner)):
         points = points * extent
-    moved = any(not f"{block.name}.".startswith(f"{f.var.name.partition('.')[0]}.") for f in path if f not in inner)
     flops, reduces = _flops(block.body), block.reducer is not None
     tensorized = len(inner) if next(find(block.body, Do), None) is not None else 0
     return Nest(block.name, loops, flops, result, reduces, footprints, operations, points, moved, tensorized)
@@ -418,13 +426,18 @@ def _accesses(block: Block) -> Iterator[Load | Store]:
 def _trips(loop: For, block: Block) -> Expr:
     """The extent; no more than it takes to cover an iterator that the loop counts in steps of a constant."""
     extent = loop.extent
-    if isinstance(extent, Op):
+    if not isinstance(extent, Const):
         for it, binding in zip(block.iters, block.bindings, strict=True):
             step, rest = poly.split(poly.poly(binding), loop.var) or ({}, {})
             by = step.get((), 0) if len(step) == 1 else 0
             if by > 0 and loop.var not in poly.variables(rest):
                 extent = ops.make("min", extent, (it.extent + (by - 1)) // by)
     return extent
+
+
+def _is_own(loop: For, block: Block) -> bool:
+    """Whether the loop was made for this block, as its name tells."""
+    return f"{block.name}.".startswith(f"{loop.var.name.partition('.')[0]}.")
 
 
 def _pattern(path: tuple[For, ...], block: Block, accessed: _Accesses) -> Pattern:

@@ -49,6 +49,18 @@ def test_footprints_of_open_tiles_are_expressions():
     assert values([analysis.extents(s.func)["C.i.0"]], [t], [sizes])[0].tolist() == [4, 3, 2]
 
 
+def test_a_loop_over_all_there_is_runs_no_more_often_than_that_takes():
+    """A tile of D that is wider than D: its loop counts columns by four."""
+    c, t = matmul(), tl.knob("t", (1, 2, 4))
+    s = tl.Schedule(tl.compute((8, 12), lambda i, j: c[i, j] + 1.0, name="D"))
+    j0, _ = s.split("C.j", [None, t * 4])
+    s.reorder("C.i", j0, "C.j.1", "C.k")
+    s.reverse_compute_at("D", j0)
+    s.split(s.loops("D")[-1], [None, 4])
+    (nest,) = (nest for nest in analysis.nests(s.func) if nest.block == "D")
+    assert values([nest.loops[-2].extent], [t], [np.array([1, 2, 4])])[0].tolist() == [1, 2, 3]
+
+
 def test_names_can_be_changed_and_changed_back():
     func = tl.create_func(matmul())
     assert analysis.names(func) == ["A", "B", "C", "C.i", "C.j", "C.k", "C"]
