@@ -143,13 +143,16 @@ def main() -> int:
     print(f"{len(wanted)} sketches to compare, {len(done)} on record", flush=True)
     differences = 0
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork"), gc.freeze) as pool:
-        for future in as_completed([pool.submit(run, *each, options.vectors) for each in wanted]):
-            line = {"commit": commit, **future.result()}
-            differences += line.get("differences", 0)
-            print(json.dumps(line), flush=True)
-            if not options.dry:
-                with RECORD.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+        try:
+            for future in as_completed([pool.submit(run, *each, options.vectors) for each in wanted]):
+                line = {"commit": commit, **future.result()}
+                differences += line.get("differences", 0)
+                print(json.dumps(line), flush=True)
+                if not options.dry:
+                    with RECORD.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
+        finally:
+            pool.shutdown(cancel_futures=True)  # an error does not wait for all that is left
     print(f"{differences} differences")
     return 1 if differences else 0
 
