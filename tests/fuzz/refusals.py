@@ -199,13 +199,13 @@ def unchanged(func: Func) -> Func:
 
 
 def forgiving(func: Func) -> Func:
-    """`func`, in which loads from buffers without elements give zero."""
+    """`func`, in which loads from buffers without elements give zero, or false."""
 
     def load(node: Node) -> Node:
         if not isinstance(node, Load) or node.mask is not None:
             return node
         some = all_of([dim >= ONE for dim in node.buffer.shape])
-        return make("if_then_else", some, node, literal(0, node.dtype))
+        return make("if_then_else", some, node, literal(False if node.dtype == "bool" else 0, node.dtype))
 
     return func.with_body(transform(func.body, load))
 
