@@ -184,7 +184,8 @@ class _Writer(Values):
         first, second = (self.over(reduced, number, lambda: self.element(number, inner)) for _ in range(2))
         if kind == "last":
             return [self.small(name, shape, number, f"{head} last({first}, {over})")]
-        first = first if kind == "chain" else reduced[0]
+        # a position of its own for each point: of zeros with different signs, too, one must come first
+        first = first if kind == "chain" else " * 1000 + ".join(reduced)
         return self.results(name, shape, number, f"{head} {kind}(({first}, {second}), {over})")
 
     def results(self, name: str, shape: tuple[Dim, ...], dtype: str, body: str) -> list[str]:
