@@ -47,6 +47,7 @@ from tensorlang.analysis import (
 from tensorlang.display import View
 from tensorlang.display import nest as view_of_nest
 from tensorlang.display.page import fragment
+from tensorlang.ir.base import collection_put_off
 from tensorlang.schedule import gpu_library
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "Task",
     "View",
     "WorkloadError",
+    "collection_put_off",
     "describe",
     "fragment",
     "free_vars",

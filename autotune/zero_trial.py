@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from numpy.random import default_rng  # here, as NumPy would import it in the fi
 from autotune.search import sample
 from autotune.sketches import sketches_for
 from autotune.space import Sketch, Space
-from autotune.task import Schedule, ScheduleError, Target, Task
+from autotune.task import Schedule, ScheduleError, Target, Task, collection_put_off
 
 _LOOKS = 4096  # candidates of a space that the analytical model looks at
 
@@ -25,7 +23,7 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
     >>> np.allclose(tl.build(autotune.suggest(C))(a, b), a @ b)
     True
     """
-    with _no_collection():
+    with collection_put_off():
         task = Task.of(computed, target)
         if task.is_empty:
             return task.unscheduled()
@@ -44,19 +42,6 @@ def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
             _, space, row = min(found, key=lambda each: each[0])
             return space.instantiate(space.named(row.tolist()))
         return task.unscheduled()
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Within this context Python looks for no cycles: so many nodes are made that it would, again and again, among all
-    that the process holds."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def open_spaces(task: Task, sketches: Sequence[Sketch] | None = None) -> list[Space]:

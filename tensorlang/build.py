@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from tensorlang.create_func import create_func
 from tensorlang.display.roofline import Peaks
 from tensorlang.errors import ArgumentError, BuildError
 from tensorlang.ir import dtypes, walk
+from tensorlang.ir.base import collection_put_off
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.interp import run
 from tensorlang.ir.nodes import Alloc, Buffer, Expr, Func, Knob, Size
@@ -95,28 +94,12 @@ def lower(x: Program, target: Target | str = "llvm") -> Module:
     func, machine = as_func(x), targets.of(target)
     _check_closed(func)
     lowered = func
-    with _collection_put_off():
+    with collection_put_off():
         for number, apply in enumerate(_PASSES[machine.kind]):
             before, start = lowered, time.perf_counter()
             lowered = apply(before, machine)
             _watch(number, apply.__name__, before, lowered, time.perf_counter() - start)
     return Module(func.params, func.outputs, walk.sizes(func), lowered, machine, analysis.work(func))
-
-
-@contextmanager
-def _collection_put_off() -> Iterator[None]:
-    """Garbage collection, if it is on, waits: passes make thousands of nodes, which are in no cycles, so that the
-    collector would look through them, and through all else that there is, again and again for next to nothing.
-
-    If several threads are here, collection is on again when the first one leaves, which harms no one.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def build(x: Program | Module, target: Target | str = "llvm", optimize: bool = True) -> Any:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 from weakref import ref
 
 from tensorlang.ir.operators import Operators
 
 put = object.__setattr__  # which only constructors use
+
+
+@contextmanager
+def collection_put_off() -> Iterator[None]:
+    """Garbage collection, if it is on, waits: for work that makes thousands of nodes, which are in no cycles, so that
+    the collector would look through them, and through all else that there is, again and again for next to nothing.
+
+    If several threads are here, collection is on again when the first one leaves, which harms no one.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def constructor(fields: tuple[str, ...], defaults: dict[str, Any]) -> Callable[..., None]:
