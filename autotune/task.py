@@ -39,6 +39,7 @@ from tensorlang.analysis import (
     LoopInfo,
     Nest,
     Pattern,
+    collection_put_off,
     free_vars,
     nests,
     numpy_function,
@@ -47,7 +48,6 @@ from tensorlang.analysis import (
 from tensorlang.display import View
 from tensorlang.display import nest as view_of_nest
 from tensorlang.display.page import fragment
-from tensorlang.ir.base import collection_put_off
 from tensorlang.schedule import gpu_library
 
 __all__ = [

@@ -20,6 +20,7 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.arith.stages import STAGES
 from tensorlang.arith.subscripts import Subscript, largest_extents, span, subscripts
 from tensorlang.ir import dtypes, ops
+from tensorlang.ir.base import collection_put_off
 from tensorlang.ir.dtypes import to_numpy
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import (
@@ -55,6 +56,7 @@ __all__ = [
     "LoopInfo",
     "Nest",
     "Pattern",
+    "collection_put_off",
     "extents",
     "flops",
     "free_vars",

@@ -18,6 +18,11 @@ def collection_put_off() -> Iterator[None]:
     """Garbage collection, if it is on, waits: for work that makes thousands of nodes, which are in no cycles, so that
     the collector would look through them, and through all else that there is, again and again for next to nothing.
 
+    >>> with collection_put_off():
+    ...     module = tl.lower(C)
+    >>> gc.isenabled()
+    True
+
     If several threads are here, collection is on again when the first one leaves, which harms no one.
     """
     enabled = gc.isenabled()
