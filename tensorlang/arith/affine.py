@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tensorlang.arith import poly as P
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import EMPTY, Context
-from tensorlang.arith.inequality import nonneg
+from tensorlang.arith.inequality import interval, nonneg
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
@@ -59,6 +59,7 @@ class _Decoder:
     def __init__(self, variables: frozenset[Var], ctx: Context):
         self.variables, self.ctx = variables, ctx
         self.known: set[Expr] = set()
+        self.spans: dict[Expr, Poly | None] = {}
 
     def decodes(self, polys: list[Poly]) -> bool:
         self.known = {v for v in self.variables if self._fixed(v)}
@@ -112,40 +113,40 @@ class _Decoder:
         return True
 
     def _mixed_radix(self, digits: list[tuple[Expr, Poly]]) -> bool:
-        sized = []
-        for x, c in digits:
-            weight = c if nonneg(c, self.ctx) else P.scale(c, -1)
-            if len(digits) == 1:
-                return nonneg(P.sub(weight, P.constant(1)), self.ctx)
-            sized.append((weight, P.mul(c, P.poly(x)), self._span(P.poly(x))))
-        return self._ordered(sized, {}, {}, False) or (bool(self.ctx.facts) and self._ordered(sized, {}, {}, True))
+        weighed = [(x, c if nonneg(c, self.ctx) else P.scale(c, -1), P.mul(c, P.poly(x))) for x, c in digits]
+        weighed.sort(key=lambda digit: interval(digit[1], self.ctx)[::-1])  # the likely order
+        return self._ordered(weighed, {}, {}, False) or (bool(self.ctx.facts) and self._ordered(weighed, {}, {}, True))
 
     def _span(self, p: Poly) -> Poly | None:
         """How far two values of p can be apart, or None."""
         low, high = bounds(P.to_expr(p), self.ctx, self.variables)
         return None if low is None or high is None else P.sub(P.poly(high), P.poly(low))
 
-    def _ordered(self, digits: list[tuple[Poly, Poly, Poly | None]], lesser: Poly, below: Poly, by_facts: bool) -> bool:
+    def _ordered(self, digits: list[tuple[Expr, Poly, Poly]], lesser: Poly, below: Poly, by_facts: bool) -> bool:
         """Each weight exceeds what all lesser digits together (`lesser`) can differ by (`below`).
 
-        A digit is (weight, weighted value, span of the unweighted value). by_facts: facts may bound the sum of the
-        lesser digits further than their ranges do.
+        A digit is (atom, weight, weighted value). by_facts: facts may bound the sum of the lesser digits further than
+        their ranges do.
         """
-        if not digits:
-            return True
-        for n, (weight, value, span) in enumerate(digits):
-            if span is None and len(digits) > 1:
+        for n, (x, weight, value) in enumerate(digits):
+            if not nonneg(P.sub(P.sub(weight, below), P.constant(1)), self.ctx):
                 continue
-            if nonneg(P.sub(P.sub(weight, below), P.constant(1)), self.ctx):
-                rest = digits[:n] + digits[n + 1 :]
-                together = P.add(lesser, value)
-                reach = P.add(below, P.mul(weight, span or {}))
-                joint = self._span(together) if rest and by_facts else None
-                if joint is not None and nonneg(P.sub(reach, joint), self.ctx):
-                    reach = joint
-                if self._ordered(rest, together, reach, by_facts):
-                    return True
-        return False
+            rest = digits[:n] + digits[n + 1 :]
+            if not rest:
+                return True
+            if x not in self.spans:
+                self.spans[x] = self._span(P.poly(x))
+            span = self.spans[x]
+            if span is None:
+                continue
+            together = P.add(lesser, value)
+            reach = P.add(below, P.mul(weight, span))
+            joint = self._span(together) if by_facts else None
+            if joint is not None and nonneg(P.sub(reach, joint), self.ctx):
+                reach = joint
+            if self._ordered(rest, together, reach, by_facts):
+                return True
+        return not digits
 
     def _joined(self) -> list[Poly]:
         """What follows from known quotients and remainders: x itself, if both x // d and x % d are known."""

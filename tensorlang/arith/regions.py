@@ -200,7 +200,7 @@ class _Walk:
                     out = out.assume(what)
             elif var not in summed:
                 out = out.bind(var, what)
-        for cond in conjuncts(scope.of(block.predicate)):
+        for cond in ops.conjuncts(scope.of(block.predicate)):
             if not free_vars(cond) & summed:
                 out = out.assume(cond)
         return out
@@ -270,13 +270,6 @@ class _Walk:
             low = simplify(ops.make("max", low, const(0)), self.ctx)
             high = simplify(ops.make("min", high, last), self.ctx)
         return low, high
-
-
-def conjuncts(cond: Expr) -> list[Expr]:
-    """The conditions that `and` connects in `cond`."""
-    if isinstance(cond, Op) and cond.op == "and":
-        return [c for a in cond.args for c in conjuncts(a)]
-    return [cond]
 
 
 def children_of_branch(node: If | Op) -> tuple[Expr, Node, Node | None]:

@@ -40,7 +40,7 @@ from tensorlang.ir.nodes import (
     Store,
     Var,
 )
-from tensorlang.ir.ops import all_of
+from tensorlang.ir.ops import all_of, conjuncts
 from tensorlang.ir.printer import text
 from tensorlang.ir.pycode import Writer
 
@@ -301,10 +301,3 @@ def _init_nest(block: Block, inside: tuple[Stmt, ...], dropped: set[Var]) -> Stm
 def _free_conjuncts(cond: Expr, dropped: set[Var]) -> Expr:
     """The conjunction of those conjuncts of `cond` that mention no variable of `dropped`."""
     return all_of(c for c in conjuncts(cond) if not walk.free_vars(c) & dropped)
-
-
-def conjuncts(cond: Expr) -> list[Expr]:
-    """The conditions that `cond` joins with `and`."""
-    if isinstance(cond, Op) and cond.op == "and":
-        return [c for a in cond.args for c in conjuncts(a)]
-    return [] if isinstance(cond, Const) and cond.value else [cond]

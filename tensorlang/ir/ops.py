@@ -387,3 +387,10 @@ def all_of(conditions: Any) -> Expr:
     for condition in conditions:
         result = make("and", result, condition)
     return result
+
+
+def conjuncts(cond: Expr) -> list[Expr]:
+    """The conditions whose conjunction `cond` is; none if it is true."""
+    if isinstance(cond, Op) and cond.op == "and":
+        return [c for arg in cond.args for c in conjuncts(arg)]
+    return [] if isinstance(cond, Const) and cond.value else [cond]

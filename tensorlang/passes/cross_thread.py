@@ -56,7 +56,6 @@ from tensorlang.ir.nodes import (
     unit_of,
 )
 from tensorlang.passes.scopes import LOCAL
-from tensorlang.passes.tools import conjuncts
 from tensorlang.target.target import Target
 
 WARP = ops.WARP
@@ -204,7 +203,7 @@ class _Combined:
         mine = [Load(part, p.indices) for part, p in zip(self.parts, places, strict=True)]
         rows = [n for n in (*self.around, *copied) if unit_of(n.kind) == THREADS and n.kind != self.thread.kind]
         rows = [n.replace(var=renamed.get(n.var, n.var)) for n in rows]
-        guards = [c for c in conjuncts(self.block.predicate) if not walk.free_vars(c) & hidden]
+        guards = [c for c in ops.conjuncts(self.block.predicate) if not walk.free_vars(c) & hidden]
         stmt = body(_Point(places, mine, rows, walk.substitute(ops.all_of(guards), renamed)))
         for loop in reversed(copied):
             kind = UNROLL if loop.kind == VECTORIZE else loop.kind

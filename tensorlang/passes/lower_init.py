@@ -14,7 +14,6 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.arith.stages import INIT
 from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import PARALLEL, SERIAL, SPATIAL, TRUE, Block, Expr, For, Func, If, Iter, Stmt, Var, seq
-from tensorlang.passes.tools import conjuncts
 from tensorlang.target.target import Target
 
 Around = tuple[For | Expr, ...]  # the loops around a statement and the conditions of the Ifs, outermost first
@@ -61,7 +60,7 @@ def _nest(block: Block, init: Stmt, around: Around) -> Stmt:
     spatial = [(it, b) for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
     hidden = _hidden(block, around)
     conds = (*(a for a in around if isinstance(a, Expr)), block.predicate)
-    guards = [c for cond in conds for c in conjuncts(cond) if not walk.free_vars(c) & hidden]
+    guards = [c for cond in conds for c in ops.conjuncts(cond) if not walk.free_vars(c) & hidden]
     copied = _copied(around, hidden, (*(b for _, b in spatial), *guards))
     renamed: dict[Var, Expr] = {loop.var: Var(f"{loop.var.name}.init") for loop in copied}
     iters = {it.var: Var(it.var.name) for it, _ in spatial}

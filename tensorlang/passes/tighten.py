@@ -35,7 +35,7 @@ from tensorlang.ir.nodes import (
     unit_of,
 )
 from tensorlang.ir.walk import has_load
-from tensorlang.passes.tools import conjuncts, map_stmts
+from tensorlang.passes.tools import map_stmts
 from tensorlang.target.target import Target
 
 
@@ -79,7 +79,7 @@ def _peel(stmt: Stmt) -> tuple[list[Expr], Stmt]:
     """The guards under which `stmt` does anything at all, and `stmt` without them."""
     if isinstance(stmt, If) and stmt.orelse is None and not has_load(stmt.cond):
         inner, body = _peel(stmt.then)
-        return [*conjuncts(stmt.cond), *inner], body
+        return [*ops.conjuncts(stmt.cond), *inner], body
     if isinstance(stmt, Alloc):
         guards, body = _peel(stmt.body)
         return guards, stmt.replace(body=body)

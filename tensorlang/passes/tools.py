@@ -8,13 +8,6 @@ from tensorlang.ir import walk
 from tensorlang.ir.nodes import ZERO, Buffer, Const, Expr, For, Node, Op, Ramp, Seq, Splat, Stmt, Store, Var, seq
 
 
-def conjuncts(cond: Expr) -> list[Expr]:
-    """The conditions whose conjunction is `cond`."""
-    if isinstance(cond, Op) and cond.op == "and":
-        return [c for arg in cond.args for c in conjuncts(arg)]
-    return [] if isinstance(cond, Const) and cond.value else [cond]
-
-
 def map_stmts(stmt: Stmt, fold: Callable[[Stmt], Stmt]) -> Stmt:
     """`stmt` with each direct child statement replaced by `fold(child)`; sequences stay flat."""
     if isinstance(stmt, Store):

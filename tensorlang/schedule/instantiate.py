@@ -13,7 +13,6 @@ from tensorlang.arith.bounds import const_bounds
 from tensorlang.arith.context import EMPTY, Context
 from tensorlang.arith.poly import is_scalar_index
 from tensorlang.arith.prove import proves
-from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import simplify
 from tensorlang.errors import ScheduleError
 from tensorlang.ir.nodes import (
@@ -36,7 +35,7 @@ from tensorlang.ir.nodes import (
     Var,
     const,
 )
-from tensorlang.ir.ops import all_of
+from tensorlang.ir.ops import all_of, conjuncts
 from tensorlang.ir.walk import find, free_vars, map_children, map_operands, substitute
 from tensorlang.schedule.index import Index
 from tensorlang.schedule.loops import open_extent

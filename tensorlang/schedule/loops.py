@@ -11,8 +11,8 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const, seq
-from tensorlang.ir.ops import make
-from tensorlang.ir.walk import map_children, substitute
+from tensorlang.ir.ops import all_of, conjuncts, make
+from tensorlang.ir.walk import free_vars, map_children, substitute
 from tensorlang.schedule import checks, copies, dependence
 from tensorlang.schedule.handles import Loop, LoopLike
 from tensorlang.schedule.primitive import composition, primitive
@@ -163,16 +163,28 @@ def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = T
     `ctx` is the rewriting context where `stmt` stands, with the variables of `values` and `guard`.
     """
     if isinstance(stmt, For):
-        extent = simplify(substitute(stmt.extent, values), ctx)
+        extent = _rebound(stmt.extent, values, ctx)
         inside = ctx.bind(stmt.var, open_extent(extent))
         return stmt.replace(extent=extent, body=rebind(stmt.body, values, inside, guard))
     if isinstance(stmt, Block):
-        bindings = tuple(simplify(substitute(b, values), ctx) for b in stmt.bindings)
-        predicate = simplify(substitute(stmt.predicate, values) & guard, ctx)
-        return stmt.replace(bindings=bindings, predicate=predicate)
+        bindings = tuple(_rebound(b, values, ctx) for b in stmt.bindings)
+        conds = conjuncts(stmt.predicate)
+        concerned = all_of(c for c in conds if _concerns(c, values))
+        changed = iter(conjuncts(simplify(substitute(concerned, values) & guard, ctx)))
+        in_place = [next(changed, TRUE) if _concerns(c, values) else c for c in conds]
+        return stmt.replace(bindings=bindings, predicate=all_of((*in_place, *changed)))
     return map_children(
-        stmt, lambda n: rebind(n, values, ctx, guard) if isinstance(n, Stmt) else simplify(substitute(n, values), ctx)
+        stmt, lambda n: rebind(n, values, ctx, guard) if isinstance(n, Stmt) else _rebound(n, values, ctx)
     )
+
+
+def _rebound(expr: Expr, values: Mapping[Var, Expr], ctx: Context) -> Expr:
+    """What becomes of an expression; one that mentions none of the variables stays as it is."""
+    return simplify(substitute(expr, values), ctx) if _concerns(expr, values) else expr
+
+
+def _concerns(expr: Expr, values: Mapping[Var, Expr]) -> bool:
+    return not free_vars(expr).isdisjoint(values)
 
 
 @primitive

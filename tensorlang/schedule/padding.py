@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlang.arith.affine import linear
-from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, SPATIAL, TRUE, ZERO, Block, Expr, For, Iter, Load, Op, Stmt, Store, Var, seq
@@ -104,7 +103,7 @@ def _box(s: Schedule, node: Block, cond: Expr) -> Box:
     """The bounds that `cond` gives the iterators. Reason: not_a_box."""
     box: Box = {}
     own = {it.var for it in node.iters}
-    for part in conjuncts(cond):
+    for part in ops.conjuncts(cond) or [cond]:
         bound = _bound(part, own)
         if bound is None:
             message = f"{part!r} does not bound a single iterator of {node.name}"

@@ -7,11 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.context import Context
-from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import negation, simplify
 from tensorlang.ir.launch import ATOMIC, update_of
 from tensorlang.ir.nodes import SPATIAL, Block, Do, Expr, For, If, Iter, Stmt, Store, Var, seq
-from tensorlang.ir.ops import all_of, make
+from tensorlang.ir.ops import all_of, conjuncts, make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence, rfactor
 from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike

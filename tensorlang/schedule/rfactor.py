@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.context import Context
-from tensorlang.arith.regions import conjuncts
 from tensorlang.create_func import Names, update
 from tensorlang.ir.nodes import (
     ORDERED,
@@ -28,7 +27,7 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.ir.ops import all_of
+from tensorlang.ir.ops import all_of, conjuncts
 from tensorlang.ir.walk import find, free_vars, substitute, transform
 from tensorlang.schedule import checks, dependence
 from tensorlang.schedule import dataflow as flow
@@ -223,7 +222,7 @@ class _Factored:
 
     def __init__(self, s: Schedule, node: Block, at: For, reducing: Sequence[For]):
         self.node, self.at = node, at
-        conditions = conjuncts(node.predicate) if node.predicate is not TRUE else []
+        conditions = conjuncts(node.predicate)
         reductions = [b for it, b in zip(node.iters, node.bindings, strict=True) if it.kind != SPATIAL]
         tied = {at.var}
         while True:  # what shares a binding or a condition with a replaced loop is replaced, too

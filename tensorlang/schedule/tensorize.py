@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tensorlang.arith.affine import linear
 from tensorlang.arith.footprint import written_box
-from tensorlang.arith.regions import conjuncts
 from tensorlang.arith.simplify import simplify
 from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.intrin.listed import listed
@@ -31,7 +30,7 @@ from tensorlang.ir.nodes import (
     Var,
     seq,
 )
-from tensorlang.ir.ops import make
+from tensorlang.ir.ops import conjuncts, make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence
 from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike

@@ -9,7 +9,7 @@ from tensorlang.arith.affine import linear
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all
 from tensorlang.arith.prove import proves
-from tensorlang.arith.regions import Region, conjuncts
+from tensorlang.arith.regions import Region
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, SPATIAL, ZERO, Block, Buffer, Expr, For, Load, Op, Stmt, Store, Var
@@ -302,7 +302,7 @@ def _made_box(
     values = dict(zip((it.var for it in producer.iters), producer.bindings, strict=True))
     store = next(find(producer.body, Store, lambda n: n.buffer is buffer))
     inner += flow.loops_above(producer.body, store)
-    guards = [c for c in conjuncts(producer.predicate) if free_vars(c)]
+    guards = [c for c in ops.conjuncts(producer.predicate) if free_vars(c)]
     full = bind_all(around, inner)
     box: list[Range] = []
     used = set[Expr]()
@@ -369,7 +369,7 @@ def _count(
     s: Schedule, block: Block, values: list[Expr], extents: list[Expr], loops: tuple[For, ...], ctx: Context
 ) -> bool:
     """Do `values`, of loops of their own each, take all numbers from 0 to below `extents`, whatever the guards?"""
-    guards = [c for c in conjuncts(block.predicate) if free_vars(c)]
+    guards = [c for c in ops.conjuncts(block.predicate) if free_vars(c)]
     used, taken = set[Expr](), set[Var]()
     for value, extent in zip(values, extents, strict=True):
         part, took = gapless(simplify(value, ctx), loops, guards, ctx)
