@@ -76,6 +76,8 @@ def _parts(x: Poly, d: Poly) -> tuple[Poly, Poly]:
 
 def _whole_part(x: Poly, d: Poly, ctx: Context) -> Values | None:
     k, r = _parts(x, d)
+    if P.value_of(r) and P.value_of(d) is None:  # (15 + d) // d is one factor of a product, 15 // d + 1 two terms
+        k, r = P.sub(k, ONE), P.add(r, d)
     return (k, d, r) if k else None
 
 

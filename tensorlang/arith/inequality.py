@@ -334,7 +334,13 @@ def _interval_of_op(x: Op, ctx: Context) -> Interval:
         return EVERYTHING
     if x.op in ("add", "sub", "mul", "neg"):  # a product too large to expand
         return EVERYTHING
-    (a, b), (c, d) = (interval(P.poly(y), ctx) for y in (x.args[-2:] if len(x.args) > 1 else x.args * 2))
+    operands = [P.poly(y) for y in (x.args[-2:] if len(x.args) > 1 else x.args * 2)]
+    whole = 0
+    if x.op == "floordiv":  # (k*d + r) // d is k + r // d
+        k, r = P.quotient(*operands)
+        whole = P.value_of(k) or 0
+        operands[0] = r if whole else operands[0]
+    (a, b), (c, d) = (interval(p, ctx) for p in operands)
     if x.op == "min":
         return min(a, c), min(b, d)
     if x.op == "max":
@@ -349,7 +355,7 @@ def _interval_of_op(x: Op, ctx: Context) -> Interval:
     if x.op == "mod":
         return (0, min(b, d - 1)) if a >= 0 else (0, d - 1)
     ends = [_floor_div(n, m) for n in (a, b) for m in (c, d)]
-    return min(ends), max(ends)
+    return whole + min(ends), whole + max(ends)
 
 
 def _floor_div(n: float, m: float) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tensorlang.arith.context import EMPTY, Context
-from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import TRUE, Expr
+from tensorlang.arith.simplify import simplify, surely
+from tensorlang.ir.nodes import Expr
 
 
 def prove(cond: Expr, ctx: Context = EMPTY) -> Expr:
@@ -14,4 +14,4 @@ def prove(cond: Expr, ctx: Context = EMPTY) -> Expr:
 
 def proves(cond: Expr, ctx: Context = EMPTY) -> bool:
     """True only if `cond` holds for all values in context; False says nothing."""
-    return prove(cond, ctx) is TRUE
+    return surely(cond, ctx)

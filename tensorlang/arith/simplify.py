@@ -16,6 +16,7 @@ from tensorlang.ir import ops, walk
 from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
 from tensorlang.ir.walk import free_vars
 
+SURE = ("lt", "le", "gt", "ge", "eq")  # what a proof that a difference is not negative shows
 ITSELF: Any = object()  # stands for an expression in what it remembers of itself
 
 
@@ -80,7 +81,8 @@ def normal(expr: Expr, ctx: Context) -> Poly:
     key = expr if ctx is not EMPTY else "normal"
     found = memo.get(key)
     if found is None:
-        found = _normal_op(expr, ctx)
+        near = ctx.about(free_vars(expr))
+        found = _normal_op(expr, ctx) if near is ctx else normal(expr, near)
         memo[key] = ITSELF if found == {(expr,): 1} else found
     return {(expr,): 1} if found is ITSELF else found
 
@@ -146,13 +148,13 @@ def _select(expr: Op, ctx: Context) -> Expr:
 
 # --------------------------------------------------------------------------------------------------- conditions
 def _comparison(expr: Op, ctx: Context) -> Expr:
-    if not all(P.is_scalar_index(a) for a in expr.args):
+    if not P.is_scalar_index(expr.args[0]) or not P.is_scalar_index(expr.args[1]):
         return _rebuilt(expr, ctx)
-    a, b = (division.recombined(normal(x, ctx), ctx) for x in expr.args)
+    p = _compared(expr, ctx)
     if expr.op in DIFFERENCES:
-        out = at_least_zero(division.recombined(difference(expr.op, a, b), ctx), ctx)
+        out = at_least_zero(p, ctx)
     else:
-        out = _equal(division.recombined(P.sub(a, b), ctx), ctx)
+        out = _equal(p, ctx)
         if expr.op == "ne":
             out = Const(not out.value, "bool") if isinstance(out, Const) else ops.make("ne", *_sides(out))
     if out in ctx.truths:
@@ -160,6 +162,23 @@ def _comparison(expr: Op, ctx: Context) -> Expr:
     if isinstance(out, Op) and ops.make(NEGATION[out.op], *out.args) in ctx.truths:
         return FALSE
     return out
+
+
+def surely(cond: Expr, ctx: Context) -> bool:
+    """Whether `cond` becomes true; that it may be false is not looked into."""
+    if isinstance(cond, Op) and cond.op == "and":
+        return surely(cond.args[0], ctx) and surely(cond.args[1], ctx)
+    if isinstance(cond, Op) and cond.op in SURE and P.is_scalar_index(cond.args[0]):
+        p = _compared(cond, ctx)
+        return cond in ctx.truths or (nonneg(p, ctx) and (cond.op != "eq" or nonneg(P.scale(p, -1), ctx)))
+    return simplify(cond, ctx) is TRUE
+
+
+def _compared(expr: Op, ctx: Context) -> Poly:
+    """What is >= 0, for eq and ne = 0, if and only if the comparison holds."""
+    a, b = (division.recombined(normal(x, ctx), ctx) for x in expr.args)
+    p = difference(expr.op, a, b) if expr.op in DIFFERENCES else P.sub(a, b)
+    return division.recombined(p, ctx)
 
 
 def difference(op: str, a: Poly, b: Poly) -> Poly:

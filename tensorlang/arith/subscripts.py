@@ -19,7 +19,7 @@ from tensorlang.ir import ops
 from tensorlang.ir.nodes import ONE, Block, Expr, For, Knob, Load, Op, Size, Store, Var
 from tensorlang.ir.walk import find, free_vars, substitute, visit
 
-_LINEAR = ("add", "sub", "mul", "neg")  # a predicate tells nothing more about subscripts with no other operations
+_LINEAR = ("add", "sub", "mul", "neg")  # of other operations on several loops, a predicate may tell more
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ def subscripts(path: tuple[For, ...], block: Block) -> list[tuple[Load | Store, 
 
     def known(index: Expr, size: Expr) -> Subscript:
         length = _spread(index, domain)
-        here = ctx if all(n.op in _LINEAR for n in find(index, Op)) else ctx.assume(block.predicate)
-        found = simplify(substitute(index, values), here)
+        found = simplify(substitute(index, values), ctx)
+        if any(n.op not in _LINEAR and len(free_vars(n) & ctx.bound.keys()) > 1 for n in find(found, Op)):
+            found = simplify(found, ctx.assume(block.predicate))
         return _linear(found, loops, size if length is None else ops.make("min", length, size))
 
     nodes = [node for node in visit(block.body) if isinstance(node, Load | Store)]
