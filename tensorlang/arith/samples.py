@@ -41,9 +41,9 @@ class Point:
         return (self.state >> 32) % n
 
     def copy(self) -> Point:
-        """The same values of variables."""
+        """The same values."""
         out = object.__new__(Point)
-        out.state, out.values = self.state, {x: v for x, v in self.values.items() if isinstance(x, Var)}
+        out.state, out.values = self.state, self.values.copy()
         return out
 
     def value(self, p: Poly) -> int | None:
@@ -85,6 +85,8 @@ class Point:
             high = low + 40
         if low > high:
             return False
+        if var in self.values:  # what was made of its value goes
+            self.values = {x: v for x, v in self.values.items() if isinstance(x, Var)}
         self.values[var] = low if corner == LOW else high if corner == HIGH else low + self.below(high - low + 1)
         return True
 

@@ -13,7 +13,7 @@ from tensorlang.arith.inequality import interval_of, nonneg, reduced
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.rules import DIFFERENCES, FORMS
 from tensorlang.ir import ops, walk
-from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Let, Op, Reduce, Var, const
+from tensorlang.ir.nodes import FALSE, TRUE, Const, Expr, Knob, Let, Op, Reduce, Size, Var, const
 from tensorlang.ir.walk import free_vars
 
 SURE = ("lt", "le", "gt", "ge", "eq")  # what a proof that a difference is not negative shows
@@ -283,7 +283,15 @@ def _implies(a: Expr, b: Expr, ctx: Context) -> bool:
     if a is b or b is TRUE or a is FALSE:
         return True
     p, q = as_inequality(a), as_inequality(b)
-    return p is not None and q is not None and nonneg(P.sub(q, p), ctx)
+    return p is not None and q is not None and _related(p, q) and nonneg(P.sub(q, p), ctx)
+
+
+def _related(p: Poly, q: Poly) -> bool:
+    """Whether a loop is in both in like ways, or loops are not in both, so that one may tell of the other."""
+    a, b = ({x for x in P.atoms(each) if not isinstance(x, Knob | Size)} for each in (p, q))
+    if not a or not b or not a.isdisjoint(b):
+        return True
+    return not P.variables(p).isdisjoint(b) or not P.variables(q).isdisjoint(a)
 
 
 def as_inequality(cond: Expr) -> Poly | None:
