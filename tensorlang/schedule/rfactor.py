@@ -11,7 +11,6 @@ from tensorlang.ir.nodes import (
     ORDERED,
     REDUCE,
     SPATIAL,
-    TRUE,
     Block,
     Buffer,
     Expr,
