@@ -29,7 +29,7 @@ from tensorlang.ir.nodes import (
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import Hint, how_it_runs, step_of_kind
-from tensorlang.schedule.dependence import runs_all, runs_once
+from tensorlang.schedule.dependence import earlier_writers, runs_all, runs_once, still_last
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
@@ -54,7 +54,9 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
 
     requires:
       1. no other block writes what the block writes, but parts of the same computation, whose results the block then
-         computes again; if they reduce, they have their init, and stand before `loop` and the loops around it
+         computes again; if they reduce, they have their init, and stand before `loop` and the loops around it; or
+         blocks that are done with an element before the block begins, which runs on its whole domain and, if it
+         updates what they have stored, on no point twice
       2. some block inside `loop` reads it; if others read it, too, or it is a parameter, the iterations of `loop` and
          of the loops around it compute all of it, and the others stand behind them
       3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
@@ -71,7 +73,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
           block C(j = j0 * 8 + j1)                 block C(j = j0 * 8 + j1)    # reads P[j .. j + 2]
     """
     node, target = s.block_node(block), s.loop_node(loop)
-    _is_sole_writer(s, node)
+    earlier = earlier_writers(s, node)
     is_remakeable(s, node)
     overwrites_nothing(s, node)
     consumers = _consumers(s, node, target)
@@ -104,6 +106,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     fresh = regenerate(s, node, ranges, outer, ctx)
     body = _allocated(s, node, flow.splice(rest, anchor, fresh, anchor))
     moved = next(find(fresh, Block))
+    still_last(s, body, moved, earlier)
     for buffer in flow.loaded(node):
         finds_what_it_reads(s, body, moved, buffer, ctx, hint)
     s.replace(s.func.body, body)
@@ -252,21 +255,6 @@ def _no_other_writes(s: Schedule, node: Block) -> None:
         message = f"block {others[0].name} writes what block {node.name} writes, too"
         remedy = "this step before the one that made several blocks of one"
         s.refuse("several_writers", message, at=[node, *others], hint=remedy)
-
-
-def _is_sole_writer(s: Schedule, node: Block) -> None:
-    """Reason: several_writers."""
-    for buffer in flow.stored(node):
-        others = [w for w in flow.writers(s.func.body, buffer) if w is not node]
-        others = [w for w in others if not (flow.repeats(w, node) or flow.restarts(w, node))]
-        if others:
-            names = ", ".join(w.name for w in others)
-            s.refuse(
-                "several_writers",
-                f"buffer {buffer.name} is written by block {names} too",
-                at=[node, *others],
-                hint="do this step before decompose_reduction",
-            )
 
 
 def _stand_before(s: Schedule, rest: Stmt, node: Block, loop: For) -> None:

@@ -240,10 +240,47 @@ def test_compute_at_of_a_result_beside_others_in_loops_that_run_once():
     check_kernel(before, s)
 
 
-def test_compute_at_needs_a_sole_writer():
+def test_compute_at_leaves_a_decomposed_init_where_it_is():
+    """The updates run once each, behind the init of their element."""
+    n = tl.var("n")
+    total = row_sum(n, 3)
+    for place in (0, 1):
+        for decomposed in (0, 1):
+            s = Schedule(tl.compute((n, 2), lambda i, j: total[n - 1 - i] + j.astype("float32"), name="D"))
+            before = s.func
+            s.split("D.i", [None, 4])
+            s.decompose_reduction("C", s.loops("C")[decomposed])
+            s.compute_at("C", s.loops("D")[place])
+            assert s.loops("C")[place].name == f"D.i.{place}" and s.loops("C.init")[0].name.startswith("C")
+            check_kernel(before, s, *({"n": size} for size in (1, 4, 9)))
+
+
+def test_compute_at_of_updates_behind_their_init_in_the_same_loop():
     s = Schedule(normalised())
-    s.decompose_reduction("total", s.loops("total")[1])
-    assert "decompose_reduction" in refused(s, "several_writers", lambda: s.compute_at("total", "C.i")).hint
+    before = s.func
+    s.compute_at("total", "C.i")
+    s.decompose_reduction("total", s.loops("total")[-1])
+    s.split("C.j", [3, 4])
+    refused(s, "several_writers", lambda: s.compute_at("total", "C.j.1"))  # once for each column
+    s.compute_at("total", "C.i")
+    check_kernel(before, s)
+
+
+def test_compute_at_needs_a_sole_writer():
+    """Or others that are done before; updates do not come twice, as they would in a window or for each column."""
+    total = row_sum(10, 3)
+    d = tl.compute((9, 2), lambda i, j: total[i] + total[i + 1], name="D")
+    for place in ("D.i", "D.j"):
+        s = Schedule(d)
+        s.compute_at("C", place)
+        s = Schedule(d)
+        s.decompose_reduction("C", s.loops("C")[0])
+        hint = refused(s, "several_writers", lambda s=s, place=place: s.compute_at("C", place)).hint
+        assert "decompose_reduction" in hint
+    s = Schedule(tl.compute((10,), lambda i: total[i], name="D"))
+    s.split("C.k", [2], tail="cut")
+    refused(s, "several_writers", lambda: s.compute_at("C", "D.i"))
+    refused(s, "several_writers", lambda: s.compute_at("C.tail", "D.i"))
 
 
 def test_compute_at_names_the_legal_loops():
