@@ -11,7 +11,7 @@ k + s. Parts that run at the same time keep an order, by default that of the pro
 It is legal if two accesses to one element, of which one writes, keep their order. A buffer that is allocated inside the
 loop carries nothing from one iteration to the next; in as many versions as iterations are alive at the same time,
 which iterations use in turn, it does not hinder them either. Nor does a part that stores the same values in each
-iteration those behind it that read them.
+iteration those behind it that read them, or one that gives each element its only value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tensorlang.arith.regions import Regions, accesses, apart
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.launch import SHARED
 from tensorlang.ir.nodes import FALSE, SPATIAL, Alloc, Block, Buffer, Const, Do, For, Load, Op, Seq, Stmt, Store, seq
-from tensorlang.ir.walk import find, free_vars, substitute, visit
+from tensorlang.ir.walk import find, free_vars, path_to, substitute, visit
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
 DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
@@ -67,9 +67,10 @@ def parts_of(loop: For) -> tuple[list[Alloc], tuple[Stmt, ...]]:
     return allocs, body.stmts if isinstance(body, Seq) else (body,)
 
 
-def plan(loop: For, ctx: Context) -> Plan:
-    """How `loop`, which holds blocks, is pipelined as its annotations say. ctx: what holds outside it.
+def plan(loop: For, ctx: Context, root: Stmt) -> Plan:
+    """How `loop`, which holds blocks, is pipelined as its annotations say.
 
+    ctx: what holds outside it. root: the program.
     STAGES holds a stage for each block below, in program order; ORDER, if it is there, the order of the parts, as
     positions in the body. Blocks that are an INIT count with the part that follows. Raises Conflict.
     """
@@ -96,6 +97,8 @@ def plan(loop: For, ctx: Context) -> Plan:
                 if _runs(loop, parts[q], distance, inside) and not _keep_apart(
                     loop, buffer, touched, p, q, distance, inside
                 ):
+                    if q < p and _has_one_value(root, loop, buffer, ctx):
+                        break
                     raise _carried(loop, parts, p, q, buffer)
     shared = frozenset(b for b in private if len({stages[n] for n, both in enumerate(touched) if _uses(both, b)}) > 1)
     ordered = sorted(range(len(parts)), key=lambda n: places[n])
@@ -229,6 +232,35 @@ def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx
     points = [(it.var, it.extent) for it in block.iters]
     points += [(inner.var, inner.extent) for inner in find(block.body, For)]
     return all(injective(store.indices, points, ctx) for store in find(block.body, Store))
+
+
+def _has_one_value(root: Stmt, loop: For, buffer: Buffer, ctx: Context) -> bool:
+    """Do all stores into an element of `buffer`, while it lives, store the same value, as far as they are in `loop`?"""
+    way = path_to(root, loop) or (loop,)
+    start = next((n for n, each in enumerate(way) if isinstance(each, Alloc) and each.buffer is buffer), 0)
+    outermost = next(n for n in way[start:] if isinstance(n, For))
+    return same_in_all(root, outermost, buffer, ctx)
+
+
+def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context) -> bool:
+    """Do all iterations of `loop` that store into an element of `buffer` store the same value?
+
+    So it is if one block of the program `root`, which does not reduce, writes the buffer, one point an element, and
+    reads what is the same in all iterations, too.
+    """
+    writers = list(find(root, Block, lambda b: any(n.buffer is buffer for n in find(b, Store))))
+    if len(writers) != 1 or path_to(loop, writers[0]) is None:
+        return False
+    block = writers[0]
+    stores, loaded = list(find(block.body, Store)), {load.buffer for load in find(block, Load)}
+    if any(it.kind != SPATIAL for it in block.iters) or any(store.buffer in loaded for store in stores):
+        return False
+    points = [(it.var, it.extent) for it in block.iters]
+    points += [(inner.var, inner.extent) for inner in find(block.body, For)]
+    if not all(injective(store.indices, points, ctx) for store in stores):
+        return False
+    made = {store.buffer for store in find(loop, Store)}
+    return all(same_in_all(root, loop, b, ctx) for b in loaded & made)
 
 
 def _places_apart(

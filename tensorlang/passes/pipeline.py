@@ -61,33 +61,33 @@ Piece = tuple[Stmt, int, frozenset[int] | None]  # what is done for iteration ti
 
 def pipeline(func: Func, target: Target) -> Func:
     """No loop is marked any more. Needs lower_init before it and lower_blocks after it."""
-    return func.with_body(_pipelined(func.body, target, (), EMPTY))
+    return func.with_body(_pipelined(func.body, func.body, target, (), EMPTY))
 
 
-def _pipelined(stmt: Stmt, target: Target, outer: tuple[For, ...], ctx: Context) -> Stmt:
-    """`stmt`, inside the loops `outer`, where `ctx` holds."""
+def _pipelined(stmt: Stmt, root: Stmt, target: Target, outer: tuple[For, ...], ctx: Context) -> Stmt:
+    """`stmt` of the program `root`, inside the loops `outer`, where `ctx` holds."""
     if isinstance(stmt, Block):
         return stmt
     if isinstance(stmt, If):
         sides = (stmt.then, ctx.assume(stmt.cond)), (stmt.orelse, ctx.assume(negation(stmt.cond)))
-        then, orelse = (None if part is None else _pipelined(part, target, outer, known) for part, known in sides)
+        then, orelse = (None if part is None else _pipelined(part, root, target, outer, known) for part, known in sides)
         return stmt if then is stmt.then and orelse is stmt.orelse else If(stmt.cond, then, orelse)
     if not isinstance(stmt, For):
-        return map_stmts(stmt, lambda n: _pipelined(n, target, outer, ctx))
-    found = _plan(stmt, ctx)
-    rewrite = _Rewrite(stmt, target, outer, ctx)
+        return map_stmts(stmt, lambda n: _pipelined(n, root, target, outer, ctx))
+    found = _plan(stmt, ctx, root)
+    rewrite = _Rewrite(stmt, root, target, outer, ctx)
     if found is not None:
         return rewrite.pipeline(found)
     inner = map_stmts(stmt, rewrite.within)
     return rewrite.doubled(inner) if stmt.kind in (SERIAL, UNROLL) else inner
 
 
-def _plan(loop: For, ctx: Context) -> Plan | None:
+def _plan(loop: For, ctx: Context, root: Stmt) -> Plan | None:
     """How `loop` is pipelined, if it is to be and may be."""
     if loop.kind not in (SERIAL, UNROLL) or not isinstance(dict(loop.annotations).get(STAGES), tuple):
         return None
     try:
-        return plan(loop, ctx)
+        return plan(loop, ctx, root)
     except Conflict:
         return None
 
@@ -95,13 +95,13 @@ def _plan(loop: For, ctx: Context) -> Plan | None:
 class _Rewrite:
     """Makes a pipeline of one loop, or gives versions to buffers that are allocated in it."""
 
-    def __init__(self, loop: For, target: Target, outer: tuple[For, ...], ctx: Context):
-        self.loop, self.target, self.outer, self.ctx = loop, target, outer, ctx
+    def __init__(self, loop: For, root: Stmt, target: Target, outer: tuple[For, ...], ctx: Context):
+        self.loop, self.root, self.target, self.outer, self.ctx = loop, root, target, outer, ctx
         self.inside = ctx.bind(loop.var, loop.extent)
 
     def within(self, stmt: Stmt) -> Stmt:
         """A statement of the body, with the loops in it rewritten."""
-        return _pipelined(stmt, self.target, (*self.outer, self.loop), self.inside)
+        return _pipelined(stmt, self.root, self.target, (*self.outer, self.loop), self.inside)
 
     def pipeline(self, found: Plan) -> Stmt:
         """`loop` as the plan says."""

@@ -274,26 +274,6 @@ def carriers(s: Schedule, region: Region, loops: Sequence[For]) -> list[For]:
     return [n for n in several if n.var not in used] if disjoint(region, apart, s.context(loops[0])) else several
 
 
-def same_in_all(s: Schedule, loop: For, buffer: Buffer) -> bool:
-    """Do all iterations of `loop` that store into an element of `buffer` store the same value?
-
-    So it is if one block, which does not reduce, writes the buffer, one point an element, and reads what is the same in
-    all iterations, too.
-    """
-    writers = flow.writers(s.func.body, buffer)
-    if len(writers) != 1 or loop not in s.path(writers[0]):
-        return False
-    block = writers[0]
-    if flow.updates(block) or any(it.kind != SPATIAL for it in block.iters):
-        return False
-    points, ctx = [(it.var, it.extent) for it in block.iters], s.context(s.func.body)
-    points += [(inner.var, inner.extent) for inner in find(block.body, For)]
-    if not all(injective(store.indices, points, ctx) for store in find(block.body, Store)):
-        return False
-    made = written(loop)
-    return all(same_in_all(s, loop, b) for b in flow.loaded(block) if b in made)
-
-
 def in_any_order(loop: For, buffer: Buffer) -> bool:
     """Is all that `loop` does to `buffer` the updates of one commutative reduction, initialised outside?"""
     users = flow.users(loop, buffer)

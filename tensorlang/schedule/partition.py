@@ -11,6 +11,7 @@ from tensorlang.arith.footprint import holds
 from tensorlang.arith.prove import prove, proves
 from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.simplify import simplify
+from tensorlang.arith.stages import same_in_all
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
     FALSE,
@@ -275,7 +276,9 @@ def _nothing_carried_backwards(s: Schedule, node: For, first: Stmt, rest: Stmt) 
     (reads, writes), (_, made) = accesses(rest, inside), accesses(first, inside)
     wanted, _ = accesses(rest, inside, clip=True)
     for buffer in [b for b in reads if b in made and b not in writes]:
-        if all(holds(made[buffer], wanted[buffer], inside)) and dependence.same_in_all(s, node, buffer):
+        if all(holds(made[buffer], wanted[buffer], inside)) and same_in_all(
+            s.func.body, node, buffer, s.context(s.func.body)
+        ):
             del reads[buffer]
     for block in list(find(first, Block, lambda b: b.init is None and node.var in free_vars(b.predicate))):
         if prove(substitute(block.predicate, {node.var: later}), two) is FALSE:

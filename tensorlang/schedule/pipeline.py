@@ -49,7 +49,8 @@ def software_pipeline(
          same one and a later place
       5. a block that would run before one of an earlier iteration touches no element that the other one touches
          (unless one of them is 0 stages ahead, or the buffer is allocated in the loop), but for one that stores the
-         same values in each iteration, before the other one reads them
+         same values in each iteration, before the other one reads them, and for the only one that writes the buffer, if
+         an element gets the same value whenever it is written
 
     rewrite, for {"P": 0, "C": 1} (by lowering):
       for k in n:                              for k.prologue in 1: block P(x = 0): P[0, ...] = ...
@@ -219,7 +220,7 @@ def _may_overlap(s: Schedule, loop: For) -> None:
         message = f"loop {loop.var.name} is {how_it_runs(loop)}: the iterations of a pipelined loop run in order"
         s.refuse("loop_kind", message, at=[loop], hint="a loop around it")
     try:
-        pipelines.plan(loop, s.context(loop))
+        pipelines.plan(loop, s.context(loop), s.func.body)
     except pipelines.Conflict as conflict:
         s.refuse(conflict.reason, conflict.message, at=[loop, *conflict.blocks], hint=conflict.hint)
 

@@ -222,6 +222,37 @@ def test_parts_that_store_the_same_in_each_iteration(n):
     check_kernel(before, s)
 
 
+def test_parts_that_give_each_element_its_only_value():
+    """Windows overlap: what runs ahead stores again what is there, and is read then."""
+    for rolling in (False, True):
+        s = Schedule(blur(10, 11))
+        before = s.func
+        s.compute_at("H", "C.i")
+        if rolling:
+            s.rolling_buffer("H", "C.i")
+        else:
+            s.store_at("H", None)
+        s.software_pipeline("C.i", {"H": 0, "C": 2})
+        check_all_passes(s)
+        check_kernel(before, s)
+
+
+def test_refuses_elements_that_change():
+    """Sums in the making, and what another block has stored."""
+    total = row_sum(10, 3)
+    s = Schedule(tl.compute((9,), lambda i: total[i] + total[i + 1], name="D"))
+    s.compute_at("C", "D.i")
+    s.store_at("C", None)
+    refused(s, "loop_carries", lambda: s.software_pipeline("D.i", {"C": 0, "D": 1}))
+    x = tl.placeholder((8,), name="x")
+    p = tl.compute((10,), lambda i: tl.if_then_else(i >= 2, x[i - 2], 0.0), name="P")
+    s = Schedule(tl.compute((8,), lambda i: p[i] + p[i + 2], name="C"))
+    s.compute_at("P", "C.i")
+    s.store_at("P", None)
+    s.decompose_padding("P", s.loops("P")[-1])
+    refused(s, "loop_carries", lambda: s.software_pipeline("C.i", {"P.pad": 0, "P": 0, "C": 1}))
+
+
 def test_what_no_later_iteration_does():
     for k in (1, 2, 5):
         s = Schedule(row_sum(4, k))
