@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tensorlang.arith import poly as P
 from tensorlang.arith.bounds import bounds
@@ -38,19 +38,23 @@ def linear(expr: Expr, variables: Iterable[Var]) -> tuple[dict[Var, Expr], Expr]
     return coefficients, result
 
 
-def injective(exprs: Sequence[Expr], loops: Sequence[tuple[Var, Expr | int]], ctx: Context = EMPTY) -> bool:
+def injective(
+    exprs: Sequence[Expr], loops: Sequence[tuple[Var, Expr | int]], ctx: Context = EMPTY, of: Collection[Var] = ()
+) -> bool:
     """True only if any two distinct points of the loops (var, extent) give distinct tuples of `exprs`.
 
-    Variables that are not in `loops` have the same value for both points. Proved: mixed-radix sums (i0*T + i1 with
-    i1 < T, any order of digits, gaps allowed), f // N together with f % N, and combinations of those.
+    of: if given, only points that differ in these variables count. Variables that are not in `loops` have the same
+    value for both points. Proved: mixed-radix sums (i0*T + i1 with i1 < T, any order of digits, gaps allowed), f // N
+    together with f % N, and combinations of those.
     """
     variables = frozenset(v for v, _ in loops)
-    if variables.issubset(exprs):  # each variable is one of them
+    wanted = frozenset(of) or variables
+    if wanted.issubset(exprs):  # each variable is one of them
         return True
     for var, extent in loops:
         ctx = ctx.bind(var, extent)
     polys = [P.poly(simplify(e, ctx)) for e in exprs]
-    return _Decoder(variables, ctx).decodes(polys)
+    return _Decoder(variables, ctx).decodes(polys, wanted)
 
 
 class _Decoder:
@@ -61,10 +65,10 @@ class _Decoder:
         self.known: set[Expr] = set()
         self.spans: dict[Expr, Poly | None] = {}
 
-    def decodes(self, polys: list[Poly]) -> bool:
+    def decodes(self, polys: list[Poly], wanted: frozenset[Var]) -> bool:
         self.known = {v for v in self.variables if self._fixed(v)}
         pending = list(polys)
-        while not self.variables <= self.known:
+        while not wanted <= self.known:
             before = len(self.known)
             pending = [p for p in pending if not self._read(p)]
             for p in self._joined():

@@ -51,9 +51,11 @@ def separates(s: Schedule, loop: For, block: Block) -> bool:
     loops = tuple((n.var, n.extent) for n in inner)
     key = ("separates", loops, s.context(loop))
     if key not in block.memo:
-        block.memo[key] = injective(spatial, loops, s.context(loop))
+        block.memo[key] = injective(spatial, loops, s.context(loop), of=[loop.var])
     # most proofs need no predicate, and are quicker without it
-    return block.memo[key] or (block.predicate is not TRUE and injective(spatial, loops, s.context(block, inside=True)))
+    if block.memo[key] or block.predicate is TRUE:
+        return block.memo[key]
+    return injective(spatial, loops, s.context(block, inside=True), of=[loop.var])
 
 
 def runs_once(s: Schedule, loop: For) -> bool:

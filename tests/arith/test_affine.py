@@ -60,6 +60,7 @@ INJECTIVE = [
     ([i], [(i, n), (j, const(1))]),
     ([i * 5 + j], [(i, n), (j, const(3))]),
     ([h, i * T + j], [(i, n), (j, T), (h, i + 1)]),
+    ([i * 4 + f // 6], [(i, n), (f, const(24))], Context(), [i]),
 ]
 NOT_INJECTIVE = [
     ([i * 4 + j], [(i, n), (j, const(5))]),
@@ -69,6 +70,7 @@ NOT_INJECTIVE = [
     ([i], [(i, n), (j, m)]),
     ([i * n], [(i, m), (j, const(2))]),
     ([f // 16, f % 8], [(f, n)]),
+    ([i * 4 + f // 6], [(i, n), (f, const(25))], Context(), [i]),
 ]
 
 
@@ -101,8 +103,11 @@ def test_against_enumeration(seed: int) -> None:
             for _ in range(rng.randint(1, 3)):
                 expr = expr + rng.choice(terms) * rng.choice([1, 1, 2, 3, 4, 6, 8, 12, 24, -1, -4])
             exprs.append(expr)
-        if injective(exprs, loops):
+        for count in (1, 3):
+            if not injective(exprs, loops, of=(i, j, f)[:count]):
+                continue
             proved += 1
-            points = itertools.product(*(range(e.value) for _, e in loops))
+            points = list(itertools.product(*(range(e.value) for _, e in loops)))
             values = [tuple(evaluate(e, dict(zip((i, j, f), p, strict=True))) for e in exprs) for p in points]
-            assert len(set(values)) == len(values), (exprs, loops)
+            wanted = {(p[:count], value) for p, value in zip(points, values, strict=True)}
+            assert len(set(values)) == len(wanted), (exprs, loops, count)

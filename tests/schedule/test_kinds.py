@@ -9,6 +9,7 @@ from tests.schedule.programs import (
     add,
     before_and_after,
     chain,
+    check_kernel,
     check_numbers,
     check_replay,
     last_positive,
@@ -98,6 +99,18 @@ def test_iterations_that_repeat_a_block_are_not_independent():
     repeated = Func("again", func.params, func.outputs, For(Var("C.r"), const(3), SERIAL, func.body))
     s = Schedule(repeated)
     refused(s, "loop_repeats", lambda: s.parallel("C.r"))
+
+
+def test_loops_inside_may_be_fused_with_those_that_reduce():
+    """Which iteration of C.i an instance belongs to is known, though i and j do not tell those of C.j_k apart."""
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    outer, _ = s.split("C.i", [None, 4])
+    s.parallel(outer)
+    s.decompose_reduction("C", "C.i.1")
+    s.fuse("C.i.1", "C.j", "C.k")
+    check_kernel(before, s)
+    refused(s, "loop_reduces", lambda: s.vectorize("C.i.1_j_k"))
 
 
 def test_iterations_that_exchange_values_are_not_independent():
