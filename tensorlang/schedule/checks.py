@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensorlang.arith.prove import proves
 from tensorlang.ir.nodes import (
+    ONE,
     ORDERED,
     PARALLEL,
     SERIAL,
@@ -339,12 +340,13 @@ def runs_at_least_once(s: Schedule, loops: Sequence[For], block: Block) -> None:
 def inits_still_run(s: Schedule, nodes: Sequence[For]) -> None:
     """What runs in an iteration of spatial loops alone still does in one loop of all `nodes`: no reduction is empty.
 
-    Where a loop that drives spatial iterators, too, runs nothing, no init runs in either case.
+    Where a loop that drives spatial iterators, too, runs nothing, no init runs in either case. A loop of one iteration
+    drives nothing.
     Reason: reduction_may_be_empty.
     """
     for block in blocks_below(nodes[-1]):
-        spatial = [n for n in nodes if SPATIAL in driven(n, block)]
-        reducing = [n for n in nodes if n not in spatial and driven(n, block)]
+        spatial = [n for n in nodes if n.extent is not ONE and SPATIAL in driven(n, block)]
+        reducing = [n for n in nodes if n not in spatial and driven(n, block) - {SPATIAL}]
         if block.init is None or not spatial:
             continue
         for loop in reducing:

@@ -199,7 +199,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
       2. the loops are serial and have no annotations
       3. no extent depends on another of the loops, and none is negative
       4. if they drive spatial and other iterators of a block with an init, those that drive no spatial one run at
-         least once where the others do
+         least once where the others do, which matters not where the others have one iteration each
       5. if they drive iterators of such a block that reduce, the loops before those run no spatial point of it twice
 
     rewrite:
@@ -222,7 +222,8 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     var, values = Var(s.fresh(name)), {}
     size: Expr = ONE
     for node in reversed(nodes):
-        values[node.var] = var // size if node is nodes[0] else var // size % node.extent
+        place = var // size if node is nodes[0] else var // size % node.extent
+        values[node.var] = ZERO if node.extent is ONE else place
         size = simplify(size * node.extent, ctx)
     known = size
     if const_bounds(size)[1] <= 0:  # of a loop that runs nothing, anything could be proved

@@ -140,6 +140,18 @@ def test_fuse_of_loops_that_are_empty_together():
     refused(s, "reduction_may_be_empty", lambda: s.fuse("C.j", "C.k"))
 
 
+def test_fuse_of_one_point_with_its_sum():
+    """The loop drives no spatial iterator then, and the init runs before it, also if the sum has no terms."""
+    n = tl.var("n")
+    s = Schedule(matmul(1, 3, n))
+    before = s.func
+    s.reorder("C.j", "C.i", "C.k")
+    refused(s, "reduction_may_be_empty", lambda: s.fuse("C.j", "C.i", "C.k"))
+    s.fuse("C.i", "C.k")
+    for size in (0, 1, 5):
+        check_numbers(before, s, {"n": size})
+
+
 def test_fuse_with_a_loop_for_points_and_their_sums():
     s = Schedule(matmul(3, tl.var("m"), 7))
     before = s.func
