@@ -22,6 +22,7 @@ from itertools import permutations
 
 from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
+from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.footprint import written_box
 from tensorlang.arith.regions import Regions, accesses, apart
 from tensorlang.arith.simplify import simplify
@@ -196,10 +197,14 @@ def _keep_apart(
     """Do part p of an iteration and part q `distance` iterations later touch different elements of `buffer`?"""
     later = loop.var + distance
     known = ctx.assume(later < loop.extent)
-    return all(
-        apart(touched[p][mine][buffer], touched[q][theirs][buffer].at({loop.var: later}), known)
+    pairs = [
+        (touched[p][mine][buffer], touched[q][theirs][buffer])
         for found, mine, theirs in _conflicts(touched[p], touched[q])
         if found is buffer
+    ]
+    return all(
+        apart(a, b.at({loop.var: later}), known) or (distance > 0 and disjoint(hull(a, b, ctx), [loop], ctx))
+        for a, b in pairs
     )
 
 

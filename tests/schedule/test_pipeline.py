@@ -237,6 +237,16 @@ def test_parts_that_give_each_element_its_only_value():
         check_kernel(before, s)
 
 
+def test_iterations_that_are_points_of_a_fused_domain():
+    n = tl.var("n")
+    s = Schedule(matmul(3, n, 2))
+    before = s.func
+    s.fuse("C.i", "C.j")
+    s.decompose_reduction("C", "C.k")
+    s.software_pipeline("C.i_j", {"C.init": 0, "C": 2})
+    check_kernel(before, s, {"n": 1}, {"n": 5})
+
+
 def test_refuses_elements_that_change():
     """Sums in the making, and what another block has stored."""
     total = row_sum(10, 3)
