@@ -142,7 +142,7 @@ def unchecked(s: tl.Schedule, step: str, names: Mapping[str, Any]) -> Func | Non
 def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]) -> bool:
     """Does `after` compute something else than `before` in one of the trials?
 
-    Loops whose iterations are independent by declaration are also run all at once; with the sizes that are, in both
+    Loops whose iterations are independent by declaration are also run all at once, with the sizes that are, in both
     directions, too, and pipelined ones with their stages overlapping. moves: the step moves the block of that name or
     what writes that buffer, and may leave out what no other block reads.
     """
@@ -150,8 +150,8 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
     seen -= {b for b in seen if moves and (b.name == moves or not _is_result(after, b, moves))}
     reference, shown = exposed(before, seen), exposed(after, seen)
     backwards = after.with_body(transform(after.body, run_backwards))
-    few = dict.fromkeys((shown, simultaneous(after)))
-    ways = few | dict.fromkeys((after, backwards, simultaneous(backwards), overlapped(after)))
+    few = dict.fromkeys((shown, simultaneous(after), overlapped(after)))
+    ways = few | dict.fromkeys((after, backwards, simultaneous(backwards)))
     for seed, (values, change, in_all_ways) in enumerate(trials(sizes)):
         if values is not sizes and instances(after, values) > MOST_INSTANCES:
             continue
@@ -296,11 +296,12 @@ def overlapped(func: Func) -> Func:
 
 def trials(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], Change, bool]]:
     """(sizes, what is done to random inputs, whether all ways of running are tried): the sizes that are, for several
-    inputs, then smaller and larger ones, all of them changed or a single one."""
+    inputs, then smaller and larger ones, all of them changed or a single one, and none of one beside larger ones."""
     own = [plain] * 3 + [thinned] * 2
     changes = (lambda n: n + 1, lambda n: n + 23 // len(sizes), lambda n: 1)
     others = [{v: change(n) for v, n in sizes.items()} for change in changes if sizes]
     others += [{**sizes, v: n} for v in sizes for n in (0, *MANY)]
+    others += [{**others[1], v: 0} for v in sizes if len(sizes) > 1]
     more = [thinned, thinned, negative, negative]
     return [*((sizes, c, True) for c in own), *((sizes, c, False) for c in more), *((n, plain, False) for n in others)]
 
