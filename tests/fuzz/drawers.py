@@ -56,8 +56,21 @@ def _tile(d: Draw) -> str:
     return d.step("tile", loops, [d.factor() for _ in loops] if d.chance(0.97) else [2])
 
 
-def _fuse(d: Draw) -> str:
-    return d.step("fuse", *d.run(2, 3))
+def _fuse(d: Draw) -> Iterator[str]:
+    """Every other time of loops over points with loops that reduce, perhaps in another order."""
+    if d.chance(0.5):
+        yield d.step("fuse", *d.run(2, 3))
+        return
+    block = d.block(lambda b: b.init is not None and len(d.loops(b.name)) > 1)
+    if d.chance(0.4) and len(d.loops(block)) > 1:
+        yield d.step("reorder", *d.rng.sample(d.loops(block), 2))
+    loops = d.loops(block)
+    if len(loops) < 2:
+        return
+    kinds = [driven(d.s.loop_node(n), d.s.block_node(block)) for n in loops]
+    mixed = [n for n in range(1, len(loops)) if kinds[n - 1] != kinds[n]]
+    at = d.pick(mixed) if mixed else 1
+    yield d.step("fuse", *loops[max(0, at - d.pick([1, 1, 2])) : at + d.pick([1, 1, 2])])
 
 
 def _reorder(d: Draw) -> str:
@@ -193,16 +206,30 @@ def _decompose_padding(d: Draw) -> str:
 
 
 def _software_pipeline(d: Draw) -> Iterator[str]:
-    """Stages that mostly ascend with the statements of a loop's body, of which there mostly are several."""
-    name = d.loop(lambda n: d.serial(n) and len(parts_of(n)[1]) > 1)
-    if d.chance(0.5):
+    """Stages that mostly ascend with the statements of a loop's body, of which there mostly are several: they are made
+    right before, if need be."""
+    way = d.pick(["producer", "producer", "init", "as it is"])
+    if way == "producer":
         block, name = _producer_and_loop(d)
         yield d.step("compute_at", block, name)
+        if d.done() and d.chance(0.4):
+            yield d.pick([d.step("rolling_buffer", block, name), d.step("store_at", block)])
+    elif way == "init":
+        block = d.block(lambda b: b.init is not None and len(d.loops(b.name)) > 1)
+        yield d.step("decompose_reduction", block, d.pick(d.loops(block)[1:] or [d.loop()]))
+
+    def several_parts(n: For) -> bool:
+        return d.serial(n) and len(parts_of(n)[1]) > 1
+
+    if way != "producer" or not d.s.has_loop(name) or not several_parts(d.s.loop_node(name)):
+        name = d.loop(several_parts)
+    if d.s.has_loop(name) and not several_parts(d.s.loop_node(name)) and d.chance(0.9):
+        return
     parts = parts_of(d.s.loop_node(name))[1] if d.s.has_loop(name) else ()
     stages: dict[str, int] = {}
     stage = 0
     for part in parts:
-        stages[flow.blocks(part)[0].name] = stage if d.chance(0.9) else d.rng.randint(-1, 3)
+        stages[flow.blocks(part)[0].name] = stage if d.chance(0.8) else d.rng.randint(-1 if d.chance(0.1) else 0, 3)
         stage += d.pick([0, 1, 1, 2])
     named = {"order": d.rng.sample(list(stages), len(stages))} if d.chance(0.3) else {}
     yield d.step("software_pipeline", name, stages if d.chance(0.97) else [0, 1], **named)
@@ -295,7 +322,9 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "reindex": _reindex,
     "pad_einsum": _pad_einsum,
 }
-RARE = ("fission", "pad_einsum", "reverse_compute_inline", "rolling_buffer", "tensorize")  # more often refused
+# How often a primitive is drawn, if not once as often as any: these are refused more often, or seldom as harmful.
+WEIGHTS = {"fission": 2, "pad_einsum": 2, "reverse_compute_inline": 2, "rolling_buffer": 2, "tensorize": 2}
+WEIGHTS |= {"fuse": 3, "software_pipeline": 4}
 KINDS = ("parallel", "vectorize", "unroll", "bind", "annotate")  # after them, loops may not be remade
 
 
@@ -304,6 +333,6 @@ def draw_steps(s: tl.Schedule, rng: random.Random, progress: float) -> Iterator[
     that says how a loop runs."""
     late = rng.random() < 0.05 + 0.5 * progress**2
     names = [n for n in DRAWERS if (n in KINDS) == late and hasattr(s, n)]
-    name = rng.choices(names, [2 if n in RARE else 1 for n in names])[0]
+    name = rng.choices(names, [WEIGHTS.get(n, 1) for n in names])[0]
     drawn = DRAWERS[name](Draw(s, rng))
     yield from [drawn] if isinstance(drawn, str) else drawn
