@@ -188,8 +188,7 @@ def equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 def bits(array: np.ndarray) -> np.ndarray:
     """The elements as unsigned integers, all NaNs alike."""
-    array = np.ascontiguousarray(array)
-    whole = array.view(f"u{array.dtype.itemsize}").reshape(array.shape)
+    whole = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}").reshape(array.shape)
     return whole if array.dtype.kind in "biu" else np.where(np.isnan(array), np.array(1, whole.dtype), whole)
 
 

@@ -191,7 +191,7 @@ def _agree(want: np.ndarray, got: np.ndarray, poison: int) -> bool:
 
 
 def _poisoned(dtype: np.dtype, poison: int) -> np.ndarray:
-    return np.full(dtype.itemsize, poison, np.uint8).view(dtype)
+    return np.full(dtype.itemsize, poison, np.uint8).view(dtype).reshape(())
 
 
 def unchanged(func: Func) -> Func:

@@ -127,6 +127,9 @@ def test_refused_steps_are_tried_unchecked():
     assert verdict(s, 'split("C.k", [4, 2])', {}, outputs, sizes) == HARMFUL
     assert verdict(s, 'annotate("C", "note", None)', {}, outputs, sizes) == HARMLESS
     assert not s.trace.steps
+    scalar = tl.placeholder((), name="A")
+    outputs = [tl.compute((), lambda: scalar[()] + 1.0, name="C")]
+    assert verdict(tl.Schedule(outputs), 'annotate("C", "note", None)', {}, outputs, {}) == HARMLESS
 
 
 def test_harm_that_these_numbers_do_not_show_is_seen():
