@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from tensorlang.arith.affine import injective
+from tensorlang.arith.alike import repeats
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.footprint import written_box
@@ -234,6 +235,11 @@ def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx
         return False
     if any(n is loop.var or (isinstance(n, Load) and n.buffer in set().union(*made)) for n in visit(parts[writer])):
         return False
+    return _has_own_elements(block, ctx)
+
+
+def _has_own_elements(block: Block, ctx: Context) -> bool:
+    """Does each point of `block` store into elements of its own, which no loop in it stores into twice?"""
     points = [(it.var, it.extent) for it in block.iters]
     points += [(inner.var, inner.extent) for inner in find(block.body, For)]
     return all(injective(store.indices, points, ctx) for store in find(block.body, Store))
@@ -250,22 +256,15 @@ def _has_one_value(root: Stmt, loop: For, buffer: Buffer, ctx: Context) -> bool:
 def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context) -> bool:
     """Do all iterations of `loop` that store into an element of `buffer` store the same value?
 
-    So it is if one block of the program `root`, which does not reduce, writes the buffer, one point an element, and
-    reads what is the same in all iterations, too.
+    So it is if the blocks of the program `root` that write the buffer repeat each other, without reductions, store each
+    element at one point only, and read what is the same in all iterations, too.
     """
     writers = list(find(root, Block, lambda b: any(n.buffer is buffer for n in find(b, Store))))
-    if len(writers) != 1 or path_to(loop, writers[0]) is None:
+    if not all(repeats(block, writers[0]) and _has_own_elements(block, ctx) for block in writers):
         return False
-    block = writers[0]
-    stores, loaded = list(find(block.body, Store)), {load.buffer for load in find(block, Load)}
-    if any(it.kind != SPATIAL for it in block.iters) or any(store.buffer in loaded for store in stores):
-        return False
-    points = [(it.var, it.extent) for it in block.iters]
-    points += [(inner.var, inner.extent) for inner in find(block.body, For)]
-    if not all(injective(store.indices, points, ctx) for store in stores):
-        return False
-    made = {store.buffer for store in find(loop, Store)}
-    return all(same_in_all(root, loop, b, ctx) for b in loaded & made)
+    loaded = {load.buffer for block in writers for load in find(block, Load)}
+    made = {store.buffer for store in find(loop if len(writers) == 1 else root, Store)}
+    return bool(writers) and all(same_in_all(root, loop, b, ctx) for b in loaded & made)
 
 
 def _places_apart(

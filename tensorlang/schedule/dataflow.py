@@ -9,12 +9,10 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.simplify import negation
 from tensorlang.ir.nodes import (
     NOTHING,
-    REDUCE,
     SPATIAL,
     Alloc,
     Block,
     Buffer,
-    Expr,
     For,
     If,
     LetStmt,
@@ -23,7 +21,6 @@ from tensorlang.ir.nodes import (
     Seq,
     Stmt,
     Store,
-    Var,
     seq,
 )
 from tensorlang.ir.walk import (
@@ -33,7 +30,6 @@ from tensorlang.ir.walk import (
     path_to,
     replace_node,
     statements,
-    substitute,
     touched,
     with_part,
 )
@@ -81,49 +77,6 @@ def _excluded(root: Node, a: Node, b: Node) -> bool:
             return isinstance(outer, If)
         outer = left
     return False
-
-
-def updates(block: Block) -> bool:
-    """Does the block read what it writes?"""
-    return any(load.buffer in stored(block) for load in find(block.body, Load))
-
-
-def repeats(a: Block, b: Block) -> bool:
-    """Do both store the same values, wherever both store? Parts of one block that does not reduce do."""
-    return not any(n.init is not None or updates(n) for n in (a, b)) and _do_the_same(a, b)
-
-
-def restarts(a: Block, b: Block) -> bool:
-    """Do both compute the same, each from its init on, wherever both store?"""
-    if a.init is None or b.init is None:
-        return False
-    return _do_the_same(a, b) and _do_the_same(a.replace(body=a.init), b.replace(body=b.init))
-
-
-def commute(a: Block, b: Block) -> bool:
-    """Are both updates of the same elements by one commutative reduction, so that they may come in any order?"""
-    kinds = {it.kind for it in a.iters} - {SPATIAL}
-    return kinds == {REDUCE} and _do_the_same(a, b)
-
-
-def _do_the_same(a: Block, b: Block) -> bool:
-    """Has one block the iterators and, at each point, the body of the other?"""
-    if len(a.iters) != len(b.iters):
-        return False
-    if any(x.extent is not y.extent or x.kind != y.kind for x, y in zip(a.iters, b.iters, strict=True)):
-        return False
-    values: dict[Var, Expr] = {y.var: x.var for x, y in zip(a.iters, b.iters, strict=True)}
-    return _same(a.body, substitute(b.body, values))
-
-
-def _same(a: Stmt, b: Stmt) -> bool:
-    if isinstance(a, Seq) and isinstance(b, Seq):
-        return len(a.stmts) == len(b.stmts) and all(map(_same, a.stmts, b.stmts))
-    if isinstance(a, LetStmt) and isinstance(b, LetStmt):
-        return a.var is b.var and a.value is b.value and _same(a.body, b.body)
-    if not (isinstance(a, Store) and isinstance(b, Store) and a.buffer is b.buffer):
-        return False
-    return a.value is b.value and all(x is y for x, y in zip(a.indices, b.indices, strict=True))
 
 
 def readers(root: Node, buffer: Buffer) -> list[Block]:

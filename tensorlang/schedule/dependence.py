@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from tensorlang.arith import alike
 from tensorlang.arith.affine import injective, linear
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
@@ -97,11 +98,10 @@ def earlier_writers(s: Schedule, node: Block) -> dict[Buffer, list[Block]]:
     computation. Reason: several_writers."""
     found: dict[Buffer, list[Block]] = {}
     for buffer in flow.stored(node):
-        others = _beside(s.func.body, node, buffer)
-        if all(
-            flow.repeats(w, node) or flow.restarts(w, node) for w in flow.writers(s.func.body, buffer) if w is not node
-        ):
+        writing = [w for w in flow.writers(s.func.body, buffer) if w is not node]
+        if all(alike.repeats(w, node) or alike.restarts(w, node) for w in writing):
             continue
+        others = _beside(s.func.body, node, buffer)
         behind = all(flow.precedes(s.func.body, node, reader) for reader in flow.readers(s.func.body, buffer))
         if not (behind and _runs_whole_domain(s, node) and _runs_last(s, s.func.body, node, buffer, others)):
             _refuse_writers(s, node, buffer, others)
@@ -124,7 +124,7 @@ def _beside(root: Stmt, node: Block, buffer: Buffer) -> list[Block]:
 def _runs_last(s: Schedule, root: Stmt, node: Block, buffer: Buffer, others: list[Block]) -> bool:
     """Are `others` done with an element of `buffer` before `node`, which updates it once, if it does?"""
     ctx = s.context(s.func.body)
-    pure = node.init is not None or not (flow.updates(node) or any(it.kind != SPATIAL for it in node.iters))
+    pure = node.init is not None or not (alike.updates(node) or any(it.kind != SPATIAL for it in node.iters))
     once = pure or _runs_each_once(root, node, buffer, ctx)
     return once and all(_done_before(root, w, node, buffer, ctx) for w in others)
 
@@ -281,7 +281,7 @@ def in_any_order(loop: For, buffer: Buffer) -> bool:
     users = flow.users(loop, buffer)
     if any(b.init is not None and not checks.driven(loop, b) - {SPATIAL} for b in users):
         return False
-    return all(flow.commute(users[0], b) for b in users)
+    return all(alike.commute(users[0], b) for b in users)
 
 
 def shared_regions(body: Stmt, ctx: Context) -> dict[Buffer, Region]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from tensorlang.arith import alike
 from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
 from tensorlang.arith.footprint import bind_all, holds, read_box
@@ -250,7 +251,7 @@ def _behind_producer(s: Schedule, rest: Stmt, node: Block, target: For, hint: Hi
 def _no_other_writes(s: Schedule, node: Block) -> None:
     """Reason: several_writers."""
     writing = [w for b in flow.stored(node) for w in flow.writers(s.func.body, b, beside=node)]
-    others = [w for w in writing if w is not node and not flow.repeats(w, node)]
+    others = [w for w in writing if w is not node and not alike.repeats(w, node)]
     if others:
         message = f"block {others[0].name} writes what block {node.name} writes, too"
         remedy = "this step before the one that made several blocks of one"

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tensorlang.schedule.schedule import Schedule
+from tests.fuzz.check import check
+from tests.fuzz.intrinsics import INTRINSICS
 from tests.schedule.programs import biased_matmul, chain, check_kernel, refused
 
 Step = Callable[[Schedule], object]
@@ -111,3 +113,22 @@ def test_one_part_of_a_producer_moves():
     refused(s, "several_writers", lambda: s.compute_inline("P.part1"))
     s.compute_at("P", "C.i")
     check_kernel(before, s)
+
+
+@pytest.mark.parametrize("moved", ["A.global", "A.global.tail"])
+def test_what_an_intrinsic_copies_and_the_rest_are_parts(moved):
+    out = biased_matmul(10, 12, 7)
+    s = Schedule(out, intrinsics=tuple(INTRINSICS.values()))
+    s.cache_read("C", "A", "global")
+    _, lanes, _ = s.split("A.global.k", [None, 4], tail="cut")
+    s.tensorize(lanes, "copy4_float32")
+    s.compute_at(moved, "C.i")
+    check(s, [out], {}, seed=1)
+
+
+def test_blocks_that_store_other_values_are_no_parts():
+    s = Schedule(biased_matmul(10, 12, 7))
+    s.pad_einsum("C", [None, None, 4])
+    s.decompose_padding("A.pad", s.loops("A.pad")[1])
+    for block in ("A.pad", "A.pad.pad"):
+        refused(s, "several_writers", lambda block=block: s.compute_at(block, "C.i"))

@@ -237,6 +237,17 @@ def test_parts_that_give_each_element_its_only_value():
         check_kernel(before, s)
 
 
+def test_parts_of_a_block_give_each_element_its_only_value():
+    n = tl.var("n")
+    s = Schedule(chain(n, 7))
+    before = s.func
+    s.split("P.j", [None, 4], tail="cut")
+    s.compute_at("P.tail", "C.i")
+    s.store_at("P", None)
+    s.software_pipeline("C.i", {"P.tail": 0, "C": 1})
+    check_kernel(before, s, {"n": 1}, {"n": 5})
+
+
 def test_iterations_that_are_points_of_a_fused_domain():
     n = tl.var("n")
     s = Schedule(matmul(3, n, 2))
