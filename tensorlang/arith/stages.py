@@ -99,7 +99,7 @@ def plan(loop: For, ctx: Context, root: Stmt) -> Plan:
                 if _runs(loop, parts[q], distance, inside) and not _keep_apart(
                     loop, buffer, touched, p, q, distance, inside
                 ):
-                    if q < p and _has_one_value(root, loop, buffer, ctx):
+                    if q < p and buffer not in touched[p][1] and _has_one_value(root, loop, buffer, ctx):
                         break
                     raise _carried(loop, parts, p, q, buffer)
     shared = frozenset(b for b in private if len({stages[n] for n, both in enumerate(touched) if _uses(both, b)}) > 1)
