@@ -64,17 +64,25 @@ def runs_once(s: Schedule, loop: For) -> bool:
     return proves(loop.extent <= 1, s.context(loop))
 
 
-def runs_all(block: Block, ranges: Sequence[tuple[Expr, Expr]], loops: Sequence[For], ctx: Context) -> bool:
+def runs_all(
+    block: Block,
+    ranges: Sequence[tuple[Expr, Expr]],
+    loops: Sequence[For],
+    ctx: Context,
+    wanted: Sequence[tuple[Expr, Expr]] = (),
+) -> bool:
     """Do the iterations of `loops` together run every point of `block`, if each runs it over `ranges`?
 
-    ranges: (low, extent) for each iterator; `ctx` holds outside the loops. Proved for lows that are sums of
-    step * loop, each loop in one of them only, where each step is at most what the loops of lesser steps cover.
+    ranges: (low, extent) for each iterator; `ctx` holds outside the loops. wanted: the points that count, if not all
+    do. Proved for lows that are sums of step * loop, each loop in one of them only, where each step is at most what the
+    loops of lesser steps cover.
     """
     every = [n.var for n in loops]
     unused = {n.var: n.extent for n in loops}
     if any(free_vars(n.extent) & unused.keys() for n in loops):
         return False
-    for it, (low, extent) in zip(block.iters, ranges, strict=True):
+    wanted = wanted or [(ZERO, it.extent) for it in block.iters]
+    for it, (low, extent), (first, size) in zip(block.iters, ranges, wanted, strict=True):
         form = linear(low, every) if low is not ZERO or extent is not it.extent else ({}, ZERO)
         if form is None or not form[0].keys() <= unused.keys():
             return False
@@ -85,10 +93,10 @@ def runs_all(block: Block, ranges: Sequence[tuple[Expr, Expr]], loops: Sequence[
             if var is None:
                 return False
             step, count = steps.pop(var), unused.pop(var)
-            if not (proves(count >= 1, ctx) or proves(it.extent <= step * count, ctx)):
+            if not (proves(count >= 1, ctx) or proves(size <= step * count, ctx)):
                 return False
             covered = covered + step * (count - 1)
-        if not (proves(start <= 0, ctx) and proves(it.extent <= start + covered, ctx)):
+        if not (proves(start <= first, ctx) and proves(first + size <= start + covered, ctx)):
             return False
     return all(proves(count >= 1, ctx) for count in unused.values())
 

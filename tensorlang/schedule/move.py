@@ -59,7 +59,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
          blocks that are done with an element before the block begins, which runs on its whole domain and, if it
          updates what they have stored, on no point twice
       2. some block inside `loop` reads it; if others read it, too, or it is a parameter, the iterations of `loop` and
-         of the loops around it compute all of it, and the others stand behind them
+         of the loops around it compute all that they read of it, or all of it, and the others stand behind them
       3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
          them produce all that it needs there
       4. neither `loop` nor a loop around it is vectorised
@@ -102,7 +102,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     ranges = needed_ranges(node, {b: box for b, box in boxes.items() if box is not None}, bind_all(ctx, outer))
     if outside or _parameters(s, node):
         behind = all(flow.precedes(rest, outer[0], c) and outer[0] not in flow.path(rest, c) for c in outside)
-        if not (behind and _stands_alone(s, node, target) and runs_all(node, ranges, outer, ctx)):
+        if not (behind and _stands_alone(s, node, target) and _runs_enough(s, rest, node, ranges, outer, outside)):
             _refuse_a_part(s, node, target, outside, hint)
     fresh = regenerate(s, node, ranges, outer, ctx)
     body = _allocated(s, node, flow.splice(rest, anchor, fresh, anchor))
@@ -214,6 +214,24 @@ def _stands_alone(s: Schedule, node: Block, target: For) -> bool:
     place = flow.common(s.func.body, [node, target])
     loops = [n for n in flow.path(s.func.body, place) if isinstance(n, For) and not runs_once(s, n)]
     return not loops and not any(isinstance(n, If) for n in flow.path(place, target))
+
+
+def _runs_enough(
+    s: Schedule, rest: Stmt, node: Block, ranges: list[Range], outer: tuple[For, ...], outside: list[Block]
+) -> bool:
+    """Do the loops `outer`, each iteration of which runs `node` over `ranges`, run all that the blocks `outside` read,
+    and all of a parameter?"""
+    ctx = s.context(s.func.body)
+    if runs_all(node, ranges, outer, flow.knowing(rest, outer[-1], ctx)):
+        return True
+    if _parameters(s, node):
+        return False
+    for reader in outside:
+        inside = bind_all(flow.knowing(rest, reader, ctx), flow.loops_above(rest, reader))
+        wanted = needed_ranges(node, accesses(reader, inside, of=flow.stored(node))[0], inside)
+        if not runs_all(node, ranges, outer, inside, wanted):
+            return False
+    return True
 
 
 def _has_inputs(s: Schedule, rest: Stmt, node: Block, anchor: Stmt, target: For, hint: Hint) -> None:

@@ -11,6 +11,7 @@ from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.target.target import Target
+from tests.fuzz.check import check as check_case
 from tests.passes.programs import lowered
 from tests.schedule.programs import (
     before_and_after,
@@ -191,6 +192,23 @@ def test_compute_at_leaves_all_of_symbolic_sizes():
     before = s.func
     s.compute_at("P", s.split("C.i", [None, 4])[0])
     check_kernel(before, s, *({"n": value} for value in (0, 1, 4, 7)))
+
+
+def test_compute_at_leaves_what_is_read_behind():
+    """Of P, which has four elements more than C reads, D reads just those; n may be 0, and D then reads none."""
+    n = tl.var("n")
+    a = tl.placeholder((n + 4,), name="A")
+    p = tl.compute((n + 4,), lambda i: a[i] * 2.0, name="P")
+    c = tl.compute((n,), lambda i: p[i] + 1.0, name="C")
+    d = tl.compute((n,), lambda i: p[n - 1 - i] - 1.0, name="D")
+    s = Schedule([c, tl.compute((n,), lambda i: p[n - i] - 1.0, name="D")])
+    s.split("C.i", [None, 4])
+    refused(s, "consumer_outside_loop", lambda: s.compute_at("P", "C.i.1"))
+    s = Schedule([c, d])
+    s.split("C.i", [None, 4])
+    s.compute_at("P", "C.i.1")
+    for value in (0, 1, 4, 7):
+        check_case(s, [c, d], {n: value}, seed=1)
 
 
 def test_compute_at_refuses_to_leave_a_part():
