@@ -149,8 +149,8 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
     seen = lasting(before) & lasting(after)
     seen -= {b for b in seen if moves and (b.name == moves or not _is_result(after, b, moves))}
     reference, shown = exposed(before, seen), exposed(after, seen)
-    backwards = after.with_body(transform(after.body, run_backwards))
-    few = dict.fromkeys((shown, simultaneous(after), overlapped(after)))
+    backwards = shown.with_body(transform(shown.body, run_backwards))
+    few = dict.fromkeys((shown, simultaneous(shown), overlapped(shown)))
     ways = few | dict.fromkeys((after, backwards, simultaneous(backwards)))
     for seed, (values, change, in_all_ways) in enumerate(trials(sizes)):
         if values is not sizes and instances(after, values) > MOST_INSTANCES:
