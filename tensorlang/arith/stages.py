@@ -11,7 +11,8 @@ k + s. Parts that run at the same time keep an order, by default that of the pro
 It is legal if two accesses to one element, of which one writes, keep their order. A buffer that is allocated inside the
 loop carries nothing from one iteration to the next; in as many versions as iterations are alive at the same time,
 which iterations use in turn, it does not hinder them either. Nor does a part that stores the same values in each
-iteration those behind it that read them, or one that gives each element its only value.
+iteration those behind it that read them, or one that gives each element its only value. Updates of one commutative
+reduction may come in any order.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from tensorlang.arith.affine import injective
-from tensorlang.arith.alike import repeats
+from tensorlang.arith.alike import commute, repeats
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.footprint import written_box
@@ -30,6 +31,7 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.ir.launch import SHARED
 from tensorlang.ir.nodes import FALSE, SPATIAL, Alloc, Block, Buffer, Const, Do, For, Load, Op, Seq, Stmt, Store, seq
 from tensorlang.ir.walk import find, free_vars, path_to, substitute, visit
+from tensorlang.ir.walk import touched as used_by
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
 DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
@@ -87,7 +89,7 @@ def plan(loop: For, ctx: Context, root: Stmt) -> Plan:
     for p, q in permutations(range(len(parts)), 2):
         behind = stages[p] - stages[q] - (places[p] < places[q])  # q of iteration k + behind still runs before p of k
         for buffer in dict.fromkeys(b for b, _, _ in _conflicts(touched[p], touched[q])):
-            if p < q and behind >= 0 and not _keep_apart(loop, buffer, touched, p, q, 0, inside):
+            if p < q and behind >= 0 and not _may_swap(loop, buffer, touched, p, q, 0, inside):
                 raise _out_of_order(parts, stages, p, q, buffer)
             if buffer in private:
                 if behind > 0 and not _places_apart(loop, buffer, touched, p, q, behind, inside):
@@ -96,7 +98,7 @@ def plan(loop: For, ctx: Context, root: Stmt) -> Plan:
             if q < p and _constant(loop, buffer, parts, q, inside):
                 continue
             for distance in range(1, behind + 1):
-                if _runs(loop, parts[q], distance, inside) and not _keep_apart(
+                if _runs(loop, parts[q], distance, inside) and not _may_swap(
                     loop, buffer, touched, p, q, distance, inside
                 ):
                     if q < p and buffer not in touched[p][1] and _has_one_value(root, loop, buffer, ctx):
@@ -192,6 +194,14 @@ def _conflicts(a: tuple[Regions, Regions], b: tuple[Regions, Regions]) -> Iterat
                 yield buffer, mine, theirs
 
 
+def _may_swap(
+    loop: For, buffer: Buffer, touched: Sequence[tuple[Regions, Regions]], p: int, q: int, distance: int, ctx: Context
+) -> bool:
+    """Is it all the same for `buffer` if part q of `distance` iterations later comes before part p?"""
+    parts = parts_of(loop)[1]
+    return _keep_apart(loop, buffer, touched, p, q, distance, ctx) or _in_any_order(parts[p], parts[q], buffer)
+
+
 def _keep_apart(
     loop: For, buffer: Buffer, touched: Sequence[tuple[Regions, Regions]], p: int, q: int, distance: int, ctx: Context
 ) -> bool:
@@ -236,6 +246,12 @@ def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx
     if any(n is loop.var or (isinstance(n, Load) and n.buffer in set().union(*made)) for n in visit(parts[writer])):
         return False
     return _has_own_elements(block, ctx)
+
+
+def _in_any_order(a: Stmt, b: Stmt, buffer: Buffer) -> bool:
+    """Is all that both do to `buffer` the updates of one commutative reduction?"""
+    users = [block for part in (a, b) for block in find(part, Block, lambda n: buffer in used_by(n))]
+    return all(block.init is None and commute(users[0], block) for block in users)
 
 
 def _has_own_elements(block: Block, ctx: Context) -> bool:

@@ -52,6 +52,8 @@ def software_pipeline(
          same values in each iteration, before the other one reads them, and for the only one that writes the buffer, if
          an element gets the same value whenever it is written
 
+    Updates of one commutative reduction may come in any order.
+
     rewrite, for {"P": 0, "C": 1} (by lowering):
       for k in n:                              for k.prologue in 1: block P(x = 0): P[0, ...] = ...
         alloc P: f32[8]                        for k in n - 1:

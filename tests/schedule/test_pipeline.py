@@ -13,6 +13,7 @@ from tests.schedule.programs import (
     blur,
     chain,
     check_kernel,
+    last_positive,
     matmul,
     refused,
     row_sum,
@@ -235,6 +236,25 @@ def test_parts_that_give_each_element_its_only_value():
         s.software_pipeline("C.i", {"H": 0, "C": 2})
         check_all_passes(s)
         check_kernel(before, s)
+
+
+def in_parts(tensor):
+    """A reduction in the two parts C and C.part1 of each iteration of C.k.0."""
+    s = Schedule(tensor)
+    s.split("C.k", [None, 4])
+    s.decompose_reduction("C", "C.k.0")
+    s.loop_partition("C.k.1", [1])
+    return s
+
+
+@pytest.mark.parametrize("stages, reason", [((0, 2), "loop_carries"), ((1, 0), "stage_order")])
+def test_updates_of_one_reduction_come_in_any_order(stages, reason):
+    given = dict(zip(("C", "C.part1"), stages, strict=True))
+    s = in_parts(row_sum(4, 11))
+    s.software_pipeline("C.k.0", given)
+    check_kernel(Schedule(row_sum(4, 11)).func, s)
+    ordered = in_parts(last_positive(4, 3, 11))
+    refused(ordered, reason, lambda: ordered.software_pipeline("C.k.0", given))
 
 
 def test_parts_of_a_block_give_each_element_its_only_value():
