@@ -47,6 +47,7 @@ FORMS = [
     (Context(), ((n + 31) // 32 + 3) // 4, (n + 127) // 128),
     (Context(), ((n + T - 1) // T + U - 1) // U, (n + T * U - 1) // (T * U)),
     (Context(), n // T // U, n // (T * U)),
+    (Context(), (const(15) // T + 1) * (const(9) // U + 1), (T + 15) // T * ((U + 9) // U)),
     (Context(), n * T * U // (T * 2), n * U // 2),
     (Context(), i // 4 * 4 + i % 4, i),
     (Context(), i - i // T * T, i % T),
