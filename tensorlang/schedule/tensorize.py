@@ -60,7 +60,8 @@ def blockize(s: Schedule, loop: LoopLike) -> BlockRef:
       3. they drive the block's iterators by sums of multiples; those that loops outside drive as well in whole tiles,
          which are not empty
       4. no guard of the block concerns them
-      5. if the block has an init, they visit no spatial point twice and each of them drives an iterator
+      5. if the block has an init, each of them drives an iterator, and those that drive no reduction tell spatial
+         points apart
 
     rewrite:
       for i0 in 8:                                 for i0 in 8:
@@ -248,7 +249,7 @@ def _init_as_before(s: Schedule, node: Block, loops: Sequence[For]) -> None:
         if not checks.driven(n, node):
             _not_empty(s, [n])
     reducing = [n for n in loops if checks.driven(n, node) - {SPATIAL}]
-    dependence.visits_once(s, node, loops[0], [n for n in loops if n not in reducing], reducing, [])
+    dependence.points_apart(s, node, loops[0], [n for n in loops if n not in reducing], reducing)
 
 
 def _not_empty(s: Schedule, loops: Sequence[For]) -> None:

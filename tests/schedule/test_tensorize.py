@@ -185,6 +185,16 @@ def test_blockize_whole_iterators_of_any_size(n):
         check_numbers(before, s, {"n": n})
 
 
+def test_blockize_a_loop_for_points_and_their_sums():
+    """All inits come before the updates, one for each iteration, which is once too often and no harm."""
+    for loop in ("C.i", "C.j_k"):
+        s = Schedule(matmul(3, 5, 4))
+        before = s.func
+        s.fuse("C.j", "C.k")
+        s.blockize(loop)
+        check_numbers(before, s)
+
+
 def test_blockize_refuses_inits_that_run_again():
     func = Schedule(row_sum()).func
     repeated = func.with_body(For(Var("C.r"), const(3), SERIAL, func.body))
