@@ -3,7 +3,8 @@
 import pytest
 
 import tensorlang as tl
-from tensorlang.ir.nodes import Alloc, For
+from tensorlang.ir.nodes import SERIAL, TRUE, Alloc, Block, Buffer, For, Func, Iter, Load, Store, Var, const, seq
+from tensorlang.ir.ops import make
 from tensorlang.ir.walk import find
 from tensorlang.schedule.schedule import Schedule
 from tests.passes.programs import check_all_passes, lowered
@@ -292,6 +293,19 @@ def test_refuses_elements_that_change():
     s.store_at("P", None)
     s.decompose_padding("P", s.loops("P")[-1])
     refused(s, "loop_carries", lambda: s.software_pipeline("C.i", {"P.pad": 0, "P": 0, "C": 1}))
+
+
+def test_refuses_to_read_before_an_earlier_iteration_has_written():
+    """C reads what P has stored one iteration before; that no store changes it does not help."""
+    a, p, c = (Buffer(name, (const(5),), "float32") for name in ("A", "P", "C"))
+    i, x = Var("C.i"), Var("x")
+    late = make("if_then_else", x >= 1, Load(p, (x - 1,)), Load(a, (x,)))
+    parts = (
+        Block(b.name, (Iter(x, const(5)),), (i,), TRUE, None, None, Store(b, (x,), value))
+        for b, value in ((c, late), (p, Load(a, (x,))))
+    )
+    s = Schedule(Func("late", (a, c), (c,), Alloc(p, For(i, const(5), SERIAL, seq(*parts)))))
+    refused(s, "loop_carries", lambda: s.software_pipeline("C.i", {"C": 0, "P": 1}))
 
 
 def test_what_no_later_iteration_does():
