@@ -269,18 +269,21 @@ def _has_one_value(root: Stmt, loop: For, buffer: Buffer, ctx: Context) -> bool:
     return same_in_all(root, outermost, buffer, ctx)
 
 
-def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context) -> bool:
+def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context, readers: frozenset[Buffer] = frozenset()) -> bool:
     """Do all iterations of `loop` that store into an element of `buffer` store the same value?
 
     So it is if the blocks of the program `root` that write the buffer repeat each other, without reductions, store each
-    element at one point only, and read what is the same in all iterations, too.
+    element at one point only, and read what is the same in all iterations, too. readers: what is asked for because of
+    what is stored in these; they may not depend on themselves.
     """
     writers = list(find(root, Block, lambda b: any(n.buffer is buffer for n in find(b, Store))))
     if not all(repeats(block, writers[0]) and _has_own_elements(block, ctx) for block in writers):
         return False
-    loaded = {load.buffer for block in writers for load in find(block, Load)}
+    stored = {store.buffer for block in writers for store in find(block, Store)}
+    loaded = {load.buffer for block in writers for load in find(block, Load)} - stored
     made = {store.buffer for store in find(loop if len(writers) == 1 else root, Store)}
-    return bool(writers) and all(same_in_all(root, loop, b, ctx) for b in loaded & made)
+    readers |= stored
+    return bool(writers) and all(b not in readers and same_in_all(root, loop, b, ctx, readers) for b in loaded & made)
 
 
 def _places_apart(

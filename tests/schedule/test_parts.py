@@ -123,6 +123,7 @@ def test_what_an_intrinsic_copies_and_the_rest_are_parts(moved):
     _, lanes, _ = s.split("A.global.k", [None, 4], tail="cut")
     s.tensorize(lanes, "copy4_float32")
     s.compute_at(moved, "C.i")
+    s.fission("C.i", moved)
     check(s, [out], {}, seed=1)
 
 

@@ -308,6 +308,17 @@ def test_refuses_to_read_before_an_earlier_iteration_has_written():
     refused(s, "loop_carries", lambda: s.software_pipeline("C.i", {"C": 0, "P": 1}))
 
 
+def test_refuses_buffers_that_depend_on_each_other():
+    """P[0] = C[0], then C[0] = P[0] + 1: each iteration stores something else."""
+    p, c, i = Buffer("P", (const(1),), "float32"), Buffer("C", (const(1),), "float32"), Var("C.i")
+    zero = (const(0),)
+    first = Block("P", (), (), TRUE, None, None, Store(p, zero, Load(c, zero)))
+    then = Block("C", (), (), TRUE, None, None, Store(c, zero, Load(p, zero) + 1.0))
+    func = Func("counts", (c,), (c,), Alloc(p, For(i, const(5), SERIAL, seq(first, then))))
+    s = Schedule(func)
+    refused(s, "loop_carries", lambda: s.software_pipeline("C.i", {"P": 0, "C": 1}))
+
+
 def test_what_no_later_iteration_does():
     for k in (1, 2, 5):
         s = Schedule(row_sum(4, k))
