@@ -148,6 +148,16 @@ def test_harm_that_these_numbers_do_not_show_is_seen():
     assert verdict(s, 'transform_layout("P", lambda i: (i // 2,))', {}, [out], {}) == HARMFUL  # all P[i] are equal
 
 
+def test_harm_to_what_nobody_reads_is_seen():
+    a = tl.placeholder((6,), name="A")
+    kept, _ = tl.compute((6,), lambda i: (a[i] + 1.0, a[i] * 2.0), name="P")
+    verdicts = [
+        verdict(tl.Schedule(kept), f"transform_layout('P_1', lambda i: ({index},))", {}, [kept], {})
+        for index in ("i // 2", "5 - i")
+    ]
+    assert verdicts == [HARMFUL, HARMLESS]
+
+
 def test_bits_count():
     zero, minus = np.zeros(2, "float32"), -np.zeros(2, "float32")
     nans = np.array([0x7FC00000, 0xFFC00001], "uint32").view("float32")
