@@ -58,12 +58,15 @@ class Swizzle(NamedTuple):
 
 class Values:
     """Writes expressions. `of`: the C names of buffers, variables, and values that were computed before; `swizzles`:
-    how buffers are swizzled that are."""
+    how buffers are swizzled that are; `constant`: the buffers in global memory that the kernel only reads; `hint`: what
+    the caches are told at loads of these."""
 
     def __init__(self, names: Names):
         self.names = names
         self.of: dict[Buffer | Expr, str] = {}
         self.swizzles: dict[Buffer, Swizzle] = {}
+        self.constant: frozenset[Buffer] = frozenset()
+        self.hint = ""
 
     def text(self, expr: Expr, above: int = 0) -> str:
         """`expr`, in parentheses if what is around it binds more tightly than `above`."""
@@ -137,8 +140,14 @@ class Values:
         place = f"swizzled<{swizzle.changed}>({self.text(rest)})"
         return place if whole is ZERO else f"{self.text(whole, 69)} + {place}"
 
+    def hint_at(self, buffer: Buffer) -> str:
+        """What is appended to the names of helpers that load from `buffer`."""
+        return f"_{self.hint}" if self.hint and buffer in self.constant else ""
+
     def load(self, load: Load) -> Code:
-        access = self.element(load.buffer, load.indices[0])
+        access, hint = self.element(load.buffer, load.indices[0]), self.hint_at(load.buffer)
+        if hint:
+            access = f"load{hint}(&{access})"
         if load.mask is None:
             return access, ATOM
         return f"{self.text(load.mask, 20)} ? {access} : {literal(0, load.dtype)}", 10

@@ -22,6 +22,7 @@ from tensorlang.ir.launch import (
     ASYNC_WAIT,
     ATOMIC,
     BARRIER,
+    CACHE_HINTS,
     EFFECTS,
     LOCAL,
     SHARED,
@@ -92,6 +93,7 @@ class KernelWriter:
         buffers = tuple(b for b in dict.fromkeys(used) if b not in own)
         free = walk.free_vars(launch.nest)
         sizes = tuple(sorted((v for v in free if isinstance(v, Size)), key=lambda v: v.name))
+        self.values.constant = frozenset(buffers) - {n.buffer for n in walk.find(launch.body, Store)}
         for buffer in buffers:
             self.values.of[buffer] = self.names.take(buffer.name)
         for size in sizes:
@@ -231,6 +233,10 @@ class KernelWriter:
             self.line(f"async_wait<{self.values.text(stmt.args[0])}>();")
         elif stmt.what == ATOMIC and isinstance(stmt.body, Store):
             self.atomic(stmt.body)
+        elif stmt.what in CACHE_HINTS and stmt.body is not None:
+            self.values.hint = stmt.what
+            self.stmt(stmt.body)
+            self.values.hint = ""
         elif isinstance(stmt.body, Store) and not self.async_copy(stmt.body):
             self.store(stmt.body)  # at once, which is one of the times at which it may be done
 
@@ -327,8 +333,11 @@ class KernelWriter:
         if width == 1 or not all(_contiguous(index) for _, index in (to, source)):
             return False
         verb = "load" if stmt.buffer.scope == LOCAL else "store" if value.buffer.scope == LOCAL else "copy"
+        hint = self.values.hint_at(value.buffer)
+        if hint and verb == "copy":
+            return False
         for n in range(0, lanes, width):
-            self.line(f"{verb}_vector<{width}>({self.address(*to, n)}, {self.address(*source, n)});")
+            self.line(f"{verb}_vector{hint}<{width}>({self.address(*to, n)}, {self.address(*source, n)});")
         return True
 
     def async_copy(self, stmt: Store) -> bool:
@@ -372,7 +381,8 @@ class KernelWriter:
             self.line(f"{type_of(load.dtype)} {name}[{lanes}];")
             for n in range(0, lanes, width):
                 source = self.address(load.buffer, load.indices[0], n)
-                self.line(f"load_vector<{width}>({name}{f' + {n}' if n else ''}, {source});")
+                hint = self.values.hint_at(load.buffer)
+                self.line(f"load_vector{hint}<{width}>({name}{f' + {n}' if n else ''}, {source});")
             self.values.of[load] = f"{name}[{LANE}]"
 
     def width(self, buffer: Buffer, index: Expr, lanes: int) -> int:

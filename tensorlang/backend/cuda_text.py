@@ -128,6 +128,57 @@ __device__ __forceinline__ void {name}(unsigned& w0, unsigned& w1, unsigned& w2,
 }}"""
 
 
+def _hinted_loads(hint: str) -> dict[str, str]:
+    """Loads from global memory that is only read, which tell both levels of cache how long to keep it."""
+    level2 = hint != "no_allocate"  # which speaks of the first level only
+    option = f"ld.global.nc.L1::{hint}{'.L2::cache_hint' if level2 else ''}"
+    policy = f', "l"(policy_{hint}())' if level2 else ""
+    fetches: list[str] = []
+    for word, kind, register, count in (
+        ("unsigned short", "u16", "h", 1),
+        ("unsigned", "u32", "r", 1),
+        ("uint2", "v2.u32", "r", 2),
+        ("uint4", "v4.u32", "r", 4),
+    ):
+        parts = [f"word.{axis}" for axis in "xyzw"[:count]] if count > 1 else ["word"]
+        to = ", ".join(f"%{n}" for n in range(count))
+        by = f", %{count + 1}" if level2 else ""
+        fetches.append(
+            f"__device__ __forceinline__ void fetch_{hint}({word}& word, const void* from) {{\n"
+            f'  asm("{option}.{kind} {f"{{{to}}}" if count > 1 else to}, [%{count}]{by};"\n'
+            f"""      : {", ".join(f'"={register}"({part})' for part in parts)}"""
+            f' : "l"(__cvta_generic_to_global(from)){policy});\n'
+            "}"
+        )
+    fetches.append(f"""__device__ __forceinline__ void fetch_{hint}(unsigned char& word, const void* from) {{
+  unsigned short wide;  // the narrowest register
+  asm("{option}.u8 %0, [%1]{", %2" if level2 else ""};"
+      : "=h"(wide) : "l"(__cvta_generic_to_global(from)){policy});
+  word = (unsigned char)wide;
+}}""")
+    made = {
+        f"policy_{hint}": f"""__device__ __forceinline__ unsigned long long policy_{hint}() {{
+  unsigned long long policy;
+  asm("createpolicy.fractional.L2::{hint}.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}}""",
+        f"fetch_{hint}": "\n".join(fetches),
+        f"load_vector_{hint}": f"""template <int n, typename T>
+__device__ __forceinline__ void load_vector_{hint}(T* to, const T* from) {{
+  union {{ typename Word<n * sizeof(T)>::type word; T each[n]; }} both;
+  fetch_{hint}(both.word, from);
+  #pragma unroll
+  for (int v = 0; v < n; ++v) to[v] = both.each[v];
+}}""",
+        f"load_{hint}": f"""template <typename T> __device__ __forceinline__ T load_{hint}(const T* from) {{
+  T value;
+  load_vector_{hint}<1>(&value, from);
+  return value;
+}}""",
+    }
+    return {name: text for name, text in made.items() if level2 or not name.startswith("policy")}
+
+
 def _halves_compared(op: str, kind: str) -> str:
     return f"""__device__ __forceinline__ unsigned short {op}_nan_{kind}(unsigned short a, unsigned short b) {{
   unsigned short c; asm("{op}.NaN.{kind} %0, %1, %2;" : "=h"(c) : "h"(a), "h"(b)); return c;
@@ -227,6 +278,7 @@ __device__ __forceinline__ T saturate(F x, T least, T most) {
   return __shfl_xor_sync(0xffffffffu, x, mask);
 }""",
     "Word": """template <int bytes> struct Word;
+template <> struct Word<1> { typedef unsigned char type; };
 template <> struct Word<2> { typedef unsigned short type; };
 template <> struct Word<4> { typedef unsigned type; };
 template <> struct Word<8> { typedef uint2 type; };
@@ -245,6 +297,9 @@ __device__ __forceinline__ void store_vector(T* to, const T* from) {
   for (int v = 0; v < n; ++v) both.each[v] = from[v];
   *reinterpret_cast<typename Word<n * sizeof(T)>::type*>(to) = both.word;
 }""",
+    **_hinted_loads("evict_first"),
+    **_hinted_loads("evict_last"),
+    **_hinted_loads("no_allocate"),
     "swizzled": """template <int changed> __device__ __forceinline__ int swizzled(int n) {
   return n ^ (n >> 3 & changed);
 }""",

@@ -19,7 +19,7 @@ import numpy as np
 
 from tensorlang.errors import ArgumentError, ExprError
 from tensorlang.ir import dtypes, interp, walk
-from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, ATOMIC, BARRIER, SHARED, Launch
+from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, ATOMIC, BARRIER, CACHE_HINTS, SHARED, Launch
 from tensorlang.ir.nodes import Alloc, Buffer, Do, For, Func, If, LetStmt, Load, Size, Stmt, Store
 from tensorlang.ir.pylanes import LaneWriter
 from tensorlang.ir.threads import ORDERS, Grid, Settings, Sites
@@ -168,7 +168,7 @@ class _Program(LaneWriter, interp.Program):
         self.indent -= 1
 
     def effect(self, stmt: Do) -> None:
-        if self.batch is None or not isinstance(stmt.what, str):
+        if self.batch is None or not isinstance(stmt.what, str) or stmt.what in CACHE_HINTS:
             super().effect(stmt)
         elif stmt.what == BARRIER:
             self.line(f"{self.batch}.barrier({self.on}, {self.site()})")

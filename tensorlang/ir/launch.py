@@ -21,7 +21,10 @@ from tensorlang.ir.printer import text
 
 BARRIER, ATOMIC = "barrier", "atomic"
 ASYNC_COPY, ASYNC_COMMIT, ASYNC_WAIT = "async_copy", "async_commit", "async_wait"
+CACHE_HINTS = ("evict_first", "evict_last", "no_allocate")
 EFFECTS = {BARRIER: 0, ATOMIC: 0, ASYNC_COPY: 0, ASYNC_COMMIT: 0, ASYNC_WAIT: 1}  # with their number of arguments
+EFFECTS |= dict.fromkeys(CACHE_HINTS, 0)
+CACHE_HINT = "cache_hint"  # annotation of a block: which of them its loads have
 BLOCK_AXES = ("blockIdx.z", "blockIdx.y", "blockIdx.x")  # in the order of the loops
 THREAD_AXES = ("threadIdx.z", "threadIdx.y", "threadIdx.x")
 _AXES = (*BLOCK_AXES, *THREAD_AXES)
@@ -124,7 +127,7 @@ def _check_effect(do: Do, stored: Iterable[Buffer]) -> None:
         return
     _require(do.what in EFFECTS, f"unknown effect {do.what}", do)
     _require(len(do.args) == EFFECTS[do.what], f"{do.what} takes {EFFECTS[do.what]} arguments", do)
-    if do.what in (ATOMIC, ASYNC_COPY):
+    if do.what in (ATOMIC, ASYNC_COPY, *CACHE_HINTS):
         _require(isinstance(do.body, Store), f"the body of {do.what} must be one store", do)
         assert isinstance(do.body, Store)
         loads = [n for n in walk.visit(do.body) if isinstance(n, Load)]
@@ -132,7 +135,7 @@ def _check_effect(do: Do, stored: Iterable[Buffer]) -> None:
             own = [n for n in loads if n.buffer is do.body.buffer]
             same = all(n.indices == do.body.indices for n in own)
             _require(bool(own) and same, "atomic updates one element from its own value", do)
-        else:
+        elif do.what == ASYNC_COPY:
             _require(do.body.buffer.scope == SHARED, "async_copy stores to shared memory", do)
             _require(not any(n.buffer in stored for n in loads), "async_copy reads what the launch does not store", do)
         return

@@ -42,6 +42,8 @@ Semantics, once and for all:
   the store happens at any time until `Do("async_wait", n)` of the same thread ends, after which all but the last n
   groups of the thread's copies are complete; `Do("async_commit")` makes a group of its copies since the last. Until
   then nobody accesses the elements; after it the store counts as the thread's own.
+  `Do("evict_first")`, `Do("evict_last")` and `Do("no_allocate")` do their body, a store, and tell the caches how long
+  to keep what it loads from global memory.
 
 Nodes are immutable. Expressions are interned: equal means identical, so compare with `is` (`==` builds an
 expression). `Var` and `Buffer` are themselves only; statements compare by `walk.same`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensorlang.arith.affine import linear
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops, walk
-from tensorlang.ir.launch import ASYNC_COPY
+from tensorlang.ir.launch import ASYNC_COPY, CACHE_HINTS
 from tensorlang.ir.nodes import (
     ONE,
     ZERO,
@@ -52,7 +52,7 @@ class Vectorizer:
         """`stmt` for all lanes, or for those in which `mask` holds, which are some."""
         if isinstance(stmt, Store) and all(i.lanes == 1 for i in stmt.indices):
             return self._store(stmt, mask)
-        if isinstance(stmt, Do) and stmt.what == ASYNC_COPY and stmt.body is not None:
+        if isinstance(stmt, Do) and stmt.what in (ASYNC_COPY, *CACHE_HINTS) and stmt.body is not None:
             return stmt.replace(body=self.stmt(stmt.body, mask))
         if isinstance(stmt, Seq):
             return seq(*(self.stmt(s, mask) for s in stmt.stmts))

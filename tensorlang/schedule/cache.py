@@ -1,4 +1,5 @@
-"""Primitives that put a copy between a block and a buffer: cache_read, cache_write."""
+"""Primitives that put a copy between a block and a buffer, cache_read and cache_write; and cache_hint, for caches that
+choose by themselves what to keep."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.footprint import bind_all, read_box
+from tensorlang.ir.launch import CACHE_HINT, CACHE_HINTS
 from tensorlang.ir.nodes import SPATIAL, TRUE, Alloc, Block, Buffer, Iter, Load, Seq, Stmt, Store, Var
 from tensorlang.ir.walk import substitute
 from tensorlang.schedule import dataflow as flow
@@ -149,6 +151,47 @@ def copy_after(s: Schedule, target: Buffer, local: Buffer, fresh: Mapping[Block,
     if flow.is_private(root, target):
         body = flow.place_alloc(body, target)
     s.replace(root, flow.place_alloc(body, local))
+
+
+@primitive
+def cache_hint(s: Schedule, block: BlockLike, hint: str) -> None:
+    """Say how long the caches of a GPU are to keep what a block loads from global memory.
+
+    hint: "evict_first" for what nobody reads again, "evict_last" for what is read again before long, "no_allocate" for
+    what the first level of cache need not hold. cache_read and this step for the copy speak of one buffer of several.
+    What is read twice under different hints is read twice, and not kept in registers. On other targets than GPUs, and
+    for buffers that the kernel writes, the hint says nothing. A later step of this kind replaces this one.
+
+    Source: PTX ISA, "Cache Eviction Priority Hints".
+
+    >>> s.cache_hint("C", "evict_last")
+    >>> s.block("C").annotations
+    {'cache_hint': 'evict_last'}
+
+    requires:
+      1. `hint` is one of these
+      2. the block does one store
+      3. it reads a buffer in global memory
+
+    rewrite (by lowering):
+      block C(x = i): C[x] = A[x]    ->    evict_last C[i] = A[i]
+    """
+    node = s.block_node(block)
+    if hint not in CACHE_HINTS:
+        s.refuse("bad_cache_hint", f"caches do not know {hint!r}", hint=", ".join(map(repr, CACHE_HINTS)))
+    if not isinstance(node.body, Store):
+        s.refuse(
+            "several_stores",
+            f"{node.name} does not do one store, at which a hint could stand",
+            at=[node],
+            hint="a block that cache_read has made",
+        )
+    if all(buffer.scope != "global" for buffer in flow.loaded(node)):
+        read = ", ".join(f"{b.name} in {b.scope} memory" for b in flow.loaded(node)) or "no buffer"
+        message = f"{node.name} reads nothing in global memory, but {read}"
+        s.refuse("scope", message, at=[node], hint="a block that reads a parameter")
+    others = tuple(pair for pair in node.annotations if pair[0] != CACHE_HINT)
+    s.replace(node, node.replace(annotations=(*others, (CACHE_HINT, hint))))
 
 
 # ------------------------------------------------------------------------------------------------ requirements

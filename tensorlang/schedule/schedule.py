@@ -103,6 +103,7 @@ class Schedule(Services, View):
     rfactor = _rfactor.rfactor
     cache_read = _cache.cache_read
     cache_write = _cache.cache_write
+    cache_hint = _cache.cache_hint
     compute_at = _move.compute_at
     reverse_compute_at = _move.reverse_compute_at
     compute_inline = _inline.compute_inline

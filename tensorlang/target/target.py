@@ -106,6 +106,11 @@ class Target:
         return self.simt and int("".join(filter(str.isdigit, self.arch))) >= 80
 
     @property
+    def cache_hints(self) -> bool:
+        """Whether loads may say how long caches are to keep what they load: from compute capability 8.0."""
+        return self.async_copies
+
+    @property
     def tensor_cores(self) -> bool:
         """Whether a warp multiplies tiles of float16 and bfloat16 (mma.m16n8k16): from compute capability 8.0."""
         return self.async_copies

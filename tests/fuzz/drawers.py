@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import tensorlang as tl
 from tensorlang.arith.stages import parts_of
 from tensorlang.ir import walk
+from tensorlang.ir.launch import CACHE_HINTS
 from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, For, Op, Store
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import driven
@@ -170,6 +171,10 @@ def _swizzle(d: Draw) -> str:
     return d.step("swizzle", d.buffer(d.private), d.pick([32, 64, 128, 128, 16]))
 
 
+def _cache_hint(d: Draw) -> str:
+    return d.step("cache_hint", d.block(), d.pick([*CACHE_HINTS, "evict"]))
+
+
 def _store_at(d: Draw) -> str:
     name = d.buffer(d.private)
     users = flow.users(d.s.func.body, d.s.buffers()[name]) if name in d.s.buffers() else []
@@ -308,6 +313,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "rolling_buffer": _rolling_buffer,
     "cache_read": cache_read,
     "cache_write": cache_write,
+    "cache_hint": _cache_hint,
     "compute_at": _compute_at,
     "reverse_compute_at": _reverse_compute_at,
     "compute_inline": _compute_inline,

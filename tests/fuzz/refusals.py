@@ -54,6 +54,7 @@ MEANINGLESS = {
     "bad_annotation",
     "bad_argument",
     "bad_axis",
+    "bad_cache_hint",
     "bad_factor",
     "bad_factor_axis",
     "bad_point",
@@ -84,6 +85,7 @@ NO_CLAIM = MEANINGLESS | IDLE | LOST | LAUNCH
 NAMED = ("cache_write", "double_buffer", "set_scope", "storage_align", "store_at", "swizzle", "transform_layout")
 NO_CLAIM_OF = {*((op, "several_outputs") for op in NAMED), ("transform_layout", "storage_fixed")}
 NO_CLAIM_OF |= {("async_copy", "not_a_copy"), ("async_copy", "scope")}  # no instruction of the hardware does that
+NO_CLAIM_OF |= {("cache_hint", "several_stores"), ("cache_hint", "scope")}  # there is no load that a hint is for
 # That a copy under way misses what its kernel writes is nothing that loops, one iteration after the other, could show.
 NO_CLAIM_OF.add(("async_copy", "source_written"))
 # Nor do they show that updates come at the same time, or that no instruction does them.

@@ -173,6 +173,17 @@ def swizzled(s: tl.Schedule) -> tl.Schedule:
     return s
 
 
+def hinted(hint: str, vector: int = 4, dtype: str = "float32", scope: str = "local") -> tl.Schedule:
+    """A sum, one operand of which is read by way of a copy, both under a hint."""
+    s = add(10, 16 * vector, dtype, vector)
+    copy = s.cache_read("add", "x", scope)
+    s.compute_at(copy, s.loops("add")[-2])
+    s.vectorize(s.loops(copy)[-1])
+    s.cache_hint(copy, hint)
+    s.cache_hint("add", hint)
+    return s
+
+
 def row_sum(m: int = 3, n: int = 70, threads: int = 64, axis: str = "threadIdx.x", op: str = "sum") -> tl.Schedule:
     """A row for each block, whose threads reduce it together."""
     s = tl.Schedule(getattr(reduction, op)(m, n), target=H100)
@@ -311,6 +322,10 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "add, bfloat16 with tails": lambda: add(6, 63, "bfloat16", vector=8),
     "add, float8 e4m3": lambda: add(6, 128, "float8_e4m3fn", vector=16),
     "add, float8 e5m2 with tails": lambda: add(6, 63, "float8_e5m2", vector=4),
+    "add, evict_first": lambda: hinted("evict_first"),
+    "add, evict_last, half": lambda: hinted("evict_last", 8, "float16"),
+    "add, no_allocate, one by one": lambda: hinted("no_allocate", 1),
+    "add, evict_last, to shared memory": lambda: hinted("evict_last", scope="shared"),
     "fused": fused,
     "two kernels": two_kernels,
     "handed on": handed_on,

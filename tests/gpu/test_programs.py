@@ -20,6 +20,7 @@ from tests.gpu.programs import (
     convolution,
     depthwise_convolution,
     handed_on,
+    hinted,
     in_threads,
     inputs,
     lowered,
@@ -95,6 +96,37 @@ def test_nothing_is_read_before_the_barrier() -> None:
     assert "float* P, const float* __restrict__ A, float* __restrict__ C" in kernel.source()
     before, barrier, _ = nvrtc.compile(kernel.source(), "C", H100.arch).ptx.partition("bar.sync")
     assert barrier and re.findall(r"ld\.global\S*", before) == ["ld.global.nc.f32"]  # A
+
+
+LEVELS = {
+    "evict_first": "L1::evict_first.L2::cache_hint",
+    "evict_last": "L1::evict_last.L2::cache_hint",
+    "no_allocate": "L1::no_allocate",
+}
+WORDS = {(1, "float8_e4m3fn"): "u8", (1, "float16"): "u16", (1, "float32"): "u32", (1, "float64"): "v2.u32"}
+WORDS |= {(4, "float16"): "v2.u32", (4, "float32"): "v4.u32", (4, "float8_e5m2"): "u32"}
+
+
+@pytest.mark.parametrize(
+    "hint, vector, dtype", [*((hint, 4, "float32") for hint in LEVELS), *(("evict_last", *word) for word in WORDS)]
+)
+def test_hints_are_in_the_machine_code(hint: str, vector: int, dtype: str) -> None:
+    kernel = tl.build(hinted(hint, vector, dtype), H100)
+    loads = re.findall(r"ld\.global\S*", nvrtc.compile(kernel.source(), "add", H100.arch).ptx)
+    assert loads == [f"ld.global.nc.{LEVELS[hint]}.{WORDS[vector, dtype]}"] * 2  # x and y
+
+
+def test_hints_are_for_what_the_kernel_only_reads() -> None:
+    s = handed_on()
+    s.cache_hint("C", "evict_last")
+    assert "evict_last" not in tl.build(s, H100).source()
+
+
+def test_hints_say_nothing_where_loads_cannot_have_them() -> None:
+    s = hinted("evict_last")
+    assert "evict_last" not in tl.build(s, tl.Target("cuda", arch="sm_75")).source()
+    x, y = inputs(s)
+    np.testing.assert_array_equal(tl.build(s, "llvm")(x, y), x + y)
 
 
 def test_atomic_updates_of_each_type() -> None:

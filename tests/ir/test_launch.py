@@ -82,6 +82,8 @@ RULES = {
     "async_wait takes a number": loops(Do("async_wait", (tx,)), tx=("threadIdx.x", 8)),
     "barrier has no body": loops(Do("barrier", (), NOTHING), tx=("threadIdx.x", 8)),
     "the body of atomic must be one store": loops(Do("atomic", (), NOTHING), tx=("threadIdx.x", 8)),
+    "the body of evict_last must be one store": loops(Do("evict_last", (), NOTHING), tx=("threadIdx.x", 8)),
+    "evict_last outside the threads": seq(threads, Do("evict_last", (), store)),
     "atomic updates one element from its own value": loops(Do("atomic", (), store), tx=("threadIdx.x", 8)),
     "async_copy stores to shared memory": loops(Do("async_copy", (), store), tx=("threadIdx.x", 8)),
     "async_copy reads what the launch does not store": line(

@@ -217,6 +217,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         1: ("parameter_storage", "several_outputs"),
         2: ("not_in_a_loop",),
     },
+    "cache_hint": {1: ("bad_cache_hint",), 2: ("several_stores",), 3: ("scope",)},
     "async_copy": {
         1: ("not_a_copy", "source_written"),
         2: ("scope",),

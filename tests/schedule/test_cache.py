@@ -1,8 +1,10 @@
-"""cache_read, cache_write."""
+"""cache_read, cache_write, cache_hint."""
 
 import pytest
 
 import tensorlang as tl
+from tensorlang.ir import serial
+from tensorlang.ir.walk import same
 from tensorlang.schedule.schedule import Schedule
 from tests.schedule.programs import (
     before_and_after,
@@ -133,3 +135,33 @@ def test_caches_of_symbolic_size(sizes):
     s.cache_read("C", "A", "global")
     s.cache_write("C", "global")
     check_numbers(before, s, sizes)
+
+
+# ------------------------------------------------------------------------------------------------------ cache_hint
+def test_cache_hint(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.cache_hint(s.cache_read("C", "A", "local"), "no_allocate")
+    s.cache_hint("A.local", "evict_first")
+    s.cache_hint("C", "evict_last")
+    s.compute_at("A.local", "C.j")
+    golden("schedule/cache_hint", before_and_after(before, s))
+    check_numbers(before, s)
+    assert same(serial.from_json(serial.to_json(s.func)), s.func)
+
+
+@pytest.mark.parametrize("hint", ["evict", "", None, 1])
+def test_hints_that_caches_do_not_know(hint):
+    s = Schedule(matmul())
+    assert "'evict_first'" in refused(s, "bad_cache_hint", lambda: s.cache_hint("C", hint)).hint
+
+
+def test_hints_stand_at_one_load_from_global_memory():
+    s = Schedule(matmul())
+    write = s.cache_write("C", "local")
+    assert "C.local in local memory" in str(refused(s, "scope", lambda: s.cache_hint(write, "evict_last")))
+    a = tl.placeholder((6,), name="A")
+    s = Schedule(tl.compute((6,), lambda i: (a[i] + 1.0, a[i] * 2.0), name="P"))
+    refused(s, "several_stores", lambda: s.cache_hint("P", "evict_last"))
+    s = Schedule(tl.compute((6,), lambda i: i * 2, name="P"))
+    assert "no buffer" in str(refused(s, "scope", lambda: s.cache_hint("P", "evict_last")))

@@ -58,6 +58,7 @@ OTHERS: dict[str, Any] = {
     "condition": True,
     "scope": "local",
     "key": "note",
+    "hint": "evict_last",
     "value": 1,
     "index_map": lambda i, j: (j, i),
     "padding": [None, None, None],
