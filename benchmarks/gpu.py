@@ -3,9 +3,10 @@
     python -m benchmarks.gpu [--only softmax matmul] [--trials 200] [--log gpu_tuned.jsonl] [--compile]
 
 Contenders take turns in one process (A B A B ...) on random data, each launch timed by events after the second-level
-cache was emptied; medians count. Each call has its result in fresh memory, which the next one gets again: where arrays
-lie makes a difference of 2 % to the same kernel. Results are compared with float64. Tuning resumes from the log, so
-that a second run measures what the first one found. --compile adds torch.compile. Writes benchmarks/results/gpu.jsonl.
+cache was emptied, also of what loads have asked it to keep; medians count. Each call has its result in fresh memory,
+which the next one gets again: where arrays lie makes a difference of 2 % to the same kernel. Results are compared with
+float64. Tuning resumes from the log, so that a second run measures what the first one found. --compile adds
+torch.compile. Writes benchmarks/results/gpu.jsonl.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import autotune
 import tensorlang as tl
 from benchmarks.gpu_rows import Row, every_row
 from benchmarks.harness import RESULTS
+from tensorlang.runtime.gpu_kernel import release_cache
 
 FLUSH_BYTES = 1 << 30  # which takes longer than to call any kernel, so that the GPU never waits for the CPU
 Work = Callable[[], Any]
@@ -44,6 +46,7 @@ class Bench:
     def once(self, work: Work) -> float:
         """Microseconds of one launch, with a cold cache."""
         begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        release_cache()
         self.flush.zero_()
         begin.record()
         work()

@@ -113,8 +113,8 @@ def softmax(rows: int, columns: int, dtype: str, threads: int, beside: int = 1) 
     )
 
 
-def norm(kind: str, rows: int, columns: int, dtype: str, threads: int) -> Row:
-    size, vector = (4, 4) if dtype == "float32" else (2, 8)
+def norm(kind: str, rows: int, columns: int, dtype: str, threads: int, vector: int) -> Row:
+    size = 4 if dtype == "float32" else 2
     weights = ("weight", "bias") if kind == "layer_norm" else ("weight",)
 
     def apply(torch: Any, x: Any, **weights: Any) -> Any:
@@ -187,7 +187,7 @@ def transpose(n: int) -> Row:
     return Row(
         f"transpose float32 {n}x{n}",
         lambda: elementwise.transpose(n, n),
-        lambda s: library.transpose(s, "transpose", (16, 16)),
+        lambda s: library.transpose(s, "transpose", (32, 16)),
         {"x": _normal(n, n)},
         lambda torch, out, x: x.t().contiguous() if out is None else out.copy_(x.t()),
         lambda torch, x: x.t().double(),
@@ -213,8 +213,8 @@ def every_row() -> list[Row]:
         softmax(4096, 4096, "bfloat16", 256),
         softmax(8192, 8192, "bfloat16", 512),
         softmax(65536, 1024, "bfloat16", 128),
-        norm("layer_norm", 16384, 8192, "bfloat16", 512),
-        norm("rms_norm", 16384, 8192, "bfloat16", 512),
+        norm("layer_norm", 16384, 8192, "bfloat16", 512, 4),
+        norm("rms_norm", 16384, 8192, "bfloat16", 512, 8),
         bias_gelu_mul(16384, 8192, "bfloat16"),
         sums(1, 16384),
         sums(0, 16384),
