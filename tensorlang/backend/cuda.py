@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tensorlang.arith.context import EMPTY
+from tensorlang.arith.inequality import interval
+from tensorlang.arith.simplify import normal
 from tensorlang.backend import nvrtc
 from tensorlang.backend.cuda_stmt import KernelText, KernelWriter
 from tensorlang.backend.cuda_text import PRELUDE, Names, helpers_of
@@ -14,8 +18,8 @@ from tensorlang.intrin.intrin import Intrinsic
 from tensorlang.ir import dtypes
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.launch import Launch
-from tensorlang.ir.nodes import Alloc, Buffer, Const, Do, Func, Seq, Size, Stmt
-from tensorlang.ir.walk import find
+from tensorlang.ir.nodes import Alloc, Buffer, Const, Do, For, Func, Op, Seq, Size, Stmt
+from tensorlang.ir.walk import find, visit
 from tensorlang.passes.barriers import barriers
 from tensorlang.passes.bind_threads import bind_threads
 from tensorlang.passes.compact import compact
@@ -53,6 +57,7 @@ PASSES = [
     intrinsics,
 ]
 _WIDE = 2**30  # elements of a buffer from which on subscripts are 64 bits
+_WIDEST = 2**31  # what 32 bits do not hold
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,26 @@ def _workspace(stmt: Stmt) -> Iterator[Buffer]:
 
 
 def _is_wide(func: Func) -> bool:
-    """Whether subscripts may need 64 bits."""
+    """Whether subscripts, or parts of them, may need 64 bits."""
     shapes = [b.shape for b in (*func.params, *_workspace(func.body))]
-    return any(not isinstance(n, Const) or n.value >= _WIDE for shape in shapes for n in shape)
+    if any(not isinstance(n, Const) or n.value >= _WIDE for shape in shapes for n in shape):
+        return True
+    return any(map(_has_wide_parts, _nests(func.body)))
+
+
+def _has_wide_parts(nest: Stmt) -> bool:
+    """Whether an index is made of numbers of 64 bits: terms may be larger than their sum, data than what they are
+    clamped to."""
+    ctx = EMPTY
+    for loop in find(nest, For):
+        ctx = ctx.bind(loop.var, loop.extent)
+    for part in {n for n in visit(nest) if isinstance(n, Op) and n.dtype == "index"}:
+        if part.op == "cast" and part.args[0].dtype in ("uint32", "int64", "uint64"):
+            return True
+        low, high = interval(normal(part, ctx), ctx)
+        if not -_WIDEST <= low <= high < _WIDEST and math.inf not in (-low, high):
+            return True
+    return False
 
 
 def build(

@@ -13,9 +13,11 @@ from tensorlang.errors import ExecutionError
 from tensorlang.ir import interp_launch, walk
 from tensorlang.ir.launch import UPDATES
 from tensorlang.ir.nodes import Do, For, Var
+from tensorlang.topi import elementwise
 from tests.gpu.programs import (
     H100,
     PROGRAMS,
+    add,
     barriers_of,
     convolution,
     depthwise_convolution,
@@ -127,6 +129,31 @@ def test_hints_say_nothing_where_loads_cannot_have_them() -> None:
     assert "evict_last" not in tl.build(s, tl.Target("cuda", arch="sm_75")).source()
     x, y = inputs(s)
     np.testing.assert_array_equal(tl.build(s, "llvm")(x, y), x + y)
+
+
+def narrow_grid() -> tl.Schedule:
+    """Groups of 16 rows, so that terms of the place in memory are larger than their sum, which 28 bits hold."""
+    s = tl.Schedule(elementwise.transpose(1 << 14, 1 << 14), target=H100)
+    i, j = s.loops("transpose")
+    i0, i1 = s.split(i, [None, 16])
+    s.reorder(i0, j, i1)
+    grid, thread = s.split(s.fuse(i0, j, i1), [None, 256])
+    s.bind(grid, "blockIdx.x")
+    s.bind(thread, "threadIdx.x")
+    return s
+
+
+def looked_up(dtype: str) -> tl.Schedule:
+    table, place = tl.placeholder((8,), name="table"), tl.placeholder((32,), dtype, name="place")
+    s = tl.Schedule(tl.compute((32,), lambda i: table[place[i]], name="C"), target=H100)
+    s.bind("C.i", "threadIdx.x")
+    return s
+
+
+def test_parts_of_subscripts_may_need_64_bits() -> None:
+    programs = {"groups": narrow_grid(), "int64": looked_up("int64"), "int32": looked_up("int32"), "add": add(64, 64)}
+    wide = {name: "long long index;" in tl.build(s, H100).source() for name, s in programs.items()}
+    assert wide == {"groups": True, "int64": True, "int32": False, "add": False}
 
 
 def test_atomic_updates_of_each_type() -> None:
