@@ -62,13 +62,16 @@ _WIDEST = 2**31  # what 32 bits do not hold
 
 @dataclass(frozen=True)
 class Program:
-    """The text of a Func: its kernels in the order in which they run, and the global memory that they need between."""
+    """The text of a Func: its kernels in the order in which they run, and the global memory that they need between.
+
+    wide: whether indices have 64 bits, not 32."""
 
     name: str
     text: str
     kernels: tuple[KernelText, ...]
     workspace: tuple[Buffer, ...]
     sizes: tuple[Size, ...]
+    wide: bool
 
 
 def emit(func: Func, sizes: Sequence[Size], target: Target) -> Program:
@@ -86,11 +89,12 @@ def emit(func: Func, sizes: Sequence[Size], target: Target) -> Program:
     for nest in nests:
         name = base if len(nests) == 1 else names.take(f"{func.name}_{len(kernels)}")
         kernels.append(KernelWriter(name, Launch.of(nest), target).kernel())
-    index = "typedef long long index;" if _is_wide(func) else "typedef int index;"
+    wide = _is_wide(func)
+    index = "typedef long long index;" if wide else "typedef int index;"
     body = "\n\n".join([*_functions(func, target), *(k.text for k in kernels)])
     head = f"// {func.name} for {target.arch}\n{PRELUDE}{index}"
     text = "\n\n".join(part for part in (head, helpers_of(body), body) if part) + "\n"
-    return Program(func.name, text, tuple(kernels), tuple(_workspace(func.body)), tuple(sizes))
+    return Program(func.name, text, tuple(kernels), tuple(_workspace(func.body)), tuple(sizes), wide)
 
 
 def _functions(func: Func, target: Target) -> list[str]:
@@ -195,7 +199,7 @@ def build(
         aligned=[n for n in aligned if n < len(params)],
         cubin=binary.cubin,
         arch=target.arch,
-        wide=_is_wide(func),
+        wide=program.wide,
         usage=binary.usage,
         source=lambda: program.text,
         asm=lambda: nvrtc.disassemble(binary),
