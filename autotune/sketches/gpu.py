@@ -14,7 +14,7 @@ from autotune.task import Schedule, gpu_library
 
 _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
-_HELD = 64  # elements of a row that a thread may have in registers
+_HELD, _MOST_HELD = 32, 64  # elements of a row that a thread is to have in registers; where rows are long
 _HALVES = {"float16", "bfloat16"}
 # Threads, and elements of a thread, for a tile of a convolution.
 _ACROSS = {
@@ -49,13 +49,14 @@ def elementwise(program: Program, stage: Stage) -> Sequence[Part]:
 def rows(program: Program, stage: Stage) -> Sequence[Part]:
     """Of a chain along rows, such as softmax or a norm: threads share a row, which stays in their registers."""
     chain = _chain(program, stage)
-    if not any(member.reduction for member in chain) or stage.spatial[-1].extent > _THREADS[-1] * _HELD:
+    if not any(member.reduction for member in chain) or stage.spatial[-1].extent > _THREADS[-1] * _MOST_HELD:
         return []
+    enough = [n for n in _THREADS if n * _HELD >= stage.spatial[-1].extent] or _THREADS[-1:]
 
     def write(s: Schedule, knob: AskKnob) -> None:
         vector = knob("vector", sorted({16 // stage.result_bytes, _lanes(stage)}))
         before = [member.block for member in chain[1:]]
-        gpu_library.rows(s, stage.block, knob("threads", _THREADS), vector, knob("beside", _EACH), before)
+        gpu_library.rows(s, stage.block, knob("threads", enough), vector, knob("beside", _EACH), before)
 
     return [Part("rows", frozenset(member.block for member in chain), write, exact=True)]
 
