@@ -123,6 +123,12 @@ def test_features_of_open_knobs_are_those_of_known_ones(name):
 
 
 @pytest.mark.filterwarnings("error:sketch .* does not fit")
+@pytest.mark.parametrize("columns, fewest", [(1024, 32), (8192, 256), (50_000, 1024)])
+def test_threads_are_enough_to_hold_a_row(columns, fewest):
+    (space,) = spaces(Task.of(normalization.softmax(64, columns), H100))
+    assert dict(zip(space.names, space.choices, strict=True))["threads"].min() == fewest
+
+
 def test_patches_fit_strided_convolutions():
     task = Task.of(convolution.conv2d(1, 28, 28, 4, 16, 5, 2, 2), H100)
     assert len(open_spaces(task, sketches_for(task)[:1])) == 1
