@@ -128,55 +128,54 @@ __device__ __forceinline__ void {name}(unsigned& w0, unsigned& w1, unsigned& w2,
 }}"""
 
 
-def _hinted_loads(hint: str) -> dict[str, str]:
-    """Loads from global memory that is only read, which tell both levels of cache how long to keep it."""
-    level2 = hint != "no_allocate"  # which speaks of the first level only
-    option = f"ld.global.nc.L1::{hint}{'.L2::cache_hint' if level2 else ''}"
-    policy = f', "l"(policy_{hint}())' if level2 else ""
-    fetches: list[str] = []
-    for word, kind, register, count in (
-        ("unsigned short", "u16", "h", 1),
-        ("unsigned", "u32", "r", 1),
-        ("uint2", "v2.u32", "r", 2),
-        ("uint4", "v4.u32", "r", 4),
-    ):
-        parts = [f"word.{axis}" for axis in "xyzw"[:count]] if count > 1 else ["word"]
-        to = ", ".join(f"%{n}" for n in range(count))
-        by = f", %{count + 1}" if level2 else ""
-        fetches.append(
-            f"__device__ __forceinline__ void fetch_{hint}({word}& word, const void* from) {{\n"
-            f'  asm("{option}.{kind} {f"{{{to}}}" if count > 1 else to}, [%{count}]{by};"\n'
-            f"""      : {", ".join(f'"={register}"({part})' for part in parts)}"""
-            f' : "l"(__cvta_generic_to_global(from)){policy});\n'
-            "}"
-        )
-    fetches.append(f"""__device__ __forceinline__ void fetch_{hint}(unsigned char& word, const void* from) {{
+# Loads from global memory that is only read; HINT is what both levels of cache are told of it.
+_HINTED_LOADS = {
+    "policy_HINT": """__device__ __forceinline__ unsigned long long policy_HINT() {
+  unsigned long long policy; asm("createpolicy.fractional.L2::LEVEL2.b64 %0, 1.0;" : "=l"(policy)); return policy;
+}""",
+    "fetch_HINT": """__device__ __forceinline__ void fetch_HINT(unsigned char& word, const void* from) {
   unsigned short wide;  // the narrowest register
-  asm("{option}.u8 %0, [%1]{", %2" if level2 else ""};"
-      : "=h"(wide) : "l"(__cvta_generic_to_global(from)){policy});
+  asm("ld.global.nc.L1::HINT.L2::cache_hint.u8 %0, [%1], %2;"
+      : "=h"(wide) : "l"(__cvta_generic_to_global(from)), "l"(policy_HINT()));
   word = (unsigned char)wide;
-}}""")
-    made = {
-        f"policy_{hint}": f"""__device__ __forceinline__ unsigned long long policy_{hint}() {{
-  unsigned long long policy;
-  asm("createpolicy.fractional.L2::{hint}.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}}""",
-        f"fetch_{hint}": "\n".join(fetches),
-        f"load_vector_{hint}": f"""template <int n, typename T>
-__device__ __forceinline__ void load_vector_{hint}(T* to, const T* from) {{
-  union {{ typename Word<n * sizeof(T)>::type word; T each[n]; }} both;
-  fetch_{hint}(both.word, from);
+}
+__device__ __forceinline__ void fetch_HINT(unsigned short& word, const void* from) {
+  asm("ld.global.nc.L1::HINT.L2::cache_hint.u16 %0, [%1], %2;"
+      : "=h"(word) : "l"(__cvta_generic_to_global(from)), "l"(policy_HINT()));
+}
+__device__ __forceinline__ void fetch_HINT(unsigned& word, const void* from) {
+  asm("ld.global.nc.L1::HINT.L2::cache_hint.u32 %0, [%1], %2;"
+      : "=r"(word) : "l"(__cvta_generic_to_global(from)), "l"(policy_HINT()));
+}
+__device__ __forceinline__ void fetch_HINT(uint2& word, const void* from) {
+  asm("ld.global.nc.L1::HINT.L2::cache_hint.v2.u32 {%0, %1}, [%2], %3;"
+      : "=r"(word.x), "=r"(word.y) : "l"(__cvta_generic_to_global(from)), "l"(policy_HINT()));
+}
+__device__ __forceinline__ void fetch_HINT(uint4& word, const void* from) {
+  asm("ld.global.nc.L1::HINT.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+      : "=r"(word.x), "=r"(word.y), "=r"(word.z), "=r"(word.w)
+      : "l"(__cvta_generic_to_global(from)), "l"(policy_HINT()));
+}""",
+    "load_vector_HINT": """template <int n, typename T>  // in one access
+__device__ __forceinline__ void load_vector_HINT(T* to, const T* from) {
+  union { typename Word<n * sizeof(T)>::type word; T each[n]; } both;
+  fetch_HINT(both.word, from);
   #pragma unroll
   for (int v = 0; v < n; ++v) to[v] = both.each[v];
-}}""",
-        f"load_{hint}": f"""template <typename T> __device__ __forceinline__ T load_{hint}(const T* from) {{
+}""",
+    "load_HINT": """template <typename T> __device__ __forceinline__ T load_HINT(const T* from) {
   T value;
-  load_vector_{hint}<1>(&value, from);
+  load_vector_HINT<1>(&value, from);
   return value;
-}}""",
+}""",
+}
+
+
+def _hinted_loads(hint: str, level2: str) -> dict[str, str]:
+    return {
+        name.replace("HINT", hint): text.replace("HINT", hint).replace("LEVEL2", level2)
+        for name, text in _HINTED_LOADS.items()
     }
-    return {name: text for name, text in made.items() if level2 or not name.startswith("policy")}
 
 
 def _halves_compared(op: str, kind: str) -> str:
@@ -297,9 +296,9 @@ __device__ __forceinline__ void store_vector(T* to, const T* from) {
   for (int v = 0; v < n; ++v) both.each[v] = from[v];
   *reinterpret_cast<typename Word<n * sizeof(T)>::type*>(to) = both.word;
 }""",
-    **_hinted_loads("evict_first"),
-    **_hinted_loads("evict_last"),
-    **_hinted_loads("no_allocate"),
+    **_hinted_loads("evict_first", "evict_first"),
+    **_hinted_loads("evict_last", "evict_last"),
+    **_hinted_loads("no_allocate", "evict_normal"),
     "swizzled": """template <int changed> __device__ __forceinline__ int swizzled(int n) {
   return n ^ (n >> 3 & changed);
 }""",
