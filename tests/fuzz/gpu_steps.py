@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import tensorlang as tl
+from tensorlang.ir.launch import CACHE_HINTS
 from tensorlang.ir.nodes import REDUCE, SERIAL, SPATIAL, Alloc, Const, For
 from tensorlang.ir.walk import find
 from tensorlang.schedule import dataflow as flow
@@ -191,6 +192,8 @@ class Plan:
             yield f"split({reduction[0]!r}, [None, {self.pick(FACTORS)}])"
         yield f"cache_read({block!r}, {self.pick(read)!r}, {scope!r})"
         for copy in [b.name for b in self.s.blocks() if b.name not in before]:
+            if self.chance(0.3):
+                yield f"cache_hint({copy!r}, {self.pick(CACHE_HINTS)!r})"
             yield f"compute_at({copy!r}, {self.site(block)!r})"
             if scope == "shared":
                 yield from self.shared_work(copy)
