@@ -32,7 +32,6 @@ ALLOWED = {
 ROOM_OF_MODULE = {
     "errors": "errors",
     "config": "config",
-    "analysis": "analysis",
     "build": "build",
     "ceilings": "build",
     "__init__": "build",
