@@ -11,7 +11,7 @@ from tensorlang.arith.inequality import Interval, interval, is_box, knowledge, l
 from tensorlang.arith.poly import Poly
 from tensorlang.arith.simplify import normal, simplify
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import Expr, Op, Var
+from tensorlang.ir.nodes import Const, Expr, Op, Var
 from tensorlang.ir.walk import free_vars
 
 STEPS = 60  # different eliminations tried for one bound
@@ -39,6 +39,17 @@ def bounds(
 
 def const_bounds(expr: Expr, ctx: Context = EMPTY) -> Interval:
     """The tightest (lo, hi) found with lo <= expr <= hi for all values in context: integers, or -inf and inf."""
+    if isinstance(expr, Const):
+        return int(expr.value), int(expr.value)
+    memo = ctx.cache("const bounds")
+    found = memo.get(expr)
+    if found is None:
+        near = ctx.about(free_vars(expr))
+        found = memo[expr] = _const_bounds(expr, ctx) if near is ctx else const_bounds(expr, near)
+    return found
+
+
+def _const_bounds(expr: Expr, ctx: Context) -> Interval:
     p = division.recombined(normal(expr, ctx), ctx)
     low, high = interval(p, ctx)
     if low == high:

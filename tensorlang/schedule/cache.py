@@ -177,7 +177,7 @@ def cache_hint(s: Schedule, block: BlockLike, hint: str) -> None:
       block C(x = i): C[x] = A[x]    ->    evict_last C[i] = A[i]
     """
     node = s.block_node(block)
-    if hint not in CACHE_HINTS:
+    if not isinstance(hint, str) or hint not in CACHE_HINTS:
         s.refuse("bad_cache_hint", f"caches do not know {hint!r}", hint=", ".join(map(repr, CACHE_HINTS)))
     if not isinstance(node.body, Store):
         s.refuse(

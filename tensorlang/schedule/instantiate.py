@@ -91,8 +91,8 @@ class _Place(NamedTuple):
     loops: tuple[Var, ...] = ()
 
     def inside(self, loop: For, extent: Expr) -> _Place:
-        ctx, rewriting = self.ctx.bind(loop.var, extent), self.rewriting.bind(loop.var, open_extent(extent))
-        return _Place(ctx, rewriting, (*self.loops, loop.var))
+        rewriting = self.rewriting.bind(loop.var, open_extent(extent, self.rewriting))
+        return _Place(self.ctx.bind(loop.var, extent), rewriting, (*self.loops, loop.var))
 
     def others(self, name: str) -> dict[Var, Expr]:
         """The loops that were made for other blocks than that of this name, which it was moved into, as zeros."""

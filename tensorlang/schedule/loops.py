@@ -82,7 +82,7 @@ def _digits(variables: Sequence[Var], extents: Sequence[Expr], ctx: Context) -> 
     """The context inside a nest of loops, and the number of the iteration there."""
     index: Expr = ZERO
     for var, extent in zip(variables, extents, strict=True):
-        ctx, index = ctx.bind(var, open_extent(extent)), index * extent + var
+        ctx, index = ctx.bind(var, open_extent(extent, ctx)), index * extent + var
     return ctx, simplify(index, ctx)
 
 
@@ -113,7 +113,7 @@ def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tupl
 
 def part(old: Var, body: Stmt, var: Var, start: Expr, extent: Expr, ctx: Context) -> For:
     """A loop over `extent` iterations, from `start` on, of the loop over `old` around `body`."""
-    inside = ctx.bind(var, open_extent(extent))
+    inside = ctx.bind(var, open_extent(extent, ctx))
     return For(var, extent, SERIAL, rebind(body, {old: simplify(start + var, inside)}, inside))
 
 
@@ -140,13 +140,13 @@ def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) ->
 _MANY = 1 << 20
 
 
-def open_extent(extent: Expr) -> Expr:
+def open_extent(extent: Expr, ctx: Context) -> Expr:
     """The extent that rewrites assume: a loop of one iteration counts as having two, one of none as having many.
 
     So its variable stays in bindings: a program has one structure whatever numbers its knobs become, and what ran in no
-    iteration does not come to depend on none.
+    iteration does not come to depend on none. `ctx` holds where the loop stands.
     """
-    most = const_bounds(extent)[1]
+    most = const_bounds(extent, ctx)[1]
     return const(2) if most == 1 else const(_MANY) if most < 1 else extent
 
 
@@ -164,7 +164,7 @@ def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = T
     """
     if isinstance(stmt, For):
         extent = _rebound(stmt.extent, values, ctx)
-        inside = ctx.bind(stmt.var, open_extent(extent))
+        inside = ctx.bind(stmt.var, open_extent(extent, ctx))
         return stmt.replace(extent=extent, body=rebind(stmt.body, values, inside, guard))
     if isinstance(stmt, Block):
         bindings = tuple(_rebound(b, values, ctx) for b in stmt.bindings)
@@ -226,9 +226,9 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
         values[node.var] = ZERO if node.extent is ONE else place
         size = simplify(size * node.extent, ctx)
     known = size
-    if const_bounds(size)[1] <= 0:  # of a loop that runs nothing, anything could be proved
-        known = math.prod((open_extent(n.extent) for n in nodes), start=ONE)
-    body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(simplify(known, ctx))))
+    if const_bounds(size, ctx)[1] <= 0:  # of a loop that runs nothing, anything could be proved
+        known = math.prod((open_extent(n.extent, ctx) for n in nodes), start=ONE)
+    body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(simplify(known, ctx), ctx)))
     s.replace(nodes[0], For(var, size, SERIAL, body))
     return Loop(s, var.name)
 

@@ -188,7 +188,7 @@ def _narrowed(s: Schedule, chain: Sequence[For], node: Block, fresh: Block, box:
         starts[var], extents[var] = simplify(first - start, ctx), simplify(end - first, ctx)
     around = s.context(chain[0], rewriting=True)
     for loop in chain:
-        around = around.bind(loop.var, open_extent(extents[loop.var]))
+        around = around.bind(loop.var, open_extent(extents[loop.var], around))
     body = rebind(fresh, {var: var + by for var, by in starts.items()}, around)
     if guard is not TRUE:
         moved = substitute(guard, {var: var + by for var, by in starts.items()})

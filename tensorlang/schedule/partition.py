@@ -119,7 +119,8 @@ def fission(s: Schedule, loop: LoopLike, after: BlockLike) -> tuple[Loop, Loop]:
     _nothing_carried_backwards(s, node, first, rest)
     _inits_after(s, node, first, rest)
     var = Var(s.fresh(f"{node.var.name}.rest"))
-    moved = rebind(rest, {node.var: var}, s.context(node, rewriting=True).bind(var, open_extent(node.extent)))
+    around = s.context(node, rewriting=True)
+    moved = rebind(rest, {node.var: var}, around.bind(var, open_extent(node.extent, around)))
     both: Stmt = seq(node.replace(body=first), For(var, node.extent, node.kind, moved))
     for alloc in reversed(_allocations(node)):
         both = alloc.replace(body=both)

@@ -96,7 +96,7 @@ class Services:
             if isinstance(outer, Alloc):
                 continue
             if isinstance(outer, For):
-                ctx = ctx.bind(outer.var, loops.open_extent(outer.extent) if rewriting else outer.extent)
+                ctx = ctx.bind(outer.var, loops.open_extent(outer.extent, ctx) if rewriting else outer.extent)
             elif isinstance(outer, Block):
                 ctx = ctx.assume(outer.predicate)
             elif isinstance(outer, If):

@@ -308,6 +308,24 @@ FOUND = {
         ('fuse("C.i", "C.k")', 'split("C.i_k", [1, None])'),
         seed=0,
     ),
+    "a loop that has one iteration at most where it stands stays in bindings": Case(
+        Expression(
+            [
+                'p = tl.var("p")',
+                'A = tl.placeholder((p, 1), "float32", name="A")',
+                'r = tl.reduce_axis(p, "r")',
+                'C = tl.compute((1,), lambda i: tl.sum(A[r, i], axis=r), name="C")',
+            ],
+            ["C"],
+            {"p": 1},
+        ),
+        (
+            'split("C.r", [None, 2], tail="cut")',
+            "specialize(p >= 3)",
+            'split("C.general.r.1", [None, 1])',
+        ),
+        seed=99150739,
+    ),
     "zeros have signs": Case(
         Expression(
             [
