@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import dropwhile, permutations
 
 from tensorlang.arith.affine import injective
 from tensorlang.arith.alike import commute, repeats
@@ -281,7 +281,11 @@ def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context, readers: fr
         return False
     stored = {store.buffer for block in writers for store in find(block, Store)}
     loaded = {load.buffer for block in writers for load in find(block, Load)} - stored
-    made = {store.buffer for store in find(loop if len(writers) == 1 else root, Store)}
+    made = {store.buffer for store in find(loop, Store)}
+    if len(writers) > 1:  # nor may any that they read change from the first of them on
+        way = path_to(root, writers[0]) or (writers[0],)
+        first = next(find(next((n for n in way if isinstance(n, For)), writers[0]), Store))
+        made = {store.buffer for store in dropwhile(lambda n: n is not first, find(root, Store))}
     readers |= stored
     return bool(writers) and all(b not in readers and same_in_all(root, loop, b, ctx, readers) for b in loaded & made)
 

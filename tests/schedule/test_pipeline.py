@@ -260,12 +260,14 @@ def test_updates_of_one_reduction_come_in_any_order(stages, reason):
 
 def test_parts_of_a_block_give_each_element_its_only_value():
     n = tl.var("n")
-    s = Schedule(chain(n, 7))
+    total = row_sum(n, 3)
+    p = tl.compute((n, 7), lambda i, j: total[i] * 2.0, name="P")
+    s = Schedule(tl.compute((n, 7), lambda i, j: p[i, j] + 1.0, name="D"))
     before = s.func
     s.split("P.j", [None, 4], tail="cut")
-    s.compute_at("P.tail", "C.i")
+    s.compute_at("P.tail", "D.i")
     s.store_at("P", None)
-    s.software_pipeline("C.i", {"P.tail": 0, "C": 1})
+    s.software_pipeline("D.i", {"P.tail": 0, "D": 1})
     check_kernel(before, s, {"n": 1}, {"n": 5})
 
 
