@@ -25,9 +25,13 @@ from tensorlang.ir.nodes import (
     const,
     seq,
 )
-from tensorlang.ir.walk import same
+from tensorlang.ir.walk import find, same
+from tensorlang.passes.compact import compacted
+from tensorlang.passes.lower_blocks import lower_blocks
+from tensorlang.passes.lower_init import lower_init
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.schedule.trace import Trace
+from tensorlang.target.target import Target
 
 
 def matmul(m: Any = 10, n: Any = 12, k: Any = 7) -> tl.Tensor:
@@ -185,3 +189,21 @@ def biased_matmul(m: Any = 10, n: Any = 12, k: Any = 7) -> tl.Tensor:
     """C, then E = C + bias, clipped below at 0."""
     c, bias = matmul(m, n, k), tl.placeholder((n,), name="bias")
     return tl.compute((m, n), lambda i, j: tl.maximum(c[i, j] + bias[j], 0.0), name="E")
+
+
+def compact_form(s: Schedule) -> Func:
+    """The program once its buffers are compact."""
+    host = Target("llvm")
+    return compacted(lower_blocks(lower_init(s.func, host), host))
+
+
+def shapes(s: Schedule) -> dict[str, str]:
+    """The shapes of the buffers once they are compact."""
+    return {alloc.buffer.name: repr(list(alloc.buffer.shape)) for alloc in find(compact_form(s), Alloc)}
+
+
+def check_compact(before: Func, s: Schedule, sizes: dict[str, int] = {}) -> None:
+    """As check_numbers, and the same once buffers are compact."""
+    check_numbers(before, s, sizes)
+    for expected, got in zip(outputs(before, sizes), outputs(compact_form(s), sizes), strict=True):
+        np.testing.assert_array_equal(expected, got)

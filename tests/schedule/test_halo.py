@@ -6,8 +6,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
-from tests.schedule.programs import blur, matmul, refused, running
-from tests.schedule.test_move import shapes
+from tests.schedule.programs import blur, matmul, refused, running, shapes
 from tests.schedule.test_storage import built
 
 

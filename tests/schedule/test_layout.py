@@ -13,13 +13,15 @@ from tests.schedule.programs import (
     before_and_after,
     biased_matmul,
     chain,
+    check_compact,
     check_numbers,
+    compact_form,
     convolution,
     matmul,
     refused,
     running,
+    shapes,
 )
-from tests.schedule.test_move import check, compact_form, shapes
 
 
 def test_transform_layout(golden):
@@ -53,7 +55,7 @@ def test_layouts(layout, pad):
     s = Schedule(convolution(8, 10))
     before = s.func
     s.transform_layout("P", layout, pad_value=pad)
-    check(before, s)
+    check_compact(before, s)
 
 
 def test_layout_of_a_reduction():
@@ -93,7 +95,7 @@ def packed_matmul(m, n, k, order="layout first", pad=0.0, mr=4, nr=4, mp=2, np=3
 @pytest.mark.parametrize("sizes", [(21, 37, 29), (3, 2, 5), (16, 24, 16)])
 def test_packed_matmul(order, pad, sizes):
     before, s = packed_matmul(*sizes, order=order, pad=pad)
-    check(before, s)
+    check_compact(before, s)
     if sizes == (21, 37, 29):
         assert shapes(s) == {"A.global": "[2, 8, 4]", "B.global": "[3, 8, 4]", "C.local": "[21, 12]"}
 
@@ -108,7 +110,7 @@ def test_packed_matmul_goes_on():
     s.unroll(i2)
     s.vectorize(j2)
     s.parallel(s.loops("C")[0])
-    check(before, s)
+    check_compact(before, s)
 
 
 def knobbed_matmul(order, pad):
@@ -129,7 +131,7 @@ def test_packed_matmul_with_knobs(order, pad):
     for _ in range(4):
         values = {name: rng.choice(options) for name, options in choices.items()}
         literal = s.trace.instantiate(values).apply(before)
-        check(before, literal)
+        check_compact(before, literal)
         by_knob = {knob: const(values[knob.name]) for knob in s.trace.knobs.values()}
         closed = {name: repr([simplify(substitute(d, by_knob)) for d in shape]) for name, shape in boxes.items()}
         assert closed == shapes(literal)
@@ -139,7 +141,7 @@ def test_packed_matmul_with_knobs(order, pad):
 def test_symbolic_sizes(n):
     size = tl.var("n")
     before, s = packed_matmul(size, 13, size, "layout first", 0.0)
-    check(before, s, {"n": n})
+    check_compact(before, s, {"n": n})
 
 
 def test_a_parameter_keeps_its_layout():
@@ -175,7 +177,7 @@ def test_padding_in_loops():
     s.compute_at("C", "E.j.0")
     s.transform_layout("C", lambda i, j: (j // 5, i, j % 5), 0.0)
     assert [b.name for b in s.blocks()] == ["C.pad", "C", "E"]
-    check(before, s)
+    check_compact(before, s)
     assert shapes(s) == {"C": "[1, 1, 5]"}
 
 
@@ -191,9 +193,9 @@ def test_a_consumer_follows_a_relaid_producer(layout, tile):
     i0, j0, *_ = s.tile(["C.i", "C.j"], tile)
     s.transform_layout("C.local", layout)
     s.reverse_compute_at(back, j0)
-    check(before, s)
+    check_compact(before, s)
     s.parallel(i0)
-    check(before, s)
+    check_compact(before, s)
 
 
 def test_layout_of_what_several_iterations_share():

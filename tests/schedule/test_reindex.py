@@ -14,8 +14,8 @@ from tests.schedule.programs import (
     matmul,
     normalised,
     refused,
+    shapes,
 )
-from tests.schedule.test_move import shapes
 from tests.schedule.test_storage import built
 
 

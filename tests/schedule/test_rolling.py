@@ -10,8 +10,7 @@ from tensorlang.ir.nodes import TRUE as ALWAYS
 from tensorlang.ir.nodes import Alloc, Block, Buffer, For, Func, Iter, Load, Store, Var, const, seq
 from tensorlang.ir.walk import find, same
 from tensorlang.schedule.schedule import Schedule
-from tests.schedule.programs import before_and_after, blur, chain, matmul, normalised, refused
-from tests.schedule.test_move import shapes
+from tests.schedule.programs import before_and_after, blur, chain, matmul, normalised, refused, shapes
 from tests.schedule.test_storage import built
 
 

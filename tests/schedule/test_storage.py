@@ -11,13 +11,24 @@ from tensorlang.ir.walk import find, same
 from tensorlang.passes.flatten import flatten
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.target.target import Target
-from tests.schedule.programs import before_and_after, blur, chain, matmul, normalised, outputs, refused, running
-from tests.schedule.test_move import check, compact_form, shapes
+from tests.schedule.programs import (
+    before_and_after,
+    blur,
+    chain,
+    check_compact,
+    compact_form,
+    matmul,
+    normalised,
+    outputs,
+    refused,
+    running,
+    shapes,
+)
 
 
 def built(before, s, sizes={}):
     """As check, and the compiled kernel agrees too."""
-    check(before, s, sizes)
+    check_compact(before, s, sizes)
     rng = np.random.default_rng(0)
     kernel = tl.build(s)
     arrays = []
