@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def empty_loop() -> float:
+    """Seconds of CPU time that 100,000 rounds of an empty loop take: how fast the machine is right now."""
+    begin = time.thread_time()
+    for _ in range(100_000):
+        pass
+    return time.thread_time() - begin
 
 
 def cores() -> int:

@@ -23,7 +23,7 @@ from typing import Any
 
 import tensorlang as tl
 from benchmarks.harness import Row, record
-from benchmarks.machine import versions
+from benchmarks.machine import empty_loop, versions
 from tensorlang.intrin import cpu
 from tensorlang.schedule import library
 
@@ -248,14 +248,6 @@ def lowering(repeats: int) -> tuple[float, ...]:
         tl.lower(s)
         found.append(time.thread_time() - begin)
     return tuple(found[1:])
-
-
-def empty_loop() -> float:
-    """Seconds that 100,000 rounds of an empty loop take."""
-    begin = time.thread_time()
-    for _ in range(100_000):
-        pass
-    return time.thread_time() - begin
 
 
 def percentile(values: list[float], share: float) -> float:

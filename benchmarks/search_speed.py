@@ -1,10 +1,13 @@
 """Candidates scored a second: constraints, features and the cost model's trees together, over whole sketch spaces.
+And how long it takes to suggest a schedule without any trial.
 
-    python -m benchmarks.search_speed [--points 1000000]
+    python -m benchmarks.search_speed [--points 1000000] [--suggestions 9]
 
 For each workload it draws the model's training set from the space of the first sketch, then lists all valid candidates
 and scores them in parts, as the search does. It prints how many a second in the best of several rounds, by the clock
 and by the time that the CPUs spent, which other processes disturb less; and the share of the space that was seen.
+Suggestions are timed in turns, CPU time, from the expression to the schedule, each beside an empty loop, which tells how
+fast the machine was.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import RESULTS
-from benchmarks.machine import cores, facts
+from benchmarks.machine import cores, empty_loop, facts
+from benchmarks.tuner import ROWS
 
 WORKLOADS = (
     "batch_matmul:1,512,512,512",
@@ -67,12 +72,30 @@ def measure(workload: str, most: int) -> dict[str, Any]:
     }
 
 
+def suggestions(repeats: int) -> list[dict[str, Any]]:
+    """Milliseconds that it takes to suggest a schedule for each row of benchmarks/tuner.py, and of an empty loop before."""
+    import autotune
+    from autotune.workload import parse
+
+    rows: list[dict[str, Any]] = [{"row": name, "ms": [], "empty_loop_ms": []} for name in ROWS]
+    for turn in range(repeats + 1):
+        for row in rows:
+            task = parse(ROWS[row["row"]])
+            loop, begin = empty_loop(), time.process_time()
+            autotune.suggest(task)
+            if turn:  # the first is slower: imports, tables
+                row["ms"].append(round(1e3 * (time.process_time() - begin), 1))
+                row["empty_loop_ms"].append(round(1e3 * loop, 2))
+    return rows
+
+
 def main() -> None:
     import json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=1_000_000, help="candidates to score at most (default 10^6)")
-    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS))
+    parser.add_argument("--workloads", nargs="*", default=list(WORKLOADS))
+    parser.add_argument("--suggestions", type=int, default=9, help="of each row (default 9)")
     options = parser.parse_args()
     rows = []
     print(f"  {'workload':52} {'points':>9} {'valid':>8} {'seen':>6} {'valid/s':>9} {'valid/CPU-s':>12}")
@@ -84,7 +107,12 @@ def main() -> None:
             f"{row['candidates_per_second']:9.0f} {row['candidates_per_cpu_second']:12.0f}",
             flush=True,
         )
-    entry = {"benchmark": "search_speed", "cores": cores(), "rows": rows, "machine": facts()}
+    suggested = suggestions(options.suggestions)
+    print(f"\n  {'suggested without any trial, CPU ms':52} {'median':>7} {'least':>7} {'an empty loop':>14}")
+    for row in suggested:
+        times, loops = row["ms"], row["empty_loop_ms"]
+        print(f"  {row['row']:52} {median(times):7.1f} {min(times):7.1f} {median(loops):7.2f} {min(loops):6.2f}")
+    entry = {"benchmark": "search_speed", "cores": cores(), "rows": rows, "suggestions": suggested, "machine": facts()}
     with (RESULTS / "search_speed.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
