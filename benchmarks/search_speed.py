@@ -6,8 +6,8 @@ And how long it takes to suggest a schedule without any trial.
 For each workload it draws the model's training set from the space of the first sketch, then lists all valid candidates
 and scores them in parts, as the search does. It prints how many a second in the best of several rounds, by the clock
 and by the time that the CPUs spent, which other processes disturb less; and the share of the space that was seen.
-Suggestions are timed in turns, CPU time, from the expression to the schedule, each beside an empty loop, which tells how
-fast the machine was.
+Suggestions are timed in turns, CPU time, from the expression to the schedule, each beside an empty loop, which tells
+how fast the machine was.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def measure(workload: str, most: int) -> dict[str, Any]:
 
 
 def suggestions(repeats: int) -> list[dict[str, Any]]:
-    """Milliseconds that it takes to suggest a schedule for each row of benchmarks/tuner.py, and of an empty loop before."""
+    """Milliseconds to suggest a schedule for each row of benchmarks/tuner.py, and of an empty loop right before."""
     import autotune
     from autotune.workload import parse
 
