@@ -44,6 +44,7 @@ from tensorlang.analysis import (
     nests,
     numpy_function,
     patterns,
+    to_numpy,
 )
 from tensorlang.display import View
 from tensorlang.display import nest as view_of_nest
@@ -86,6 +87,7 @@ __all__ = [
     "peaks",
     "primitives",
     "program_json",
+    "to_numpy",
     "topi",
     "trace_json",
 ]
@@ -263,7 +265,7 @@ class Task:
         """
         outputs = set(self.func.outputs)
         specs = [
-            (b, Array(b.name, tuple(int(repr(d)) for d in b.shape), b.dtype, analysis.to_numpy(b.dtype)))
+            (b, Array(b.name, tuple(int(repr(d)) for d in b.shape), b.dtype, to_numpy(b.dtype)))
             for b in self.func.params
         ]
         made = dict(specs)

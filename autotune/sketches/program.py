@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from autotune.task import Access, Schedule, Target, nests, patterns
+from autotune.task import Access, Schedule, Target, nests, patterns, to_numpy
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class Program(Mapping[str, Stage]):
                 pattern.divisors,
                 tuple(b.name for b in block.producers),
                 tuple(b.name for b in block.consumers),
-                max((f.item_bytes for f in nest.footprints), default=4),
-                next(f.item_bytes for f in nest.footprints if f.written),
-                {f.buffer: f.dtype for f in nest.footprints},
+                max((to_numpy(a.dtype).itemsize for a in pattern.accesses), default=4),
+                next(to_numpy(a.dtype).itemsize for a in pattern.accesses if a.written),
+                {a.buffer: a.dtype for a in pattern.accesses},
                 nest.operations,
             )
 

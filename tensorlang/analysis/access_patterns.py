@@ -20,6 +20,7 @@ class Access:
     """
 
     buffer: str
+    dtype: str
     written: bool
     shape: tuple[Expr, ...]
     steps: tuple[Mapping[str, int | None], ...]
@@ -61,7 +62,7 @@ def _pattern(path: tuple[For, ...], block: Block, accessed: Accesses) -> Pattern
             | {names[v]: None for v in s.wild}
             for s in indices
         )
-        access = Access(node.buffer.name, isinstance(node, Store), node.buffer.shape, steps)
+        access = Access(node.buffer.name, node.buffer.dtype, isinstance(node, Store), node.buffer.shape, steps)
         found += [access] if access not in found else []
         for op in (n for s in indices for n in find(s.rest, Op)):
             if op.op in ("floordiv", "mod") and isinstance(op.args[1], Const):

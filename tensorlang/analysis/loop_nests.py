@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from tensorlang.analysis.blocks import Accesses, Home, Homes, inside, with_subscripts
 from tensorlang.analysis.sizes import flops_of
@@ -85,11 +86,16 @@ class Nest:
     flops: int
     dtype: str
     reduces: bool
-    footprints: tuple[Footprint, ...]
     operations: Mapping[str, int]
     points: Expr
     moved: bool
-    tensorized: int = 0
+    tensorized: int
+    _regions: Callable[[], tuple[Footprint, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def footprints(self) -> tuple[Footprint, ...]:
+        """What it touches of each buffer, reads and writes apart; found when it is first asked for."""
+        return self._regions()
 
 
 def nests(func: Func) -> list[Nest]:
@@ -105,7 +111,6 @@ def nests(func: Func) -> list[Nest]:
 
 
 def _nest(path: tuple[For, ...], block: Block, homes: Homes, accessed: Accesses) -> Nest:
-    most = largest_extents(path)
     inner = inside(block)
     moved = not all(_is_own(f, block) for f in path if f not in inner)
     loops = tuple(
@@ -122,18 +127,22 @@ def _nest(path: tuple[For, ...], block: Block, homes: Homes, accessed: Accesses)
     for node, indices in accessed:
         if node.buffer not in local:
             regions.setdefault((node.buffer, isinstance(node, Store)), []).append(indices)
-    footprints = tuple(
-        _footprint(buffer, written, found, path, most, homes.get(buffer, Home()))
-        for (buffer, written), found in regions.items()
-    )
-    result = next((f.dtype for f in footprints if f.written), "float32")
+    result = next((buffer.dtype for buffer, written in regions if written), "float32")
     operations = Counter(n.op for n in visit(block.body) if isinstance(n, Op) and dtypes.is_float(n.dtype))
     points: Expr = ONE
     for extent in (*(it.extent for it in block.iters), *(f.extent for f in inner)):
         points = points * extent
     flops, reduces = flops_of(block.body), block.reducer is not None
     tensorized = len(inner) if next(find(block.body, Do), None) is not None else 0
-    return Nest(block.name, loops, flops, result, reduces, footprints, operations, points, moved, tensorized)
+
+    def footprints() -> tuple[Footprint, ...]:
+        most = largest_extents(path)
+        return tuple(
+            _footprint(buffer, written, found, path, most, homes.get(buffer, Home()))
+            for (buffer, written), found in regions.items()
+        )
+
+    return Nest(block.name, loops, flops, result, reduces, operations, points, moved, tensorized, footprints)
 
 
 def _footprint(
