@@ -5,20 +5,21 @@ from tensorlang.ir.nodes import TRUE, For
 from tensorlang.ir.walk import find
 from tensorlang.schedule.schedule import Schedule
 from tests.passes.programs import lowered
-from tests.schedule.programs import (
-    blur,
-    chain,
-    check_kernel,
-    refused,
-)
+from tests.schedule.programs import blur, chain, check_kernel, refused
 
 
-def test_compute_at_uses_the_facts_of_a_specialize():
-    """No guard where the size is known to divide, in the program and in what it is lowered to."""
+def with_variants():
+    """P and C of n rows as stated, and their schedule with a variant for multiples of four."""
     n = tl.var("n")
     s = Schedule(chain(n, 6))
     before = s.func
     s.specialize(n % 4 == 0)
+    return before, s
+
+
+def test_compute_at_uses_the_facts_of_a_specialize():
+    """No guard where the size is known to divide, in the program and in what it is lowered to."""
+    before, s = with_variants()
     s.split("C.i", [None, 4])
     s.compute_at("P", "C.i.0")
     s.compute_at("P.general", "C.general.i")
@@ -27,10 +28,7 @@ def test_compute_at_uses_the_facts_of_a_specialize():
 
 
 def test_reverse_compute_at_uses_the_facts_of_a_specialize():
-    n = tl.var("n")
-    s = Schedule(chain(n, 6))
-    before = s.func
-    s.specialize(n % 4 == 0)
+    before, s = with_variants()
     s.split("P.i", [None, 4])
     s.reverse_compute_at("C", "P.i.0")
     assert s.block_node("C").predicate is TRUE
@@ -59,10 +57,7 @@ def test_variants_of_several_outputs_move_apart():
 
 
 def test_cache_read_uses_the_facts_of_a_specialize():
-    n = tl.var("n")
-    s = Schedule(chain(n, 6))
-    before = s.func
-    s.specialize(n % 4 == 0)
+    before, s = with_variants()
     s.split("C.i", [None, 4])
     s.compute_at("P", "C.i.0")
     s.cache_read("C", "P", "local")
