@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import re
+import weakref
 
 import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.ir.base import collection_put_off
 
 
 def sums() -> tl.Schedule:
@@ -38,6 +40,27 @@ def test_lowering_leaves_garbage_collection_as_it_was(collecting: bool) -> None:
         assert gc.isenabled() == collecting
     finally:
         (gc.enable if enabled else gc.disable)()
+
+
+def test_what_is_made_while_collection_is_put_off_is_collected_in_the_end() -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    def made() -> weakref.ref[Knot]:
+        with collection_put_off():
+            return weakref.ref(Knot())
+
+    gone = made()
+    assert gone() is not None
+    gc.collect()
+    assert gone() is None
+    gc.freeze()
+    try:
+        made()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize(

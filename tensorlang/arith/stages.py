@@ -169,15 +169,22 @@ def _stages(loop: For, parts: Sequence[Stmt], given: Sequence[int]) -> list[int]
 
 
 def _places(loop: For, parts: Sequence[Stmt], order: Sequence[int] | None) -> list[int]:
-    """When each part runs among those of the same time. An INIT runs right before the part that follows it."""
+    """When each part runs among those of the same time. An INIT runs right before the part that follows it.
+
+    Reason: stages_missing.
+    """
     if order is None:
         return list(range(len(parts)))
     rank = {number: place for place, number in enumerate(order)}
     places: list[tuple[int, int]] = []
     number = 0
     for n, part in enumerate(parts):
-        places.append((rank[number], n))
+        places.append((rank.get(number, 0), n))
         number += any(not dict(b.annotations).get(INIT) for b in find(part, Block))
+    if number != len(order):
+        blocks = [b for part in parts for b in find(part, Block)]
+        message = f"loop {loop.var.name} is pipelined in an order of {len(order)} parts, and holds {number}"
+        raise Conflict("stages_missing", message, blocks, "this step before software_pipeline")
     by_place = {place: n for n, place in enumerate(sorted(places))}
     return [by_place[place] for place in places]
 

@@ -23,7 +23,9 @@ def collection_put_off() -> Iterator[None]:
     >>> gc.isenabled()
     True
 
-    If several threads are here, collection is on again when the first one leaves, which harms no one.
+    What was made meanwhile counts as old, as it would after the collector had looked through it twice: garbage among it
+    goes with the next full collection. If several threads are here, collection is on again when the first one leaves,
+    which harms no one.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -31,6 +33,9 @@ def collection_put_off() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # of what somebody froze, unfreeze would let go
+                gc.freeze()  # all objects, in no time
+                gc.unfreeze()  # into the oldest generation
             gc.enable()
 
 

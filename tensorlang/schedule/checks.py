@@ -209,9 +209,9 @@ def ordered_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> No
 
     Reason: ordered_iterators.
     """
-    several = [n for n in before if not proves(n.extent <= 1, s.context(n))]
     for block in blocks_below(before[-1]):
-        old = [n for n in several if ORDERED in driven(n, block)]
+        ordered = [n for n in before if ORDERED in driven(n, block)]
+        old = [n for n in ordered if not proves(n.extent <= 1, s.context(n))]
         new = [n for n in after if any(n is o for o in old)]
         if any(a is not b for a, b in zip(old, new, strict=True)):
             s.refuse(

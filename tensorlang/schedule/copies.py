@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Expr, For, Iter, Stmt, Var
+import numpy as np
+
+from tensorlang.arith import poly
+from tensorlang.ir.evaluate import numpy_function
+from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, Expr, For, Iter, Stmt, Var
 from tensorlang.ir.walk import find, free_vars, map_children, replace_node, substitute
 from tensorlang.schedule import checks
 
@@ -65,14 +69,14 @@ def continued(body: Stmt, loop: For) -> Stmt:
 
 
 # ------------------------------------------------------------------------------------------------ requirements
-def inits_stay_whole(s: Schedule, loop: For) -> None:
-    """The init of a reduction over `loop` covers the same elements whichever iterations the loop has left.
+def inits_stay_whole(s: Schedule, loop: For, first: Expr) -> None:
+    """The init of a reduction over `loop` covers the same elements if the loop has only its `first` iterations left.
 
     Reasons: mixed_iterators, extent_depends.
     """
     for block in find(loop, Block, lambda b: b.init is not None):
         kinds = checks.driven(loop, block)
-        if len(kinds) > 1:
+        if len(kinds) > 1 and not _visits_all(loop, block, first):
             s.refuse(
                 "mixed_iterators",
                 f"loop {loop.var.name} drives {' and '.join(sorted(kinds))} iterators of block {block.name}, whose "
@@ -82,6 +86,23 @@ def inits_stay_whole(s: Schedule, loop: For) -> None:
             )
         if kinds - {SPATIAL}:
             checks.extents_free_of(s, _loops_of_init(s, loop, block), [loop])
+
+
+_MOST_VISITS = 1 << 16
+
+
+def _visits_all(loop: For, block: Block, first: Expr) -> bool:
+    """Do the `first` iterations of the loop visit each spatial point of `block` that later ones do? Found out for
+    numbers only, by trying them all."""
+    if not isinstance(loop.extent, Const) or not isinstance(first, Const) or loop.extent.value > _MOST_VISITS:
+        return False
+    spatial = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
+    terms = {atom for b in spatial for atom in poly.atoms(poly.poly(b)) if loop.var in free_vars(atom)}
+    if any(len(free_vars(term)) > 1 for term in terms):
+        return False
+    every = np.arange(int(loop.extent.value))
+    values = list(zip(*(v.tolist() for v in numpy_function(tuple(terms), [loop.var])(every)), strict=True))
+    return set(values) == set(values[: int(first.value)])
 
 
 def inits_keep_guard(s: Schedule, loop: For, body: Stmt, guard: Expr) -> None:

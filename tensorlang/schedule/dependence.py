@@ -256,8 +256,18 @@ def inits_kept(s: Schedule, before: Sequence[For], after: Sequence[For] = ()) ->
         outer = after[: after.index(start)] if start is not None else ()
         moved = [n for n in before[: before.index(reducing[0])] if n not in outer]
         if not all(runs_once(s, n) for n in moved):
+            within = [n for n in loops[loops.index(before[0]) :] if n not in outer]
             inner = [*moved, *(n for n in loops[loops.index(reducing[0]) :] if n not in reducing and n not in outer)]
-            points_apart(s, block, before[0], inner, reducing)
+            if not _separated(s, block, moved, within):
+                points_apart(s, block, before[0], inner, reducing)
+
+
+def _separated(s: Schedule, block: Block, moved: Sequence[For], within: Sequence[For]) -> bool:
+    """Do different iterations of the loops `moved` run different spatial points of `block`, whatever the others of the
+    loops `within` do?"""
+    spatial = [b for it, b in zip(block.iters, block.bindings, strict=True) if it.kind == SPATIAL]
+    loops = [(n.var, n.extent) for n in within]
+    return injective(spatial, loops, s.context(within[0]), of=[n.var for n in moved])
 
 
 def carried_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:

@@ -44,8 +44,9 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
       3. the loop is serial and has no annotations
       4. `tail` is "guard" or "cut"; for "cut":
       5. the extent is not negative
-      6. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both, and where
-         it is in reduction iterators, no extent on which the init depends does on the loop
+      6. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both (but where
+         extent and factors are numbers, and full tiles visit all its spatial points), and where it is in reduction
+         iterators, no extent on which the init depends does on the loop
       7. "guard": where the loop drives both, no loop of the result drives reduction iterators only, for the init would
          run without a guard that speaks of it
 
@@ -89,7 +90,6 @@ def _digits(variables: Sequence[Var], extents: Sequence[Expr], ctx: Context) -> 
 def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tuple[Loop, ...]:
     """Full tiles, then the remainder."""
     checks.extents_not_negative(s, [node])
-    copies.inits_stay_whole(s, node)
     ctx = s.context(node)
     product: Expr = ONE
     for factor in given:
@@ -99,6 +99,7 @@ def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tupl
         done, rest = product, node.extent - product
     else:
         done, rest = node.extent // product * product, node.extent % product
+    copies.inits_stay_whole(s, node, simplify(done, ctx))
     extents = [simplify(node.extent // product, ctx) if factor is None else factor for factor in given]
     fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
     tail = Var(s.fresh(f"{node.var.name}.tail"))

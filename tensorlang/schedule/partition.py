@@ -61,8 +61,9 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
       1. `at` holds at least one point
       2. the points ascend: none is less than the one before, or than 0
       3. the loop is serial and has no annotations
-      4. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both, and where
-         it is in reduction iterators, no extent on which the init depends does on the loop
+      4. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both (but where
+         extent and points are numbers, and the first part visits all its spatial points), and where it is in
+         reduction iterators, no extent on which the init depends does on the loop
 
     rewrite, at [1, n - 1]:
       for i in n:                    for i.part0 in 1:
@@ -76,7 +77,7 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
     checks.is_serial(s, node)
     checks.has_no_annotations(s, node)
     points = [ZERO, *_ascending(s, node, _points(s, node, at)), node.extent]
-    copies.inits_stay_whole(s, node)
+    copies.inits_stay_whole(s, node, points[1])
     around = s.context(node, rewriting=True)
     fresh = [Var(s.fresh(f"{node.var.name}.part{n}")) for n in range(len(points) - 1)]
     parts: list[Stmt] = []

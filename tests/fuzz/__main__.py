@@ -38,6 +38,7 @@ def main() -> int:
         return 0
     if options.sum:
         return show_sum(options.reasons)
+    os.environ.setdefault("TENSORLANG_CACHE", "off")  # nobody compiles these kernels again
     minutes = options.minutes or (1 if options.cases is None else float("inf"))
     seeds = itertools.count(options.seed)
     if options.cases is not None:

@@ -356,8 +356,10 @@ def stores(stmt: Stmt, known: Mapping[Any, int]) -> int:
     times = 1
     if isinstance(stmt, For):
         times = int(numpy_function([stmt.extent], list(known))(*known.values())[0])
-        known = {**known, stmt.var: max(times - 1, 0)}
-    return max(times, 0) * sum(stores(child, known) for child in children(stmt) if isinstance(child, Stmt))
+        known = {**known, stmt.var: times - 1}
+    if times <= 0:  # what is below may have no meaning
+        return 0
+    return times * sum(stores(child, known) for child in children(stmt) if isinstance(child, Stmt))
 
 
 def plain(array: np.ndarray, seed: int) -> np.ndarray:

@@ -195,6 +195,15 @@ def diagonal() -> Func:
     return func.with_body(For(d, const(5), SERIAL, block.replace(bindings=(d, d))))
 
 
+def test_full_tiles_that_visit_all_points_start_the_sums_of_the_rest():
+    s = Schedule(row_sum(5, 7))
+    before = s.func
+    s.fuse("C.i", "C.k")
+    refused(s, "mixed_iterators", lambda: s.split("C.i_k", [None, 20], tail="cut"))
+    s.split("C.i_k", [None, 4], tail="cut")
+    check_numbers(before, s)
+
+
 def test_cut_refuses_a_loop_that_drives_both_kinds():
     s = Schedule(diagonal())
     error = refused(s, "mixed_iterators", lambda: s.split("C.d", [None, 2], tail="cut"))

@@ -268,6 +268,15 @@ def test_fuse_keeps_inits_where_they_are():
     check_kernel(before, s)
 
 
+def test_fuse_with_a_loop_over_points_and_their_sums():
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    outer, inner = s.split("C.i", [None, 4])
+    mixed = s.fuse(inner, "C.k")
+    s.fuse(outer, mixed)
+    check_kernel(before, s)
+
+
 def test_loops_that_repeat_a_reduction_stay_outside_of_it():
     total = row_sum(3, 5)
     first = tl.compute((7,), lambda i: total[0] + total[2] * 2.0, name="D")

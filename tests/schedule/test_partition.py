@@ -114,6 +114,18 @@ def test_partition_refuses_inits_that_would_not_be_whole():
     refused(s, "mixed_iterators", lambda: s.loop_partition("C.d", [4]))
 
 
+@pytest.mark.parametrize("point", [7, 40, 46, 49, 60])
+def test_a_first_part_that_visits_all_points_starts_the_sums_of_the_others(point):
+    s = Schedule(row_sum(7, 7))
+    before = s.func
+    s.fuse("C.i", "C.k")
+    if point <= 42:  # the last row begins behind
+        refused(s, "mixed_iterators", lambda: s.loop_partition("C.i_k", [point]))
+        return
+    s.loop_partition("C.i_k", [point, point + 2])
+    check_numbers(before, s)
+
+
 # -------------------------------------------------------------------------------------------------- fission
 def test_fission(golden):
     s = Schedule(matmul(10, 12, 7))

@@ -366,6 +366,15 @@ def test_later_steps_are_held_to_it():
     refused(s, "stages_missing", lambda: s.compute_inline("H"))
 
 
+def test_an_order_is_one_of_all_parts():
+    s = Schedule(blur())
+    s.compute_at("H", "C.i")
+    s.split("C.j", [None, 4])
+    s.loop_partition("C.j.1", [2])
+    s.software_pipeline("C.i", {"H": 0, "C": 1}, order=["C", "H"])
+    refused(s, "stages_missing", lambda: s.fission("C.j.0", "C"))
+
+
 # ---------------------------------------------------------------------------------------------- double_buffer
 def test_double_buffer(golden):
     s = staged()
