@@ -199,7 +199,7 @@ def transpose(n: int) -> Row:
 def every_row() -> list[Row]:
     return [
         matmul(1024, 1024, 1024, threads=(4, 4, 8), far=(2, 1), depth=(1, 32), group=1),
-        matmul(4096, 4096, 4096, threads=(8, 8, 2), group=8, by_rows=True),
+        matmul(4096, 4096, 4096, threads=(8, 4, 4), order="columns", turning=True, resident=4),
         tensor_core_matmul(4096, "float16", tile=(128, 256, 64), stages=3, group=8, staged=True),
         tensor_core_matmul(4096, "bfloat16", tile=(128, 256, 64), stages=3, group=8, staged=True),
         conv2d(64, 56, 64, 3, 1, tile=(64, 4, 28, 8), each=(8, 1, 4), stages=1),

@@ -11,6 +11,7 @@ from autotune.sketches.parts import Part
 from autotune.sketches.program import Program, Stage
 from autotune.space import AskKnob
 from autotune.task import Schedule, gpu_library
+from tensorlang.schedule.gpu_tiles import COLUMNS, SQUARES
 
 _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
@@ -150,12 +151,14 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
     m, n = (loop.extent for loop in stage.spatial)
     limit = program.target.shared_bytes // stage.item_bytes
 
-    def write(stages: int, by_rows: bool, s: Schedule, knob: AskKnob) -> list[Any]:
+    def write(stages: int, order: str, s: Schedule, knob: AskKnob) -> list[Any]:
         z, y, x = knob("z", (1, 2, 4, 8)), knob("y", (4, 8, 16, 32)), knob("x", (4, 8))
         fi, fj = knob("far_i", (1, 2, 4)), knob("far_j", (1, 2, 4))
         deep, unrolled, group = knob("deep", (1, 2, 4)), knob("unrolled", (4, 8, 16, 32)), knob("group", (1, 4, 16))
         threads, far, depth = (z, y, x), (fi, fj), (deep, unrolled)
-        gpu_library.tiled_matmul(s, stage.block, threads, far, depth, group, stages, asynchronous=True, by_rows=by_rows)
+        gpu_library.tiled_matmul(
+            s, stage.block, threads, far, depth, group, stages, 0, True, order=order, turning=order != SQUARES
+        )
         rows, columns = fi * y * 4, fj * z * x * 4
         return [
             z * y * x >= 64,
@@ -170,9 +173,9 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
 
     block = frozenset({stage.block})
     return [
-        Part("two stages", block, partial(write, 2, False), exact=True),
-        Part("two stages, by rows", block, partial(write, 2, True), exact=True),
-        Part("one stage", block, partial(write, 1, False), exact=True),
+        Part("two stages", block, partial(write, 2, SQUARES), exact=True),
+        Part("two stages, columns in turn", block, partial(write, 2, COLUMNS), exact=True),
+        Part("one stage", block, partial(write, 1, SQUARES), exact=True),
     ]
 
 

@@ -31,6 +31,7 @@ from tensorlang.passes.lower_blocks import lower_blocks
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
 from tensorlang.passes.scopes import scopes
+from tensorlang.passes.serpentine import serpentine
 from tensorlang.passes.tidy import tidy
 from tensorlang.passes.tighten import tighten
 from tensorlang.passes.vectorize import vectorize
@@ -55,6 +56,7 @@ PASSES = [
     legalize_narrow,
     flatten,
     intrinsics,
+    serpentine,
 ]
 _WIDE = 2**30  # elements of a buffer from which on subscripts are 64 bits
 _WIDEST = 2**31  # what 32 bits do not hold

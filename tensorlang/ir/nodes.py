@@ -417,6 +417,9 @@ class Func(Node):
         return self if body is self.body else Func(self.name, self.params, self.outputs, body)
 
 
+SERPENTINE = "serpentine"  # annotation of a loop: the name of one around it, every other iteration of which turns it
+
+
 def unit_of(kind: str) -> str:
     """The unit of a thread axis, "threadIdx" for "threadIdx.x"; "" for other kinds of loops."""
     return _UNITS.get(kind, "")

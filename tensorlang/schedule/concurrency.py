@@ -10,14 +10,19 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tensorlang.arith.disjoint import disjoint
+from tensorlang.arith.stages import STAGES
 from tensorlang.ir.launch import ATOMIC, LOCAL
 from tensorlang.ir.nodes import (
     GRID,
+    ORDERED,
     PARALLEL,
     REDUCE,
+    SERIAL,
+    SERPENTINE,
     SPATIAL,
     THREAD_AXES,
     THREADS,
+    UNROLL,
     VECTORIZE,
     VIRTUAL,
     Alloc,
@@ -31,7 +36,7 @@ from tensorlang.ir.nodes import (
 )
 from tensorlang.ir.walk import find, free_vars, parts
 from tensorlang.schedule import threads
-from tensorlang.schedule.checks import blocks_below
+from tensorlang.schedule.checks import blocks_below, driven
 from tensorlang.schedule.dependence import (
     allocated,
     never_runs,
@@ -55,15 +60,21 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
 
     Returns, for each of these loops, what the proof rests on; `proved` is what an earlier call has returned: a proof
     is repeated only if that has changed.
-    Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries, atomic_vectors, and those of threads.hold.
+    Every serpentine loop may run in any order, and the loop that it turns by is around it.
+    Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries, atomic_vectors, loop_kind, pipelined, not_around,
+    ordered_iterators, and those of threads.hold.
     """
     grounds: dict[Var, frozenset] = {}
     for loop in find(s.func.body, For):
+        turning = bool(loop.annotations) and SERPENTINE in dict(loop.annotations)
+        if turning:
+            turns_by_an_outer_loop(s, loop)
         if loop.kind in HOW:
             not_nested(s, loop)
+        if turning or loop.kind in HOW:
             grounds[loop.var] = _grounds(loop)
             if proved.get(loop.var) != grounds[loop.var] or threads.may_reduce(loop):
-                independent(s, loop)
+                (in_any_order if turning else independent)(s, loop)
     threads.hold(s)
     return grounds
 
@@ -83,6 +94,22 @@ def _ground(stmt: Stmt) -> Iterator[Any]:
     if not isinstance(stmt, Block):
         for part in parts(stmt):
             yield from _ground(part)
+
+
+def turns_by_an_outer_loop(s: Schedule, loop: For) -> None:
+    """A serpentine loop runs one iteration after the other. Reasons: loop_kind, pipelined, not_around."""
+    notes = dict(loop.annotations)
+    outer = notes[SERPENTINE]
+    if loop.kind not in (SERIAL, UNROLL):
+        message = f"loop {loop.var.name} cannot run {HOW[loop.kind]}: it is serpentine, and so has an order"
+        s.refuse("loop_kind", message, at=[loop], hint="this step without serpentine")
+    if STAGES in notes:
+        message = f"loop {loop.var.name} is pipelined and serpentine: later iterations begin before earlier ones end"
+        s.refuse("pipelined", message, at=[loop], hint="a loop inside it")
+    if not any(isinstance(n, For) and n.var.name == outer for n in s.path(loop)):
+        around = ", ".join(n.var.name for n in s.path(loop) if isinstance(n, For))
+        message = f"loop {loop.var.name} turns by loop {outer}, which is not around it"
+        s.refuse("not_around", message, at=[loop], hint=around or "a loop with others around it")
 
 
 def not_nested(s: Schedule, loop: For) -> None:
@@ -130,11 +157,31 @@ def independent(s: Schedule, loop: For) -> None:
                 at=[loop, block],
                 hint=f"a loop of {block.name} that drives its spatial iterators: {_spatial_loops(s, block) or 'none'}",
             )
+    _parts_apart(s, loop, HOW[loop.kind])
+
+
+def in_any_order(s: Schedule, loop: For) -> None:
+    """The iterations of `loop` may run one after the other in any order. Reasons: ordered_iterators, loop_carries."""
+    if runs_once(s, loop) or never_runs(s, loop):
+        return
+    for block in blocks_below(loop):
+        if ORDERED in driven(loop, block):
+            s.refuse(
+                "ordered_iterators",
+                f"loop {loop.var.name} cannot run backwards: block {block.name} combines in a fixed order",
+                at=[loop, block],
+                hint="declare the reducer commutative if it is",
+            )
+    _parts_apart(s, loop, "backwards")
+
+
+def _parts_apart(s: Schedule, loop: For, how: str) -> None:
+    """Iterations touch different parts of what several blocks use. Reason: loop_carries."""
     for buffer, region in shared_regions(loop.body, s.context(loop, inside=True)).items():
         if not disjoint(region, [loop], s.context(loop)):
             s.refuse(
                 "loop_carries",
-                f"loop {loop.var.name} cannot run {HOW[loop.kind]}: it is not proved that its iterations touch "
+                f"loop {loop.var.name} cannot run {how}: it is not proved that its iterations touch "
                 f"different parts of {buffer.name}, which several blocks below use",
                 at=[loop],
                 hint=f"store_at({buffer.name}, {loop.var.name}), if no iteration needs what another one wrote",

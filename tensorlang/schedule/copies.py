@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorlang.arith import poly
 from tensorlang.ir.evaluate import numpy_function
-from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Const, Expr, For, Iter, Stmt, Var
+from tensorlang.ir.nodes import SERPENTINE, SPATIAL, Alloc, Block, Buffer, Const, Expr, For, Iter, Stmt, Var
 from tensorlang.ir.walk import find, free_vars, map_children, replace_node, substitute
 from tensorlang.schedule import checks
 
@@ -32,7 +32,7 @@ def duplicate(s: Schedule, stmt: Stmt, suffix: str) -> Stmt:
         if isinstance(node, For):
             var = Var(s.fresh(loop_name(node.var.name)))
             body = go(node.body, {**values, node.var: var}, buffers)
-            return For(var, substitute(node.extent, values), node.kind, body, node.annotations)
+            return For(var, substitute(node.extent, values), node.kind, body, _turning(node, values))
         if isinstance(node, Alloc):
             old = node.buffer
             shape = tuple(substitute(dim, values) for dim in old.shape)
@@ -45,6 +45,12 @@ def duplicate(s: Schedule, stmt: Stmt, suffix: str) -> Stmt:
         )
 
     return go(stmt, {}, {})
+
+
+def _turning(loop: For, values: Mapping[Var, Expr]) -> tuple:
+    """The annotations of `loop` in a copy: it turns by the copy of the loop that it turned by."""
+    names = {old.name: new.name for old, new in values.items() if isinstance(new, Var)}
+    return tuple((key, names.get(value, value) if key == SERPENTINE else value) for key, value in loop.annotations)
 
 
 def _block(block: Block, name: str, values: Mapping[Var, Expr], buffers: Mapping[Buffer, Buffer]) -> Block:

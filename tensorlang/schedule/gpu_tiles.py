@@ -19,6 +19,7 @@ from tensorlang.schedule.primitive import composition
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
 
+SQUARES, ROWS, COLUMNS = "squares", "rows", "columns"
 Count = int | Expr
 _Loops = tuple[Loop, ...]
 
@@ -50,7 +51,7 @@ def matmul(
     >>> [(loop.known_extent, loop.kind) for loop in g.loops("C")][:2]
     [(32, 'blockIdx.x'), (128, 'threadIdx.x')]
     """
-    _product(s, block, _Fused(tile, each, lanes), group, stages, resident, asynchronous, by_rows=False)
+    _product(s, block, _Fused(tile, each, lanes), group, stages, resident, asynchronous, SQUARES)
 
 
 @composition
@@ -64,15 +65,17 @@ def tiled_matmul(
     stages: int = 2,
     resident: int = 0,
     asynchronous: bool = False,
-    by_rows: bool = False,
+    order: str = SQUARES,
+    turning: bool = False,
 ) -> None:
     """The product that `matmul` schedules, with counts that may be knobs, and no loops fused, so that what is proved of
     it holds for all counts at once: blocks of z * y * x `threads`, y of them along the rows of a tile, z * x along its
     columns.
 
     A thread has `far` squares of 4 x 4 elements. The depth of tiles is the product of `depth`, of which the last one is
-    unrolled. group, stages, resident, asynchronous: see `matmul`. by_rows: a thread does whole rows of what it has, not
-    square after square; which of the two lets the compiler find better registers, only measuring tells.
+    unrolled. group, stages, resident, asynchronous: see `matmul`. order: whether a thread does "squares" of what it has
+    one after the other, whole "rows" or whole "columns", of these with `turning` every other one backwards; which of
+    them lets the compiler find better registers, only measuring tells.
 
     >>> from tensorlang.topi import linalg
     >>> g = tl.Schedule(linalg.matmul(512, 512, 512))
@@ -80,7 +83,7 @@ def tiled_matmul(
     >>> [(loop.known_extent, loop.kind) for loop in g.loops("C")][:3]
     [(1, 'blockIdx.z'), (4, 'blockIdx.y'), (8, 'blockIdx.x')]
     """
-    _product(s, block, _Open(threads, far, depth), group, stages, resident, asynchronous, by_rows)
+    _product(s, block, _Open(threads, far, depth), group, stages, resident, asynchronous, order, turning)
 
 
 @dataclass(frozen=True)
@@ -170,15 +173,20 @@ def _product(
     stages: int,
     resident: int,
     asynchronous: bool,
-    by_rows: bool,
+    order: str,
+    turning: bool = False,
 ) -> None:
     write = s.cache_write(block, "local")
     i, j, k = s.loops(block)
     i0, j0, shared, (i_far, j_far, i_near, j_near) = threads.split(s, i, j)
     k0, *deeper = s.split(k, [None, *threads.depth])
     above, down = s.split(i0, [None, group])
-    middle = (i_near, j_far) if by_rows else (j_far, i_near)
-    s.reorder(above, j0, down, *shared, k0, *deeper, i_far, *middle, j_near)
+    own = {
+        SQUARES: (i_far, j_far, i_near, j_near),
+        ROWS: (i_far, i_near, j_far, j_near),
+        COLUMNS: (j_far, j_near, i_far, i_near),
+    }[order]
+    s.reorder(above, j0, down, *shared, k0, *deeper, *own)
     s.reverse_compute_at(write, down)
     grid = threads.bind(s, "blockIdx", (above, j0, down))
     threads.bind(s, "threadIdx", shared)
@@ -194,8 +202,10 @@ def _product(
         copy = s.cache_read(block, f"{operand}.shared", "local")
         s.compute_at(copy, loop)
         s.vectorize(next(n for n in s.loops(copy)[-2:] if n.known_extent != 1))
-    for loop in (deeper[-1], i_far, j_far, i_near, j_near):
+    for loop in (deeper[-1], *own):
         s.unroll(loop)
+    for loop in own[2:] if turning else ():
+        s.serpentine(loop, own[1])
     if stages:
         _pipelined(s, block, k0, (a, b), stages, asynchronous, threads.early)
 

@@ -1,10 +1,10 @@
-"""Primitives that say how a loop runs: parallel, vectorize, unroll, bind; and annotate."""
+"""Primitives that say how a loop runs: parallel, vectorize, unroll, bind, serpentine; and annotate."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensorlang.ir.nodes import GRID, PARALLEL, UNROLL, VECTORIZE, unit_of
+from tensorlang.ir.nodes import GRID, PARALLEL, SERPENTINE, UNROLL, VECTORIZE, unit_of
 from tensorlang.schedule import checks
 from tensorlang.schedule.handles import BlockLike, LoopLike
 from tensorlang.schedule.primitive import primitive
@@ -119,6 +119,40 @@ def _mark(s: Schedule, loop: LoopLike, kind: str) -> None:
     node = s.loop_node(loop)
     checks.is_serial(s, node)
     s.replace(node, node.replace(kind=kind))
+
+
+@primitive
+def serpentine(s: Schedule, loop: LoopLike, outer: LoopLike) -> None:
+    """Run a loop backwards in every other iteration of a loop around it, in kernels for GPUs.
+
+    So one iteration of `outer` begins with what the one before has ended with: where both loops are unrolled, that is
+    still at hand beside the registers, and the first product of a row reads two registers, not three. Loops of which
+    several are to turn together, as the vectors of a row and the elements of a vector, all turn by the same `outer`.
+    On other targets than GPUs it says nothing. A later step of this kind replaces this one. Changes the order of a
+    reduction if the loop reduces: with floats, that may change rounding.
+
+    Source: NVIDIA's CUTLASS, whose products by threads visit their tiles so.
+
+    >>> s.serpentine("C.j", "C.i")
+    >>> s.loop("C.j").annotations
+    {'serpentine': 'C.i'}
+
+    requires (for as long as the loop lives: every later step is held to it):
+      1. the loop is serial or unrolled, and not pipelined
+      2. `outer` is a loop around it
+      3. it drives no ordered iterator (of a reducer that is not commutative)
+      4. different iterations touch different parts of every buffer that outlives an iteration and that several blocks
+         below use
+
+    rewrite (by lowering):
+      for i in n:                    for i in n:
+        for j in 8:            ->      for j' in 8:
+          C[i, j] = A[i] * B[j]          let j = select(i % 2 == 0, j', 7 - j')
+                                         C[i, j] = A[i] * B[j]
+    """
+    node, around = s.loop_node(loop), s.loop_node(outer)
+    others = tuple(pair for pair in node.annotations if pair[0] != SERPENTINE)
+    s.replace(node, node.replace(annotations=(*others, (SERPENTINE, around.var.name))))
 
 
 @primitive

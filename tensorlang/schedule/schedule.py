@@ -97,6 +97,7 @@ class Schedule(Services, View):
     vectorize = _kinds.vectorize
     unroll = _kinds.unroll
     bind = _kinds.bind
+    serpentine = _kinds.serpentine
     annotate = _kinds.annotate
     decompose_reduction = _reduction.decompose_reduction
     atomic = _reduction.atomic

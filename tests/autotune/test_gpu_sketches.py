@@ -39,7 +39,7 @@ def windows(m, n):
     return tl.compute((m - 2, n - 2), lambda a, b: tl.max(x[a + i, b + k], axis=[i, k]), name="windows")
 
 
-_STAGES = ["two stages", "two stages, by rows", "one stage"]
+_STAGES = ["two stages", "two stages, columns in turn", "one stage"]
 
 
 def halves(m, n, k, steps=1):

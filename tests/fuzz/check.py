@@ -12,7 +12,7 @@ import numpy as np
 import tensorlang as tl
 from tensorlang.ir import interp
 from tensorlang.ir.evaluate import numpy_function
-from tensorlang.ir.nodes import THREAD_AXES, Buffer, For, Func, Node
+from tensorlang.ir.nodes import SERPENTINE, THREAD_AXES, Buffer, For, Func, Node
 from tensorlang.ir.verify import verify
 from tensorlang.ir.walk import substitute, transform
 from tensorlang.te_eval import evaluate
@@ -194,7 +194,7 @@ def bits(array: np.ndarray) -> np.ndarray:
 
 def run_backwards(node: Node) -> Node:
     """Independent iterations may come in any order, the last one first too."""
-    if isinstance(node, For) and node.kind in INDEPENDENT:
+    if isinstance(node, For) and (node.kind in INDEPENDENT or SERPENTINE in dict(node.annotations)):
         return node.replace(body=substitute(node.body, {node.var: node.extent - 1 - node.var}))
     return node
 

@@ -41,6 +41,14 @@ def _unroll(d: Draw) -> str:
     return d.step("unroll", name) if d.unrolled(name) <= UNROLLED else _annotate(d)
 
 
+def _serpentine(d: Draw) -> str:
+    loops = d.nest()
+    if len(loops) < 2 or d.chance(0.05):
+        return d.step("serpentine", d.loop(), d.loop())
+    at = d.rng.randrange(1, len(loops))
+    return d.step("serpentine", loops[at], loops[d.rng.randrange(at)])
+
+
 def _annotate(d: Draw) -> str:
     return d.step("annotate", d.pick([d.block(), d.loop()]), "note", d.pick([1, True, "x", 0.5, None]))
 
@@ -297,6 +305,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
     "parallel": lambda d: d.step("parallel", d.loop(d.serial)),
     "vectorize": _vectorize,
     "unroll": _unroll,
+    "serpentine": _serpentine,
     "bind": _bind,
     "annotate": _annotate,
     "decompose_reduction": _decompose_reduction,
@@ -331,7 +340,7 @@ DRAWERS: dict[str, Callable[[Draw], str | Iterator[str]]] = {
 # How often a primitive is drawn, if not once as often as any: these are refused more often, or seldom as harmful.
 WEIGHTS = {"fission": 2, "pad_einsum": 2, "reverse_compute_inline": 2, "rolling_buffer": 2, "tensorize": 2}
 WEIGHTS |= {"fuse": 3, "software_pipeline": 4}
-KINDS = ("parallel", "vectorize", "unroll", "bind", "annotate")  # after them, loops may not be remade
+KINDS = ("parallel", "vectorize", "unroll", "serpentine", "bind", "annotate")  # after them, loops may not be remade
 
 
 def draw_steps(s: tl.Schedule, rng: random.Random, progress: float) -> Iterator[str]:

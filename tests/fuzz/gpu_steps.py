@@ -271,3 +271,7 @@ class Plan:
         ]
         for loop in self.rng.sample(short, min(len(short), self.rng.randint(0, 2))):
             yield f"{self.pick(('unroll', 'vectorize'))}({loop!r})"
+        for loop in self.rng.sample(short, min(len(short), self.rng.randint(0, 2))):
+            around = [n.var.name for n in self.s.path(self.s.loop_node(loop)) if isinstance(n, For)]
+            if around:
+                yield f"serpentine({loop!r}, {self.pick(around)!r})"

@@ -356,7 +356,10 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: matmul with two stages": lambda: library_matmul(2),
     "library: matmul, asynchronous": lambda: library_matmul(2, asynchronous=True),
     "library: tiles": lambda: library_tiles(0),
-    "library: tiles in two stages, asynchronous": lambda: library_tiles(2, asynchronous=True, by_rows=True),
+    "library: tiles in two stages, asynchronous": lambda: library_tiles(2, asynchronous=True, order="rows"),
+    "library: tiles by columns, every other one backwards": lambda: library_tiles(
+        2, asynchronous=True, order="columns", turning=True
+    ),
     "library: tiles, the last one of depth 1": lambda: library_tiles(2, 33, asynchronous=True),
     "library: tensor cores": lambda: tensor_cores(32, 48, 64, tile=(32, 48, 32), warp=(16, 16), stages=2),
     "library: tensor cores, one stage": lambda: tensor_cores(32, 32, 32, tile=(32, 16, 16), warp=(32, 16), stages=1),

@@ -10,6 +10,7 @@ from tensorlang.ir import interp, walk
 from tensorlang.ir.nodes import Alloc, Block, For, If
 from tensorlang.ir.verify import verify
 from tensorlang.passes.allocs import memory_of, workspace_layout
+from tensorlang.passes.serpentine import serpentine
 from tests.passes.programs import NARROW, check_all_passes, lowered, matmul, results
 
 Golden = Callable[[str, str], None]
@@ -153,3 +154,16 @@ def test_run_time_sizes(cpu: str, sizes: tuple[int, int]) -> None:
     c = np.full(sizes, 77, np.float32)
     interp.run(func, [a.reshape(-1), b.reshape(-1), c.reshape(-1)], dict(zip((m, n), sizes, strict=True)))
     np.testing.assert_array_equal(c, a @ b)
+
+
+def test_serpentine_loops_run_backwards_every_other_time(golden: Golden) -> None:
+    a, b = tl.placeholder((3,), name="A"), tl.placeholder((4, 2), name="B")
+    s = tl.Schedule(tl.compute((3, 4, 2), lambda i, j, k: a[i] * b[j, k], name="C"))
+    s.serpentine("C.j", "C.i")
+    s.serpentine("C.k", "C.i")
+    before = tl.lower(s, NARROW).func
+    after = serpentine(before, NARROW)
+    golden("passes/serpentine", str(after))
+    verify(after, "flat")
+    np.testing.assert_array_equal(results(after), results(before))
+    assert serpentine(after, NARROW) is after

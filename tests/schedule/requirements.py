@@ -83,6 +83,12 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         8: ("threads_differ",),
     },
     "unroll": {1: ("loop_kind", "extent_not_fixed")},
+    "serpentine": {
+        1: ("loop_kind", "pipelined"),
+        2: ("not_around",),
+        3: ("ordered_iterators",),
+        4: ("loop_carries",),
+    },
     "annotate": {1: ("ambiguous_name",), 2: ("bad_annotation",)},
     "decompose_reduction": {
         1: ("no_init",),

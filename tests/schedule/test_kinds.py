@@ -1,9 +1,13 @@
-"""parallel, vectorize, unroll, annotate."""
+"""parallel, vectorize, unroll, serpentine, annotate."""
 
+import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.ir import interp
 from tensorlang.ir.nodes import SERIAL, For, Func, Var, const, seq
+from tensorlang.ir.walk import find
+from tensorlang.passes.serpentine import serpentine
 from tensorlang.schedule.schedule import Schedule
 from tests.schedule.programs import (
     add,
@@ -151,3 +155,57 @@ def test_annotate_refuses_a_name_of_two_things():
     named = loop.replace(body=loop.body.replace(body=loop.body.body.replace(name="C.i")))
     s = Schedule(func.with_body(seq(named)))
     refused(s, "ambiguous_name", lambda: s.annotate("C.i", "note", 1))
+
+
+# ------------------------------------------------------------------------------------------------------ serpentine
+def test_serpentine(golden):
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    j0, j1 = s.split("C.j", [None, 4])
+    s.serpentine(j0, "C.i")
+    s.unroll(j1)
+    s.serpentine(j1, "C.i")
+    s.serpentine("C.k", j1)
+    s.serpentine("C.k", j0)
+    golden("schedule/serpentine", before_and_after(before, s))
+    check_numbers(before, s)
+    check_replay(before, s)
+    lowered = serpentine(tl.lower(s).func, s.target)
+    a, b = (np.random.default_rng(0).integers(-4, 5, shape).astype(np.float32) for shape in ((10, 7), (7, 12)))
+    c = np.full((10, 12), np.nan, np.float32)
+    interp.run(lowered, [a, b, c], {})
+    np.testing.assert_array_equal(c, a @ b)
+
+
+def test_serpentine_loops_have_an_order_and_a_loop_around_them():
+    s = Schedule(matmul(10, 12, 7))
+    refused(s, "not_around", lambda: s.serpentine("C.i", "C.j"))
+    refused(s, "not_around", lambda: s.serpentine("C.j", "C.j"))
+    s.serpentine("C.j", "C.i")
+    refused(s, "loop_kind", lambda: s.vectorize("C.j"))
+    refused(s, "loop_annotated", lambda: s.split("C.j", [None, 4]))
+    refused(s, "not_around", lambda: s.reorder("C.j", "C.i"))
+    refused(s, "not_around", lambda: s.split("C.i", [None, 4]))
+    s.vectorize("C.i")
+    refused(s, "loop_kind", lambda: s.serpentine("C.i", "C.j"))
+
+
+def test_only_what_may_run_backwards_is_serpentine():
+    s = Schedule(last_positive())
+    refused(s, "ordered_iterators", lambda: s.serpentine("C.j", "C.i"))
+    s = Schedule(running())
+    refused(s, "loop_carries", lambda: s.serpentine("C.x", "C.t"))
+    s = Schedule(chain())
+    s.compute_at("P", "C.j")
+    s.software_pipeline("C.j", {"P": 0, "C": 1})
+    refused(s, "pipelined", lambda: s.serpentine("C.j", "C.i"))
+
+
+def test_copies_of_serpentine_loops_turn_by_copies():
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.serpentine("C.k", "C.j")
+    s.split("C.i", [None, 4], tail="cut")
+    turned = {loop.var.name: dict(loop.annotations).get("serpentine") for loop in find(s.func.body, For)}
+    assert turned["C.k"] == "C.j" and turned["C.tail.k"] == "C.tail.j"
+    check_numbers(before, s)

@@ -47,7 +47,7 @@ def test_every_refusal_says_what_would_be_legal() -> None:
 HANDLES = [
     (name, parameter)
     for name in PRIMITIVES
-    for parameter in ("loop", "block", "buffer", "loop_or_block")
+    for parameter in ("loop", "outer", "block", "buffer", "loop_or_block")
     if parameter in getattr(Schedule, name).signature.parameters
 ]
 # What else a primitive needs to come to look its handle up.
@@ -68,6 +68,7 @@ OTHERS: dict[str, Any] = {
     "intrinsic": "fma_row16",
     "stages": {"C": 0, "E": 1},
     "loop": "C.i",
+    "outer": "C.i",
     "block": "C",
     "buffer": "C",
 }
