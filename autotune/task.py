@@ -147,23 +147,29 @@ class Task:
         return task
 
     @classmethod
-    def of(cls, computed: Any, target: str | Target = "llvm", name: str = "") -> Task:
-        """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is.
+    def of(cls, computed: Any, target: str | Target | None = None, name: str = "") -> Task:
+        """A task from a Tensor, a list of output Tensors, a Func or a Task, which is returned as it is if it is for
+        that target. target: None is that of a Task, and "llvm" for all else.
 
         Raises WorkloadError if `computed` is none of them.
 
         >>> autotune.Task.of([D]).name
         'D(A: float32[8, 8], B: float32[8, 8], D: float32[8, 8])'
         """
+        if isinstance(target, str):
+            target = Target(target)
         if isinstance(computed, Task):
-            return computed
+            if target is None or target == computed.target:
+                return computed
+            other = cls(computed.func, target, name or computed.name)
+            return other.with_cold_caches() if computed.cold else other
         parts = computed if isinstance(computed, tuple | list) else [computed]
         if not isinstance(computed, tl.Func) and not all(isinstance(part, tl.Tensor) for part in parts):
             raise WorkloadError(
                 f"{name or 'task'}: expected a Tensor, a list of output Tensors or a Func, got {computed!r}"
             )
         func = computed if isinstance(computed, tl.Func) else tl.create_func(computed)
-        return cls(func, Target(target) if isinstance(target, str) else target, name)
+        return cls(func, target or Target("llvm"), name)
 
     @cached_property
     def key(self) -> str:

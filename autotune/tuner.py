@@ -90,7 +90,7 @@ class Result(View):
 
 def tune(
     computed: Any,
-    target: str | Target = "llvm",
+    target: str | Target | None = None,
     trials: int = 200,
     log: str | Path | None = None,
     seed: int = 0,
@@ -105,10 +105,11 @@ def tune(
 ) -> Result:
     """Search a fast schedule by measuring `trials` candidates on this machine.
 
-    computed: a Tensor, a list of output Tensors, a Func or a Task, of known sizes. log: a file of JSON lines to
-    append to; trials that it holds already are not repeated and count. minutes: no trial begins later. cold: time
-    single calls after emptying the caches; such results are a task of their own in the log. An interrupt at the
-    keyboard ends the search with what is known; the same call resumes. Equal seed, log and times give equal candidates.
+    computed: a Tensor, a list of output Tensors, a Func or a Task, of known sizes. target: None is that of a Task, and
+    "llvm", this CPU, for all else. log: a file of JSON lines to append to; trials that it holds already are not
+    repeated and count. minutes: no trial begins later. cold: time single calls after emptying the caches; such results
+    are a task of their own in the log. An interrupt at the keyboard ends the search with what is known; the same call
+    resumes. Equal seed, log and times give equal candidates.
     Raises WorkerError if the task cannot be run at all, WorkloadError if a size is open or a loop never runs.
 
     >>> r = tune(C, trials=2, log="tuned.jsonl")
@@ -195,8 +196,8 @@ class _Borrowed:
         pass
 
 
-def compile(computed: Any, target: str | Target = "llvm", log: str | Path | None = None) -> Kernel:
-    """The fastest kernel that the log knows for the task; without one, that of the analytical model.
+def compile(computed: Any, target: str | Target | None = None, log: str | Path | None = None) -> Kernel:
+    """The fastest kernel that the log knows for the task; without one, that of the analytical model. target: see tune.
 
     >>> autotune.compile(C, log="tuned.jsonl").signature
     'C(A: float32[8, 8], B: float32[8, 8]) -> C: float32[8, 8]'

@@ -17,8 +17,8 @@ from autotune.task import Schedule, ScheduleError, Target, Task, collection_put_
 _LOOKS = 4096  # candidates of a space that the analytical model looks at
 
 
-def suggest(computed: Any, target: str | Target = "llvm") -> Schedule:
-    """The schedule that the analytical model picks, with no measurement at all.
+def suggest(computed: Any, target: str | Target | None = None) -> Schedule:
+    """The schedule that the analytical model picks, with no measurement at all. target: see tune.
 
     >>> np.allclose(tl.build(autotune.suggest(C))(a, b), a @ b)
     True

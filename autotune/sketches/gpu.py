@@ -163,7 +163,7 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
         return [
             z * y * x >= 64,
             fi * fj <= 8,  # registers: 16 for each
-            fi * fj * unrolled <= 128,  # text to compile
+            fi * fj * unrolled <= 64,  # text to compile
             deep * unrolled <= 32,
             deep * unrolled * ((rows + 4) * stages + columns * 2) <= limit,
             *(deep * unrolled >= y, 4 * fi >= z),  # all threads fetch of one operand

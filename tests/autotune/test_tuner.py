@@ -118,7 +118,12 @@ def test_a_log_serves_tasks_by_meaning_not_by_names(tmp_path):
     task = autotune.Task.of(matmul())
     assert task.key == best.key
     assert autotune.Task.of(matmul(m=25)).key != best.key
-    assert autotune.Task.of(matmul(), tl.Target("llvm", cpu="x86-64-v3")).key != best.key
+    other = tl.Target("llvm", cpu="x86-64-v3")
+    assert autotune.Task.of(matmul(), other).key != best.key
+    cold = task.with_cold_caches()
+    assert autotune.Task.of(task) is task and autotune.Task.of(task, task.target) is task
+    assert autotune.Task.of(task, other).key == autotune.Task.of(matmul(), other).key
+    assert autotune.Task.of(cold, other).key == autotune.Task.of(matmul(), other).with_cold_caches().key
     renamed = autotune.Task.of(matmul(names="XYZ"))
     assert renamed.key == best.key
     a, b = (np.random.default_rng(0).random(s, dtype=np.float32) for s in ((24, 18), (18, 40)))
