@@ -206,7 +206,7 @@ def _may_swap(
 ) -> bool:
     """Is it all the same for `buffer` if part q of `distance` iterations later comes before part p?"""
     parts = parts_of(loop)[1]
-    return _keep_apart(loop, buffer, touched, p, q, distance, ctx) or _in_any_order(parts[p], parts[q], buffer)
+    return _keep_apart(loop, buffer, touched, p, q, distance, ctx) or _in_any_order(loop, parts[p], parts[q], buffer)
 
 
 def _keep_apart(
@@ -255,10 +255,18 @@ def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx
     return _has_own_elements(block, ctx)
 
 
-def _in_any_order(a: Stmt, b: Stmt, buffer: Buffer) -> bool:
-    """Is all that both do to `buffer` the updates of one commutative reduction?"""
+def _in_any_order(loop: For, a: Stmt, b: Stmt, buffer: Buffer) -> bool:
+    """Is all that both do to `buffer` the updates of one commutative reduction?
+
+    Where `loop` reduces, the init of a block comes before it.
+    """
     users = [block for part in (a, b) for block in find(part, Block, lambda n: buffer in used_by(n))]
-    return all(block.init is None and commute(users[0], block) for block in users)
+    return all((block.init is None or _reduces(loop, block)) and commute(users[0], block) for block in users)
+
+
+def _reduces(loop: For, block: Block) -> bool:
+    bound = zip(block.iters, block.bindings, strict=True)
+    return any(it.kind != SPATIAL and loop.var in free_vars(binding) for it, binding in bound)
 
 
 def _has_own_elements(block: Block, ctx: Context) -> bool:

@@ -61,7 +61,7 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
     Returns, for each of these loops, what the proof rests on; `proved` is what an earlier call has returned: a proof
     is repeated only if that has changed.
     Every serpentine loop may run in any order, and the loop that it turns by is around it.
-    Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries, atomic_vectors, loop_kind, pipelined, not_around,
+    Reasons: nested_kind, loop_reduces, loop_repeats, loop_carries, atomic_vectors, loop_kind, pipelined, no_outer_loop,
     ordered_iterators, and those of threads.hold.
     """
     grounds: dict[Var, frozenset] = {}
@@ -97,7 +97,7 @@ def _ground(stmt: Stmt) -> Iterator[Any]:
 
 
 def turns_by_an_outer_loop(s: Schedule, loop: For) -> None:
-    """A serpentine loop runs one iteration after the other. Reasons: loop_kind, pipelined, not_around."""
+    """A serpentine loop runs one iteration after the other. Reasons: loop_kind, pipelined, no_outer_loop."""
     notes = dict(loop.annotations)
     outer = notes[SERPENTINE]
     if loop.kind not in (SERIAL, UNROLL):
@@ -109,7 +109,7 @@ def turns_by_an_outer_loop(s: Schedule, loop: For) -> None:
     if not any(isinstance(n, For) and n.var.name == outer for n in s.path(loop)):
         around = ", ".join(n.var.name for n in s.path(loop) if isinstance(n, For))
         message = f"loop {loop.var.name} turns by loop {outer}, which is not around it"
-        s.refuse("not_around", message, at=[loop], hint=around or "a loop with others around it")
+        s.refuse("no_outer_loop", message, at=[loop], hint=around or "a loop with others around it")
 
 
 def not_nested(s: Schedule, loop: For) -> None:

@@ -200,7 +200,8 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
       2. the loops are serial and have no annotations
       3. no extent depends on another of the loops, and none is negative
       4. if they drive spatial and other iterators of a block with an init, those that drive no spatial one run at
-         least once where the others do, which matters not where the others have one iteration each
+         least once where the others do, which matters not where the others have one iteration each; if they drive no
+         spatial one and some reduce, the others run at least once
       5. if they drive iterators of such a block that reduce, the loops before those run no spatial point of it twice
 
     rewrite:

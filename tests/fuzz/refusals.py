@@ -74,6 +74,7 @@ LOST = {
     "parameter_storage",
     "extent_not_fixed",
     "pipelined",
+    "no_outer_loop",
 }
 # No launch of a kernel has such loops, no vector such updates.
 LAUNCH = {"axis_taken", "not_a_grid", "too_many_threads", "threads_differ", "atomic_vectors"}

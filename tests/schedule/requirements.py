@@ -36,7 +36,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         1: ("too_few_loops", "duplicate_loop", "not_adjacent"),
         2: ("loop_kind", "loop_annotated"),
         3: ("extent_depends", "extent_negative"),
-        4: ("reduction_may_be_empty",),
+        4: ("reduction_may_be_empty", "loop_may_be_empty"),
         5: ("visits_twice",),
     },
     "reorder": {
@@ -85,7 +85,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
     "unroll": {1: ("loop_kind", "extent_not_fixed")},
     "serpentine": {
         1: ("loop_kind", "pipelined"),
-        2: ("not_around",),
+        2: ("no_outer_loop",),
         3: ("ordered_iterators",),
         4: ("loop_carries",),
     },

@@ -179,13 +179,13 @@ def test_serpentine(golden):
 
 def test_serpentine_loops_have_an_order_and_a_loop_around_them():
     s = Schedule(matmul(10, 12, 7))
-    refused(s, "not_around", lambda: s.serpentine("C.i", "C.j"))
-    refused(s, "not_around", lambda: s.serpentine("C.j", "C.j"))
+    refused(s, "no_outer_loop", lambda: s.serpentine("C.i", "C.j"))
+    refused(s, "no_outer_loop", lambda: s.serpentine("C.j", "C.j"))
     s.serpentine("C.j", "C.i")
     refused(s, "loop_kind", lambda: s.vectorize("C.j"))
     refused(s, "loop_annotated", lambda: s.split("C.j", [None, 4]))
-    refused(s, "not_around", lambda: s.reorder("C.j", "C.i"))
-    refused(s, "not_around", lambda: s.split("C.i", [None, 4]))
+    refused(s, "no_outer_loop", lambda: s.reorder("C.j", "C.i"))
+    refused(s, "no_outer_loop", lambda: s.split("C.i", [None, 4]))
     s.vectorize("C.i")
     refused(s, "loop_kind", lambda: s.serpentine("C.i", "C.j"))
 

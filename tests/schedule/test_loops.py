@@ -268,6 +268,16 @@ def test_fuse_keeps_inits_where_they_are():
     check_kernel(before, s)
 
 
+def test_fuse_with_a_loop_that_may_run_nothing_and_was_around_the_init():
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    unit = s.add_unit_loop("C.i")
+    s.loop_partition(unit, [1])
+    s.reorder("C.part1.i", "C.i.unit.part1")
+    refused(s, "loop_may_be_empty", lambda: s.fuse("C.i.unit.part1", "C.part1.k"))
+    check_kernel(before, s)
+
+
 def test_fuse_with_a_loop_over_points_and_their_sums():
     s = Schedule(row_sum(6, 5))
     before = s.func

@@ -421,3 +421,14 @@ def test_double_buffer_refuses():
     p, q = tl.compute((4,), lambda i: (a[i], a[i] * 2.0), name="P")
     both = Schedule(tl.compute((4,), lambda i: p[i] + q[i], name="C"))
     refused(both, "several_outputs", lambda: both.double_buffer("P"))
+
+
+def test_updates_of_a_sum_whose_init_comes_before_the_loop():
+    a = tl.placeholder((6, 3, 4), name="A")
+    k, m = tl.reduce_axis(3, name="k"), tl.reduce_axis(4, name="m")
+    total = tl.compute((6,), lambda i: tl.sum(a[i, k, m], axis=(k, m)), name="C")
+    s = Schedule(total)
+    before = s.func
+    s.loop_partition("C.m", [3])
+    s.software_pipeline("C.k", {"C": 0, "C.part1": 1})
+    check_kernel(before, s)
