@@ -51,10 +51,18 @@ def injective(
     wanted = frozenset(of) or variables
     if wanted.issubset(exprs):  # each variable is one of them
         return True
+    if len(wanted) == 1 and any(_multiple(e, v, variables) for v in wanted for e in exprs):
+        return True
     for var, extent in loops:
         ctx = ctx.bind(var, extent)
     polys = [P.poly(simplify(e, ctx)) for e in exprs]
     return _Decoder(variables, ctx).decodes(polys, wanted)
+
+
+def _multiple(e: Expr, v: Var, variables: frozenset[Var]) -> bool:
+    """Is `e` a multiple of v, and a rest that none of `variables` has a say in?"""
+    parts = P.split(P.poly(e), v)
+    return parts is not None and bool(P.value_of(parts[0])) and not P.variables(parts[1]) & variables
 
 
 class _Decoder:

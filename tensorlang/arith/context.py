@@ -48,8 +48,11 @@ class Context:
 
     def cache(self, name: str) -> dict[Any, Any]:
         """What the analysis `name` remembers in this context; it forgets all when it has grown large."""
-        found = self.memo.get(name)
-        if found is None or len(found) > MOST_REMEMBERED:
+        try:
+            found = self.memo[name]
+        except KeyError:
+            found = self.memo[name] = {}
+        if len(found) > MOST_REMEMBERED:
             found = self.memo[name] = {}
         return found
 

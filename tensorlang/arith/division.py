@@ -12,7 +12,7 @@ from tensorlang.arith.inequality import Term, interval, interval_of, nonneg
 from tensorlang.arith.poly import Monomial, Poly
 from tensorlang.arith.rules import Rule
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import Op
+from tensorlang.ir.nodes import Expr, Op
 
 Values = tuple[Poly, ...]
 ONE = P.constant(1)
@@ -319,5 +319,10 @@ def cost(p: Poly) -> int:
     return sum(1 + sum(_weight(x) for x in m) for m in p)
 
 
-def _weight(x: object) -> int:
-    return 2 + sum(map(_weight, x.args)) if isinstance(x, Op) else 1
+def _weight(x: Expr) -> int:
+    if not isinstance(x, Op):
+        return 1
+    found = x.memo.get("weight")
+    if found is None:
+        found = x.memo["weight"] = 2 + sum(map(_weight, x.args))
+    return found

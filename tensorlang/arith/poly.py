@@ -49,12 +49,12 @@ def _text(expr: Expr) -> str:
 
 def poly(expr: Expr) -> Poly:
     """The polynomial of a scalar index expression; operations other than + - * become atoms as they stand."""
-    if not isinstance(expr, (Op, Const)) or (isinstance(expr, Op) and expr.op not in ("add", "sub", "mul", "neg")):
-        return {(expr,): 1}
-    found = expr.memo.get("poly")
-    if found is None:
-        found = expr.memo["poly"] = _expand(expr)
-    return found
+    if (isinstance(expr, Op) and expr.op in ("add", "sub", "mul", "neg")) or isinstance(expr, Const):
+        found = expr.memo.get("poly")
+        if found is None:
+            found = expr.memo["poly"] = _expand(expr)
+        return found
+    return {(expr,): 1}
 
 
 def _expand(expr: Op | Const) -> Poly:

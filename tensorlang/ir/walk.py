@@ -20,6 +20,7 @@ from tensorlang.ir.nodes import (
     Func,
     If,
     Iter,
+    Knob,
     Let,
     LetStmt,
     Load,
@@ -41,6 +42,7 @@ S = TypeVar("S", bound=Stmt)
 _NONE: frozenset[Var] = frozenset()
 _NO_BUFFERS: frozenset[Buffer] = frozenset()
 _LEAVES = (Const, Var)
+_VARIABLES = frozenset((Var, Size, Knob))
 _NO_MEMO: Mapping[Any, Any] = {}
 
 
@@ -329,14 +331,16 @@ def free_vars(node: Node) -> frozenset[Var]:
     >>> sorted(v.name for v in free_vars(s.block_node("C").body))
     ['i', 'j', 'k']
     """
-    if isinstance(node, Var):
-        return frozenset((node,))
+    if node.__class__ in _VARIABLES:  # most of them, found without a call
+        return frozenset((node,))  # type: ignore[arg-type]
     try:
         memo: dict[Any, Any] = node.memo  # type: ignore[attr-defined]
     except AttributeError:  # neither expression nor statement
         return _free_vars(node)
     found = memo.get("free_vars")
     if found is None:
+        if isinstance(node, Var):
+            return frozenset((node,))
         found = memo["free_vars"] = _free_vars(node)
     return found
 
