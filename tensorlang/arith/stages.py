@@ -29,13 +29,34 @@ from tensorlang.arith.footprint import written_box
 from tensorlang.arith.regions import Regions, accesses, apart
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir.launch import SHARED
-from tensorlang.ir.nodes import FALSE, SPATIAL, Alloc, Block, Buffer, Const, Do, For, Load, Op, Seq, Stmt, Store, seq
+from tensorlang.ir.nodes import (
+    FALSE,
+    SPATIAL,
+    Alloc,
+    Block,
+    Buffer,
+    Const,
+    Do,
+    Expr,
+    For,
+    If,
+    Load,
+    Node,
+    Op,
+    Seq,
+    Stmt,
+    Store,
+    Var,
+    seq,
+)
+from tensorlang.ir.ops import conjuncts
 from tensorlang.ir.walk import find, free_vars, path_to, substitute, visit
 from tensorlang.ir.walk import touched as used_by
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
 DOUBLE = "double_buffer"  # annotation of an Alloc: it has two versions at least
 ASYNC = "async_copy"  # annotation of a block that copies: in a pipeline, the copies may run by themselves
+_NONE: frozenset[Var] = frozenset()
 INIT = "init"  # annotation of a block that lowering has made of the init of a reduction
 
 
@@ -302,7 +323,30 @@ def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context, readers: fr
         first = next(find(next((n for n in way if isinstance(n, For)), writers[0]), Store))
         made = {store.buffer for store in dropwhile(lambda n: n is not first, find(root, Store))}
     readers |= stored
-    return bool(writers) and all(b not in readers and same_in_all(root, loop, b, ctx, readers) for b in loaded & made)
+    return bool(writers) and all(
+        b not in readers and _is_made_alike(loop, b, writers) and same_in_all(root, loop, b, ctx, readers)
+        for b in loaded & made
+    )
+
+
+def _is_made_alike(loop: For, buffer: Buffer, readers: Sequence[Block]) -> bool:
+    """Does each iteration of `loop` that has a `buffer` of its own store into the same elements of it, where `readers`
+    run? Others hold nothing, which may be what a copy of the buffer holds then."""
+    alloc = next((n for n in find(loop, Alloc) if n.buffer is buffer), None)
+    if alloc is None:
+        return True
+    around = {n.var for n in (*(path_to(loop, alloc) or ()), loop) if isinstance(n, For)}
+    given = frozenset.intersection(*(frozenset(conjuncts(block.predicate)) for block in readers))
+    writers = find(alloc, Block, lambda b: any(store.buffer is buffer for store in find(b, Store)))
+    return not any(around & _decides(n, given) for block in writers for n in path_to(alloc, block) or ())
+
+
+def _decides(stmt: Node, given: frozenset[Expr]) -> frozenset[Var]:
+    """The variables that decide, besides what is given, whether a statement runs its body, and for which points."""
+    if isinstance(stmt, Block):
+        conditions = (c for c in conjuncts(stmt.predicate) if c not in given)
+        return _NONE.union(*map(free_vars, (*stmt.bindings, *conditions)))
+    return free_vars(stmt.extent) if isinstance(stmt, For) else free_vars(stmt.cond) if isinstance(stmt, If) else _NONE
 
 
 def _places_apart(

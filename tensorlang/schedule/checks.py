@@ -27,6 +27,7 @@ from tensorlang.ir.nodes import (
     Knob,
     Stmt,
     Store,
+    Var,
     const,
 )
 from tensorlang.ir.walk import find, free_vars
@@ -341,26 +342,13 @@ def inits_still_run(s: Schedule, nodes: Sequence[For]) -> None:
     """What runs in an iteration of spatial loops alone still does in one loop of all `nodes`: no reduction is empty.
 
     Where a loop that drives spatial iterators, too, runs nothing, no init runs in either case. A loop of one iteration
-    drives nothing. If no loop does, that of all reduces, and the init runs before it however often it runs: a loop that
-    does not reduce, and so was around the init, must not be empty.
-    Reasons: reduction_may_be_empty, loop_may_be_empty.
+    drives nothing.
+    Reason: reduction_may_be_empty.
     """
     for block in blocks_below(nodes[-1]):
         spatial = [n for n in nodes if n.extent is not ONE and SPATIAL in driven(n, block)]
         reducing = [n for n in nodes if n not in spatial and driven(n, block) - {SPATIAL}]
-        if block.init is None:
-            continue
-        if not spatial:
-            for loop in (n for n in nodes if reducing and n not in reducing):
-                s.require(
-                    loop.extent >= 1,
-                    s.context(loop),
-                    "loop_may_be_empty",
-                    f"the init of block {block.name} would run before one loop with {loop.var.name}, also where that "
-                    f"has no iteration: its extent is {loop.extent!r}",
-                    at=[loop, block],
-                    hint="loops that run at least once, or loops that reduce",
-                )
+        if block.init is None or not spatial:
             continue
         for loop in reducing:
             ctx = s.context(loop)
@@ -375,6 +363,30 @@ def inits_still_run(s: Schedule, nodes: Sequence[For]) -> None:
                 at=[loop, block],
                 hint="loops that drive spatial iterators, or loops that drive reduction iterators",
             )
+
+
+def inits_do_not_escape(s: Schedule, nodes: Sequence[For], var: Var, body: Stmt) -> None:
+    """Of the loops `nodes`, around blocks with inits, comes one over `var` around `body`.
+
+    If that one only reduces, inits run before it, however often it runs: what was around them must not be empty.
+    Reason: loop_may_be_empty.
+    """
+    for old, block in zip(blocks_below(nodes[-1]), blocks_below(body), strict=True):
+        kinds = {it.kind for it, b in zip(block.iters, block.bindings, strict=True) if var in free_vars(b)}
+        if block.init is None or SPATIAL in kinds or not kinds:
+            continue
+        for loop in nodes:
+            own = driven(loop, old)
+            if not own or SPATIAL in own:
+                s.require(
+                    loop.extent >= 1,
+                    s.context(loop),
+                    "loop_may_be_empty",
+                    f"the init of block {block.name} would run before one loop with {loop.var.name}, also where that "
+                    f"has no iteration: its extent is {loop.extent!r}",
+                    at=[loop, old],
+                    hint="loops that run at least once, or loops that reduce",
+                )
 
 
 def extents_free_of(s: Schedule, loops: Sequence[For], others: Sequence[For]) -> None:

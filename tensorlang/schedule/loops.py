@@ -231,6 +231,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     if const_bounds(size, ctx)[1] <= 0:  # of a loop that runs nothing, anything could be proved
         known = math.prod((open_extent(n.extent, ctx) for n in nodes), start=ONE)
     body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(simplify(known, ctx), ctx)))
+    checks.inits_do_not_escape(s, nodes, var, body)
     s.replace(nodes[0], For(var, size, SERIAL, body))
     return Loop(s, var.name)
 

@@ -45,7 +45,7 @@ MANY = (47, 131)  # of the largest sizes that are tried, if the program does not
 Change: TypeAlias = Callable[[np.ndarray, int], np.ndarray]  # of an input, under a seed
 MOST_INSTANCES = 100_000  # of blocks, that are run with other sizes
 MOST_STORES = 1_000_000  # of a way of running a program, else it is left out
-ALL_STORES = 3_000_000  # of all runs of a program; those with its own sizes come first
+ALL_STORES = 2_000_000  # of all runs of two programs; those with their own sizes come first
 NOBODY = -1
 HARMLESS, HARMFUL, IMPOSSIBLE = "harmless", "harmful", "impossible"
 # Refusals that claim no harm to numbers: the arguments mean nothing, nothing would be done, or what an earlier step
@@ -191,6 +191,9 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
             continue
         inputs = {t.name: change(a, seed) for t, a in random_inputs(outputs, values, seed).items()}
         poison = POISONS[seed % len(POISONS)]
+        left -= stores(reference.body, values)
+        if left < 0 and seed:
+            return False
         want, read = _run(reference, inputs, values, poison), unchanged
         if want is None and not moves:  # the expression has no meaning for these sizes, but parts of it may have
             want, read = _run(forgiving(reference), inputs, values, poison), forgiving

@@ -326,6 +326,40 @@ FOUND = {
         ),
         seed=99150739,
     ),
+    "a loop that may run nothing and was around an init is not hidden in one that reduces": Case(
+        Expression(
+            [
+                'p = tl.var("p")',
+                'A = tl.placeholder((p,), "float32", name="A")',
+                'r = tl.reduce_axis(2, "r")',
+                'C = tl.compute((p,), lambda i: tl.sum(A[i], axis=r), name="C")',
+            ],
+            ["C"],
+            {"p": 1},
+        ),
+        ('loop_partition("C.i", [3, 4])', 'fuse("C.i.part1", "C.part1.r")'),
+        seed=36004350,
+    ),
+    "what holds nothing in one iteration is not copied ahead of its use": Case(
+        Expression(
+            [
+                'A = tl.placeholder((2,), "float32", name="A")',
+                'r = tl.reduce_axis(1, "r")',
+                'B = tl.compute((2,), lambda i: A[1], name="B")',
+                'C = tl.compute((1,), lambda i: tl.sum(B[i], axis=r), name="C")',
+            ],
+            ["C"],
+        ),
+        (
+            'reverse_compute_at("C", "B.i")',
+            'cache_read("C", "B", "shared")',
+            'store_at("B.shared")',
+            'decompose_reduction("C", "C.i_1")',
+            'software_pipeline("B.i", {"B": 0, "B.shared": 2, "C.init": 2, "C": 4}, '
+            'order=["C.init", "C", "B", "B.shared"])',
+        ),
+        seed=36038473,
+    ),
     "zeros have signs": Case(
         Expression(
             [
