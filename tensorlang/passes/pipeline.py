@@ -61,7 +61,21 @@ Piece = tuple[Stmt, int, frozenset[int] | None]  # what is done for iteration ti
 
 def pipeline(func: Func, target: Target) -> Func:
     """No loop is marked any more. Needs lower_init before it and lower_blocks after it."""
-    return func.with_body(_pipelined(func.body, func.body, target, (), EMPTY))
+    return func.with_body(_with_names_of_their_own(_pipelined(func.body, func.body, target, (), EMPTY)))
+
+
+def _with_names_of_their_own(stmt: Stmt) -> Stmt:
+    """`stmt`, where pipelines inside of pipelines may have given two buffers one name."""
+    taken: dict[str, Buffer] = {}
+    fresh: dict[Buffer, Buffer] = {}
+    for buffer in (alloc.buffer for alloc in find(stmt, Alloc)):
+        name, number = buffer.name, 1
+        while taken.setdefault(name, buffer) is not buffer:
+            number += 1
+            name = f"{buffer.name}_{number}"
+        if number > 1:
+            fresh[buffer] = Buffer(name, buffer.shape, buffer.dtype, buffer.scope)
+    return substitute(stmt, {}, fresh) if fresh else stmt
 
 
 def _pipelined(stmt: Stmt, root: Stmt, target: Target, outer: tuple[For, ...], ctx: Context) -> Stmt:

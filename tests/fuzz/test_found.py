@@ -360,6 +360,25 @@ FOUND = {
         ),
         seed=36038473,
     ),
+    "pipelines inside of pipelines have buffers with names of their own": Case(
+        Expression(
+            [
+                'A = tl.placeholder((9, 5), "float32", name="A")',
+                'B = tl.compute((9, 5), lambda i, j: A[i, j] + 1.0, name="B")',
+                'r = tl.reduce_axis(2, "r")',
+                'C = tl.compute((4, 5), lambda i, j: tl.sum(B[i + r, j], axis=r), name="C")',
+            ],
+            ["C"],
+        ),
+        (
+            'compute_at("B", "C.i")',
+            'loop_partition("B.j_1", [1])',
+            'decompose_reduction("C", "C.r")',
+            'software_pipeline("C.i", {"B": 0, "C.init": 3, "C": 3})',
+            'software_pipeline("B.i_1", {"B": 0, "B.part1": 1})',
+        ),
+        seed=50016716,
+    ),
     "zeros have signs": Case(
         Expression(
             [
