@@ -11,7 +11,6 @@ from autotune.sketches.parts import Part
 from autotune.sketches.program import Program, Stage
 from autotune.space import AskKnob
 from autotune.task import Schedule, gpu_library
-from tensorlang.schedule.gpu_tiles import COLUMNS, SQUARES
 
 _THREADS = (32, 64, 128, 256, 512, 1024)
 _EACH = (1, 2, 4, 8)
@@ -157,7 +156,7 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
         deep, unrolled, group = knob("deep", (1, 2, 4)), knob("unrolled", (4, 8, 16, 32)), knob("group", (1, 4, 16))
         threads, far, depth = (z, y, x), (fi, fj), (deep, unrolled)
         gpu_library.tiled_matmul(
-            s, stage.block, threads, far, depth, group, stages, 0, True, order=order, turning=order != SQUARES
+            s, stage.block, threads, far, depth, group, stages, 0, True, order=order, turning=order != "squares"
         )
         rows, columns = fi * y * 4, fj * z * x * 4
         return [
@@ -173,9 +172,9 @@ def contraction(program: Program, stage: Stage) -> Sequence[Part]:
 
     block = frozenset({stage.block})
     return [
-        Part("two stages", block, partial(write, 2, SQUARES), exact=True),
-        Part("two stages, columns in turn", block, partial(write, 2, COLUMNS), exact=True),
-        Part("one stage", block, partial(write, 1, SQUARES), exact=True),
+        Part("two stages", block, partial(write, 2, "squares"), exact=True),
+        Part("two stages, columns in turn", block, partial(write, 2, "columns"), exact=True),
+        Part("one stage", block, partial(write, 1, "squares"), exact=True),
     ]
 
 

@@ -364,9 +364,9 @@ FOUND = {
         Expression(
             [
                 'A = tl.placeholder((9, 5), "float32", name="A")',
-                'B = tl.compute((9, 5), lambda i, j: A[i, j] + 1.0, name="B")',
+                'B_0, B_1 = tl.compute((9, 5), lambda i, j: (A[i, j] + 1.0, A[i, j] * 2.0), name="B")',
                 'r = tl.reduce_axis(2, "r")',
-                'C = tl.compute((4, 5), lambda i, j: tl.sum(B[i + r, j], axis=r), name="C")',
+                'C = tl.compute((4, 5), lambda i, j: tl.sum(B_1[i + r, j], axis=r), name="C")',
             ],
             ["C"],
         ),
