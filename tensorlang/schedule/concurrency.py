@@ -74,7 +74,7 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
         if turning or loop.kind in HOW:
             grounds[loop.var] = _grounds(loop)
             if proved.get(loop.var) != grounds[loop.var] or threads.may_reduce(loop):
-                (in_any_order if turning else independent)(s, loop)
+                (may_run_backwards if turning else independent)(s, loop)
     threads.hold(s)
     return grounds
 
@@ -160,7 +160,7 @@ def independent(s: Schedule, loop: For) -> None:
     _parts_apart(s, loop, HOW[loop.kind])
 
 
-def in_any_order(s: Schedule, loop: For) -> None:
+def may_run_backwards(s: Schedule, loop: For) -> None:
     """The iterations of `loop` may run one after the other in any order. Reasons: ordered_iterators, loop_carries."""
     if runs_once(s, loop) or never_runs(s, loop):
         return

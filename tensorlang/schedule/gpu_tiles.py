@@ -176,6 +176,9 @@ def _product(
     order: str,
     turning: bool = False,
 ) -> None:
+    orders = (SQUARES, ROWS, COLUMNS)
+    if order not in orders:
+        s.refuse("bad_argument", f"order is one of {', '.join(map(repr, orders))}, got {order!r}", hint=f"{SQUARES!r}")
     write = s.cache_write(block, "local")
     i, j, k = s.loops(block)
     i0, j0, shared, (i_far, j_far, i_near, j_near) = threads.split(s, i, j)

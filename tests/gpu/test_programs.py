@@ -13,7 +13,8 @@ from tensorlang.errors import ExecutionError
 from tensorlang.ir import interp_launch, walk
 from tensorlang.ir.launch import UPDATES
 from tensorlang.ir.nodes import Do, For, Var
-from tensorlang.topi import elementwise
+from tensorlang.schedule import gpu_library
+from tensorlang.topi import elementwise, linalg
 from tests.gpu.programs import (
     H100,
     PROGRAMS,
@@ -137,6 +138,13 @@ def narrow_grid() -> tl.Schedule:
     s.bind(grid, "blockIdx.x")
     s.bind(thread, "threadIdx.x")
     return s
+
+
+def test_an_order_that_threads_do_not_know() -> None:
+    s = tl.Schedule(linalg.matmul(32, 64, 16), target=H100)
+    with pytest.raises(tl.ScheduleError, match="order is one of 'squares', 'rows', 'columns', got 'diagonals'"):
+        gpu_library.tiled_matmul(s, "C", order="diagonals")
+    assert not s.trace.steps
 
 
 def looked_up(dtype: str) -> tl.Schedule:
