@@ -91,10 +91,22 @@ class _Session:
             return Baseline({})
         if self.plan.fresh or not path.exists():
             print("learning which tests run what ...", flush=True)
-            child = Child(lambda pipe: _learn(session, path))
-            child.message(24 * 3600.0)
-            child.end()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self._learnt(session)), encoding="utf-8")
         return Baseline.load(path)
+
+    def _learnt(self, session: pytest.Session) -> dict[str, Any]:
+        """What Recorder finds, in as many processes as mutants are tried in."""
+
+        def child(first: int) -> Child:
+            return Child(lambda pipe: pipe.send(_learn(session.config, session.items[first :: self.plan.jobs])))
+
+        children = [child(first) for first in range(self.plan.jobs)]
+        try:
+            return {name: record for child in children for name, record in child.pipe.recv().items()}
+        finally:
+            for child in children:
+                child.end()
 
     def _hunt(self, session: pytest.Session, baseline: Baseline) -> None:
         waiting = list(reversed(self.mutants))
@@ -193,13 +205,12 @@ def _fuzz(pipe: Connection, seconds: float) -> None:
         seed += 1
 
 
-def _learn(session: pytest.Session, path: Path) -> None:
+def _learn(config: pytest.Config, items: list[pytest.Item]) -> dict[str, Any]:
     recorder = Recorder(ROOT)
-    session.config.pluginmanager.register(recorder)
-    for item in session.items:
+    config.pluginmanager.register(recorder)
+    for item in items:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(recorder.tests), encoding="utf-8")
+    return recorder.tests
 
 
 def put(mutant: Mutant) -> None:
