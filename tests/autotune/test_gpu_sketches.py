@@ -14,7 +14,8 @@ from autotune.space import Space
 from autotune.task import Task
 from autotune.zero_trial import open_spaces, suggest
 from tensorlang.topi import convolution, elementwise, linalg, normalization, reduction
-from tests.gpu.programs import H100, in_threads, inputs, several
+from tests.gpu.checking import in_threads, inputs, several
+from tests.gpu.programs import H100
 
 pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
 

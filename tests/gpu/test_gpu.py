@@ -5,7 +5,8 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.schedule import gpu_library
-from tests.gpu.programs import PROGRAMS, add, inputs, several, tensor_cores
+from tests.gpu.checking import inputs, several
+from tests.gpu.programs import PROGRAMS, add, tensor_cores
 
 pytestmark = pytest.mark.gpu
 cupy = pytest.importorskip("cupy")

@@ -8,7 +8,8 @@ from tensorlang.errors import RaceError, UninitializedError
 from tensorlang.ir import interp_launch, walk
 from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, BARRIER
 from tensorlang.ir.nodes import NOTHING, Do, Func
-from tests.gpu.programs import H100, PROGRAMS, barriers_of, in_threads, inputs, lowered, matmul
+from tests.gpu.checking import barriers_of, in_threads, inputs, lowered
+from tests.gpu.programs import H100, PROGRAMS, matmul
 
 
 def pipelined(s: tl.Schedule, ahead: int, asynchronous: bool) -> tl.Schedule:

@@ -15,20 +15,8 @@ from tensorlang.ir.launch import UPDATES
 from tensorlang.ir.nodes import Do, For, Var
 from tensorlang.schedule import gpu_library
 from tensorlang.topi import elementwise, linalg
-from tests.gpu.programs import (
-    H100,
-    PROGRAMS,
-    add,
-    barriers_of,
-    convolution,
-    depthwise_convolution,
-    handed_on,
-    hinted,
-    in_threads,
-    inputs,
-    lowered,
-    several,
-)
+from tests.gpu.checking import barriers_of, in_threads, inputs, lowered, several
+from tests.gpu.programs import H100, PROGRAMS, add, convolution, depthwise_convolution, handed_on, hinted
 
 pytest.importorskip("cupy_backends", reason="NVRTC is reached through cupy")
 

@@ -7,7 +7,8 @@ import tensorlang as tl
 from tensorlang.intrin.mma import load_a, load_b, mma
 from tensorlang.ir import dtypes, interp, walk
 from tensorlang.ir.nodes import TRUE, Alloc, Block, Do, For, Func, Load, const
-from tests.gpu.programs import H100, barriers_of, lowered, tensor_cores
+from tests.gpu.checking import barriers_of, lowered
+from tests.gpu.programs import H100, tensor_cores
 
 SMALL = {"tile": (32, 32, 32), "warp": (16, 16), "stages": 1}
 

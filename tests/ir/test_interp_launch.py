@@ -37,7 +37,7 @@ from tensorlang.ir.nodes import (
 )
 from tests.ir import faults
 from tests.ir.kernels import at, barrier, buffer, bx, k, line, literal, loops, matmul, padded, put, serial, tx, ty
-from tests.ir.test_interp import random_array, random_expr
+from tests.ir.test_interp_ops import random_array, random_expr
 
 ORDERS = [Settings(), Settings(seed=1, lanes=1), Settings("ascending"), Settings("descending", lanes=100)]
 

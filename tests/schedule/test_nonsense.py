@@ -6,7 +6,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.schedule.schedule import Schedule
-from tests.schedule.test_pipeline import staged
+from tests.schedule.pipelines import staged
 
 NONSENSE = [
     *(None, 3, -1, 1.5, True, float("nan"), 2**70, "", "x", "C", "C.i", b"x", object()),
