@@ -181,7 +181,7 @@ def _calls(node: ast.AST) -> Iterator[Change]:
         yield "trust", node, ast.Constant(True)
     if isinstance(node.func, ast.Name) and node.func.id in CALLS:
         yield "call", node, _changed(node, func=ast.Name(CALLS[node.func.id], ast.Load()))
-    if len(node.args) == 2 and not any(isinstance(a, ast.Starred) for a in node.args):
+    elif len(node.args) == 2 and not any(isinstance(a, ast.Starred) for a in node.args):
         one, two = node.args
         same_kind = not any(isinstance(a, ast.Name) and a.id in ("s", "ctx") for a in node.args)
         if ast.dump(one) != ast.dump(two) and same_kind and _name(node) not in ("isinstance", "getattr", "hasattr"):

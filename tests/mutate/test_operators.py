@@ -20,7 +20,7 @@ def check(s, a, b):
         s.refuse("reason", f"no {a + 1}", hint="2 + 2")
     for x in (y for y in a if y.ok):
         s.require(a >= 1, "text", 3)
-    return proves(a + b) or min(a, -b)
+    return proves(a + b, a) or min(a, -b)
 '''
 EXPECTED = [
     ("drop statement", "checks.is_serial(s, a)", "pass"),
@@ -34,12 +34,12 @@ EXPECTED = [
     ("drop statement", "s.require(a >= 1, 'text', 3)", "pass"),
     ("compare", "a >= 1", "a > 1"),
     ("constant", "1", "2"),
-    ("drop term", "proves(a + b) or min(a, -b)", "min(a, -b)"),
-    ("drop term", "proves(a + b) or min(a, -b)", "proves(a + b)"),
-    ("trust", "proves(a + b)", "True"),
+    ("drop term", "proves(a + b, a) or min(a, -b)", "min(a, -b)"),
+    ("drop term", "proves(a + b, a) or min(a, -b)", "proves(a + b, a)"),
+    ("trust", "proves(a + b, a)", "True"),
     ("operator", "a + b", "a - b"),
     ("call", "min(a, -b)", "max(a, -b)"),
-    ("swap", "min(a, -b)", "min(-b, a)"),
+    ("swap", "proves(a + b, a)", "proves(a, a + b)"),
     ("sign", "-b", "b"),
 ]
 
