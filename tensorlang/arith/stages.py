@@ -32,6 +32,7 @@ from tensorlang.ir.launch import SHARED
 from tensorlang.ir.nodes import (
     FALSE,
     SPATIAL,
+    ZERO,
     Alloc,
     Block,
     Buffer,
@@ -105,9 +106,10 @@ def plan(loop: For, ctx: Context, root: Stmt) -> Plan:
     places = _places(loop, parts, notes.get(ORDER))
     inside = ctx.bind(loop.var, loop.extent)
     touched = [accesses(part, inside) for part in parts]
+    active = [n for n, part in enumerate(parts) if not _is_empty(part)]
     private = {alloc.buffer for alloc in allocs}
     versions = {alloc.buffer: 2 if dict(alloc.annotations).get(DOUBLE) else 1 for alloc in allocs}
-    for p, q in permutations(range(len(parts)), 2):
+    for p, q in permutations(active, 2):
         behind = stages[p] - stages[q] - (places[p] < places[q])  # q of iteration k + behind still runs before p of k
         for buffer in dict.fromkeys(b for b, _, _ in _conflicts(touched[p], touched[q])):
             if p < q and behind >= 0 and not _may_swap(loop, buffer, touched, p, q, 0, inside):
@@ -208,6 +210,14 @@ def _places(loop: For, parts: Sequence[Stmt], order: Sequence[int] | None) -> li
         raise Conflict("stages_missing", message, blocks, "this step before software_pipeline")
     by_place = {place: n for n, place in enumerate(sorted(places))}
     return [by_place[place] for place in places]
+
+
+def _is_empty(stmt: Stmt) -> bool:
+    """Is it a nest with a loop of no iterations, and without an init, which might run all the same?"""
+    if not isinstance(stmt, For):
+        return False
+    inits = find(stmt, Block, lambda b: b.init is not None)
+    return (stmt.extent is ZERO and next(inits, None) is None) or _is_empty(stmt.body)
 
 
 def _uses(touched: tuple[Regions, Regions], buffer: Buffer) -> bool:

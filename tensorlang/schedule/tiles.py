@@ -32,9 +32,10 @@ class Range(NamedTuple):
 def needed_ranges(node: Block, boxes: Mapping[Buffer, Region], ctx: Context) -> list[Range]:
     """For each iterator of `node`, the range over which it writes at least `boxes`.
 
-    Iterators that reduce, or that no index of a store determines, run in full.
+    Iterators that reduce, or that no index of one of these stores determines, run in full.
     """
     found: dict[Var, Range] = {}
+    whole = set[Var]()
     spatial = {it.var for it in node.iters if it.kind == SPATIAL}
     inside = {loop.var for loop in find(node.body, For)}
     for store in find(node.body, Store):
@@ -46,9 +47,10 @@ def needed_ranges(node: Block, boxes: Mapping[Buffer, Region], ctx: Context) -> 
             solved = _solve(index, Range(low, extent), spatial)
             if solved is not None and not free_vars(solved[1].low) & inside:
                 own.setdefault(*solved)
+        whole |= spatial - own.keys()
         for var, part in own.items():
             found[var] = _hull(found[var], part, ctx) if var in found else part
-    return [_inside(found.get(it.var), it.extent, ctx) for it in node.iters]
+    return [_inside(None if it.var in whole else found.get(it.var), it.extent, ctx) for it in node.iters]
 
 
 def _solve(index: Expr, part: Range, spatial: set[Var]) -> tuple[Var, Range] | None:

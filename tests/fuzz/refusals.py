@@ -33,7 +33,7 @@ from tensorlang.ir.nodes import (
 from tensorlang.ir.ops import literal, make
 from tensorlang.ir.walk import accesses_to, children, find, transform
 from tests.fuzz.check import POISON, bits, equal, guarded, random_inputs, run_backwards, shape_of
-from tests.fuzz.ways import exposed, forgiving, lasting, overlapped, simultaneous
+from tests.fuzz.ways import exposed, forgiving, hides_results, lasting, overlapped, simultaneous, turned
 
 POISONS = (POISON, 0x4D)  # of floats, one is far below and one far above what is computed
 MANY = (47, 131)  # of the largest sizes that are tried, if the program does not become too large
@@ -110,13 +110,13 @@ def verdict(
     s: tl.Schedule, step: str, names: Mapping[str, Any], outputs: Sequence[tl.Tensor], sizes: Mapping[Any, int]
 ) -> str:
     """What the refused `step` does unchecked: right numbers in all trials, wrong ones, or no program; "" where no
-    numbers are computed at all.
+    numbers are computed at all, or some that nobody could see.
 
     The trials differ in inputs, in sizes and in the order of iterations that are independent by declaration. Checks
     look at who touches what, not at the values: a step that is right only as two places happen to hold the same ones
     does harm to the varied expression.
     """
-    if any(0 in shape_of(output, sizes) for output in outputs):
+    if any(0 in shape_of(output, sizes) for output in outputs) or hides_results(s.func):
         return ""
     op, moves = step.split("(")[0], ""
     if op in MOVING:
@@ -170,14 +170,14 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
     """Does `after` compute something else than `before` in one of the trials?
 
     Loops whose iterations are independent by declaration are also run all at once, with the sizes that are, in both
-    directions, too, and pipelined ones with their stages overlapping. moves: the step moves the block of that name or
-    what writes that buffer, and may leave out what no other block reads.
+    directions, too, serpentine ones backwards, and pipelined ones with their stages overlapping. moves: the step moves
+    the block of that name or what writes that buffer, and may leave out what no other block reads.
     """
     seen = lasting(before) & lasting(after)
     seen -= {b for b in seen if moves and (b.name == moves or not _is_result(after, b, moves))}
     reference, shown = exposed(before, seen), exposed(after, seen)
     backwards = shown.with_body(transform(shown.body, run_backwards))
-    few = dict.fromkeys((shown, simultaneous(shown), overlapped(shown)))
+    few = dict.fromkeys((shown, turned(shown), simultaneous(shown), overlapped(shown)))
     ways = few | dict.fromkeys((after, backwards, simultaneous(backwards)))
     left = ALL_STORES
     for seed, (values, change, in_all_ways) in enumerate(trials(sizes)):

@@ -8,12 +8,12 @@ from unittest import mock
 import tensorlang as tl
 from tensorlang.arith import stages
 from tensorlang.arith.stages import STAGES
-from tensorlang.ir.nodes import ONE, Alloc, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
+from tensorlang.ir.nodes import ONE, SERPENTINE, Alloc, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
 from tensorlang.ir.ops import all_of, literal, make
 from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
 from tensorlang.passes.pipeline import pipeline
-from tests.fuzz.check import INDEPENDENT
+from tests.fuzz.check import INDEPENDENT, run_backwards
 
 NOBODY = -1
 
@@ -28,6 +28,15 @@ def forgiving(func: Func) -> Func:
         return make("if_then_else", some, node, literal(False if node.dtype == "bool" else 0, node.dtype))
 
     return func.with_body(transform(func.body, load))
+
+
+def turned(func: Func) -> Func:
+    """`func`, whose serpentine loops run backwards in every iteration of the loops around."""
+
+    def turn(node: Node) -> Node:
+        return run_backwards(node) if isinstance(node, For) and SERPENTINE in dict(node.annotations) else node
+
+    return func.with_body(transform(func.body, turn))
 
 
 def overlapped(func: Func) -> Func:
@@ -124,3 +133,9 @@ def exposed(func: Func, seen: Collection[Buffer]) -> Func:
     """`func` with the buffers `seen`, which are allocated in it, as parameters."""
     body = transform(func.body, lambda n: n.body if isinstance(n, Alloc) and n.buffer in seen else n)
     return Func(func.name, (*func.params, *sorted(seen, key=lambda b: b.name)), func.outputs, body)
+
+
+def hides_results(func: Func) -> bool:
+    """Is there a buffer that is allocated in a loop, so that nothing `exposed` shows it, and that no block reads?"""
+    read = {n.buffer for n in find(func.body, Load)}
+    return not {a.buffer for loop in find(func.body, For) for a in find(loop, Alloc)} <= read

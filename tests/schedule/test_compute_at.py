@@ -52,6 +52,18 @@ def test_a_sliding_producer_at_every_loop():
         assert shapes(s)["P"] == ["[3, 12]", "[3, 3]", "[1, 3]", "[1, 1]"][depth]
 
 
+def test_what_one_result_does_not_determine_runs_in_full():
+    """Rows of Q are laid aslant: that just two rows of P are read is no reason to compute no more."""
+    a, n = tl.placeholder((6, 5), "int32", name="A"), tl.placeholder((1,), "int32", name="N")
+    p, q = tl.compute((6, 5), lambda i, j: (a[i, j] + 1, a[i, j] * 2), name="P")
+    total = tl.compute((5,), lambda i: p[i, i] + p[i + 1, i] + q[n[0], i], name="C")
+    s = Schedule(total)
+    s.transform_layout(q, lambda i, j: (i + j, j))
+    s.compute_at("P", "C.i")
+    assert [str(loop.extent) for loop in s.loops("P")[-2:]] == ["6", "1"]
+    check_case(s, [total], {}, seed=0)
+
+
 def test_a_block_moves_in_and_out_again():
     s = Schedule(convolution(9, 10))
     before = s.func

@@ -319,6 +319,21 @@ def test_what_no_later_iteration_does():
     check_kernel(before, s)
 
 
+def test_parts_without_iterations_are_in_nobodys_way():
+    for cut, reason in ((8, ""), (7, "stage_order")):
+        s = Schedule(chain(6, 8))
+        before = s.func
+        s.compute_at("P", "C.i")
+        s.loop_partition("P.j_1", [cut])
+        s.fission("P.i_1", "P")
+        step = lambda s=s: s.software_pipeline("C.i", {"P": 0, "P.part1": 1, "C": 0})  # noqa: E731
+        if reason:
+            refused(s, reason, step)
+        else:
+            step()
+        check_kernel(before, s)
+
+
 def test_refuses_what_another_iteration_needs():
     s = Schedule(running())
     s.software_pipeline("C.x", {"P": 0, "C": 1})  # C reads the first element only, which no later iteration writes
