@@ -212,8 +212,7 @@ def _facts(ctx: Context) -> list[tuple[Poly, set[Expr]]]:
         found = ctx.memo["facts"] = [(f, P.atoms(f)) for f in ctx.facts]
         for var, ends in ctx.bound.items():
             for end, sign in zip(ends, (1, -1), strict=True):
-                others = P.atoms(end) if end else None
-                if end and others:
+                if end and (others := P.atoms(end)):
                     found.append((P.scale(P.sub({(var,): 1}, end), sign), others))
     return found
 

@@ -146,18 +146,10 @@ def store_at(s: Schedule, buffer: BufferLike, loop: LoopLike | None = None) -> N
     alloc = own_alloc(s, buffer)
     place = None if loop is None else s.loop_node(loop)
     stored = alloc.buffer
-    users = flow.users(s.func.body, stored)
-    outside = [] if place is None else [u for u in users if u not in flow.blocks(place)]
-    if place is not None and outside:
-        around = flow.loops_above(s.func.body, flow.common(s.func.body, users))
-        s.refuse(
-            "uses_outside_loop",
-            f"block {outside[0].name} uses buffer {stored.name} outside loop {place.var.name}",
-            at=[place, outside[0]],
-            hint=", ".join(n.var.name for n in around) or "None, which allocates it once",
-        )
-    if place is not None and any(n is alloc for n in s.path(place)):
-        _starts_anew(s, alloc, place)
+    if place is not None:
+        _all_users_inside(s, stored, place)
+        if any(n is alloc for n in s.path(place)):
+            _starts_anew(s, alloc, place)
     name = "" if place is None else place.var.name
     notes = tuple((key, value) for key, value in alloc.annotations if key != flow.STORE_AT)
     body = put_alloc(
@@ -167,6 +159,20 @@ def store_at(s: Schedule, buffer: BufferLike, loop: LoopLike | None = None) -> N
 
 
 # ------------------------------------------------------------------------------------------------ requirements
+def _all_users_inside(s: Schedule, stored: Buffer, place: For) -> None:
+    """Reason: uses_outside_loop."""
+    users = flow.users(s.func.body, stored)
+    outside = [u for u in users if u not in flow.blocks(place)]
+    if outside:
+        around = flow.loops_above(s.func.body, flow.common(s.func.body, users))
+        s.refuse(
+            "uses_outside_loop",
+            f"block {outside[0].name} uses buffer {stored.name} outside loop {place.var.name}",
+            at=[place, outside[0]],
+            hint=", ".join(n.var.name for n in around) or "None, which allocates it once",
+        )
+
+
 def own_alloc(s: Schedule, name: Any) -> Alloc:
     """The Alloc of the buffer of that name, else of the one that the block of that name writes.
 

@@ -8,6 +8,7 @@ import pytest
 
 from tensorlang.arith.bounds import bounds, const_bounds
 from tensorlang.arith.context import Context
+from tensorlang.arith.inequality import interval_of
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import Expr, Knob, Size, Var, const
@@ -85,3 +86,8 @@ def test_span_of_a_moving_window() -> None:
     """Rows of 16 that a tile of T elements touches, wherever the tile begins."""
     span = (i0 * T + T - 1) // 16 - i0 * T // 16 + 1
     assert const_bounds(span, Context().bind(i0, n)) == (1, 2)
+
+
+def test_quotients_of_divisors_without_bound() -> None:
+    assert interval_of((i0 + 2) // (n + 5), Context().bind(i0, 8)) == (0, 1)
+    assert interval_of((i0 - 8) // (n + 5), Context().bind(i0, 8)) == (-2, -1)

@@ -81,6 +81,12 @@ def test_text(name: str, golden) -> None:
     golden(f"gpu/{name.replace(' ', '_')}", f"{tl.lower(s, H100)}\n\n{source[source.index('extern') :]}")
 
 
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name.startswith("library: ")])
+def test_kernels_of_library_schedules(name: str, golden) -> None:
+    source = tl.build(PROGRAMS[name](), H100).source()
+    golden(f"gpu/{re.sub('[^a-z0-9]+', '_', name)}", source[source.index("extern") :])
+
+
 def test_nothing_is_read_before_the_barrier() -> None:
     """`__restrict__` would tell the compiler that what a thread reads behind a barrier was there before it, too."""
     kernel = tl.build(handed_on(), H100)
@@ -107,6 +113,11 @@ def test_hints_are_for_what_the_kernel_only_reads() -> None:
     s = handed_on()
     s.cache_hint("C", "evict_last")
     assert "evict_last" not in tl.build(s, H100).source()
+
+
+def test_elementwise_operators_stream_what_they_read() -> None:
+    s = PROGRAMS["library: elementwise"]()
+    assert s.block("add").annotations == {"cache_hint": "evict_last"}
 
 
 def test_hints_say_nothing_where_loads_cannot_have_them() -> None:

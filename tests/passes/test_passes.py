@@ -7,10 +7,15 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.ir import interp, walk
-from tensorlang.ir.nodes import Alloc, Block, For, If
+from tensorlang.ir.nodes import Alloc, Block, Buffer, Expr, For, Func, If, Load, Size, Store, Var, const, seq
+from tensorlang.ir.ops import make
 from tensorlang.ir.verify import verify
 from tensorlang.passes.allocs import memory_of, workspace_layout
+from tensorlang.passes.flatten import flatten
+from tensorlang.passes.promote import promote
 from tensorlang.passes.serpentine import serpentine
+from tensorlang.passes.vectorize import vectorize
+from tests.ir.small_funcs import nest
 from tests.passes.programs import NARROW, check_all_passes, lowered, matmul, results
 
 Golden = Callable[[str, str], None]
@@ -50,6 +55,20 @@ def test_vectors_over_serial_loops_and_gathers() -> None:
     check_all_passes(s)
 
 
+def test_what_all_lanes_load_is_not_loaded_where_no_lane_is_on() -> None:
+    """Of 8 elements in tiles of 8, the second tile has none, and W no second element."""
+    n, i, v = Size("n"), Var("i"), Var("v")
+    a, w, c = (Buffer(name, (size,), "float32") for name, size in (("A", n), ("W", (n + 7) // 8), ("C", n)))
+    place = i * 8 + v
+    body = Store(c, (place,), Load(a, (place,)) * Load(w, (i,)))
+    inner = For(v, make("min", n - i * 8, const(8)), "vectorize", body)
+    func = flatten(vectorize(Func("f", (a, w, c), (c,), For(i, const(2), "serial", inner)), NARROW), NARROW)
+    for size in (8, 9, 16):
+        x, y, z = np.arange(size, dtype="f"), np.arange(1, (size + 7) // 8 + 1, dtype="f"), np.full(size, 77, "f")
+        interp.run(func, [x, y, z], {n: size})
+        np.testing.assert_array_equal(z, x * np.repeat(y, 8)[:size])
+
+
 def test_masks_of_conditions() -> None:
     a = tl.placeholder((6,), name="A")
     padded = tl.compute((21,), lambda i: tl.if_then_else((i >= 5) & (i < 11), a[i - 5], a[3]), name="C")
@@ -79,6 +98,24 @@ def test_aliasing_accumulators_stay_in_memory() -> None:
     registers = [n for n in walk.find(func, Alloc) if n.buffer.scope == "register"]
     assert not registers
     check_all_passes(s)
+
+
+def test_places_that_may_be_one_stay_in_memory() -> None:
+    """C[i] and C[j] are the same element where i = j; C[i] and C[i + 3] are not."""
+    i, j, k = Var("i"), Var("j"), Var("k")
+    a, c = (Buffer(name, (const(6),), "float32") for name in "AC")
+
+    def program(other: Expr) -> Func:
+        both = seq(*(Store(c, (at,), Load(c, (at,)) + Load(a, (k,))) for at in (i, other)))
+        return Func("f", (a, c), (c,), nest([(i, 3), (j, 3), (k, 4)], both))
+
+    for other, promoted in ((j, False), (i + 3, True)):
+        before, after = program(other), promote(program(other), NARROW)
+        assert (after is not before and "register" in str(after)) is promoted
+        for func in (before, after):
+            x, y = np.arange(6, dtype="f"), np.zeros(6, "f")
+            interp.run(func, [x, y])
+            assert y.tolist() == ([18.0] * 6 if promoted else [36.0] * 3 + [0.0] * 3)
 
 
 def test_too_much_code_stays_a_loop() -> None:

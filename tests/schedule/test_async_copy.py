@@ -47,6 +47,12 @@ def test_async_copy(golden):
     golden("schedule/async_copy", f"{s}\n-->\n\n{in_kernel(s)}")
 
 
+def test_said_twice_is_said_once():
+    s = staged()
+    s.async_copy("A.shared")
+    assert str(s).count("block A.shared(") == str(s).count("# async_copy = True") / 2 == 1  # and one of B.shared
+
+
 @pytest.mark.parametrize("last", [1, 2, 3])
 @pytest.mark.parametrize("k", [4, 7, 14])
 def test_numbers(last, k):
