@@ -226,10 +226,9 @@ def _inverse(s: Schedule, node: Block, middle: Buffer, made: Store) -> Mapping[V
     values: dict[Var, Expr] = {}
     for index, stored in zip(first.indices, made.indices, strict=True):
         used = [v for v in own if v in free_vars(index)]
-        offset = simplify(index - used[0]) if len(used) == 1 else None
-        if offset is None or free_vars(offset) & own.keys() or used[0] in values:
+        if len(used) != 1 or used[0] in values:
             break
-        values[used[0]] = simplify(stored - offset)
+        values[used[0]] = stored
     if len(loads) > 1 or len(values) != len(middle.shape) or values.keys() != own.keys():
         s.refuse(
             "not_elementwise",

@@ -62,6 +62,7 @@ def test_updates_do_not_repeat_but_restart_or_commute() -> None:
 
     assert updates(once()) and not updates(block(plus(1)))
     assert not repeats(once(), once())
+    assert not repeats(block(plus(1), REDUCE), block(plus(1), REDUCE))  # an element is stored more than once
     assert restarts(once(), once())
     assert not restarts(once(), once(init=1.0)) and not restarts(once(), once(by=2.0))
     assert not restarts(once(), block(total(), REDUCE))

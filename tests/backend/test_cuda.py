@@ -114,21 +114,27 @@ def test_literals(value: float, dtype: str, expected: str) -> None:
 @pytest.mark.parametrize("extra, declared", [(0, True), (4, False)])
 def test_more_than_48_kibibytes_of_shared_memory_are_asked_for_at_the_launch(extra: int, declared: bool) -> None:
     m = (48 << 10) // 4 + extra
-    x = tl.placeholder((m,), name="x")
-    s = tl.Schedule(tl.compute((m,), lambda i: x[i] + 1.0, name="C"), target=H100)
-    outer, thread = s.split("C.i", [1, m])
-    s.compute_at(s.cache_read("C", "x", "shared"), outer)
-    program = cuda.emit(lowered(_threads(s, outer, thread)), [], H100)
+    program = cuda.emit(lowered(copied_to_shared_memory(m)), [], H100)
     assert (f"__shared__ __align__(16) float x_shared[{m}];" in program.text) is declared
     assert ("extern __shared__ __align__(16) unsigned char shared_memory[];" in program.text) is not declared
     assert program.kernels[0].dynamic_shared == (0 if declared else 4 * m)
 
 
-def _threads(s: tl.Schedule, outer: tl.Loop, thread: tl.Loop) -> tl.Schedule:
+def test_all_of_the_shared_memory_and_no_more() -> None:
+    most = H100.shared_bytes // 4
+    assert cuda.emit(lowered(copied_to_shared_memory(most)), [], H100).kernels[0].shared_bytes == H100.shared_bytes
+    with pytest.raises(tl.BuildError, match=f"more than the {H100.shared_bytes} of sm_90a: choose smaller tiles"):
+        cuda.emit(lowered(copied_to_shared_memory(most + 4)), [], H100)
+
+
+def copied_to_shared_memory(m: int) -> tl.Schedule:
+    x = tl.placeholder((m,), name="x")
+    s = tl.Schedule(tl.compute((m,), lambda i: x[i] + 1.0, name="C"), target=H100)
+    outer, thread = s.split("C.i", [1, m])
+    s.compute_at(s.cache_read("C", "x", "shared"), outer)
     s.bind(outer, "blockIdx.x")
     for loop in (thread, s.loops("x.shared")[-1]):
-        _, own = s.split(loop, [None, 128])
-        s.bind(own, "threadIdx.x")
+        s.bind(s.split(loop, [None, 128])[1], "threadIdx.x")
     return s
 
 

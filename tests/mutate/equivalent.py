@@ -43,4 +43,12 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
         "buffer in b",
         0,
     ): "only saves the time of what follows, which asks again",
+    (
+        "tensorlang/arith/own_parts.py",
+        "_apart",
+        "swap",
+        "zip(box or (), part or (), strict=False)",
+        "zip(part or (), box or (), strict=False)",
+        0,
+    ): "of two parts, neither comes first",
 }

@@ -77,6 +77,18 @@ def test_masks_of_conditions() -> None:
     check_all_passes(s)
 
 
+def test_what_a_condition_guards_is_not_loaded_where_no_lane_needs_it() -> None:
+    k = tl.var("k")
+    w = tl.placeholder((k,), name="W")
+    s = tl.Schedule(tl.compute((8,), lambda i: tl.if_then_else(i < k, w[k - 1], -1.0), name="C"))
+    s.vectorize("C.i")
+    func = lowered(s, "flatten")
+    for size in (0, 3, 8):
+        c = np.full(8, 77, "f")
+        interp.run(func, [np.arange(size, dtype="f"), c], {k: size})
+        assert c.tolist() == [size - 1.0] * size + [-1.0] * (8 - size)
+
+
 def test_accumulators_stay_in_registers() -> None:
     """In all four variants, the loop over k neither loads nor stores C."""
     func = lowered(matmul(10, 20, 3), "promote")
