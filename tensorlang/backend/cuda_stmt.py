@@ -370,7 +370,7 @@ class KernelWriter:
     def wide_loads(self, exprs: list[Expr], lanes: int) -> dict[Load, int]:
         """The loads in `exprs` that wide accesses can do, with the number of elements of each access."""
         loads = dict.fromkeys(n for e in exprs for n in _always(e) if isinstance(n, Load))
-        plain = [n for n in loads if n.lanes > 1 and n.mask is None and n not in self.values.of]
+        plain = [n for n in loads if n.mask is None and n not in self.values.of]
         widths = {n: self.width(n.buffer, n.indices[0], lanes) for n in plain}
         return {n: width for n, width in widths.items() if width > 1}
 

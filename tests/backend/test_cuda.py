@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import tensorlang as tl
@@ -63,6 +65,8 @@ def test_every_op_and_every_cast(golden) -> None:
         ((i < j) & (j < n) | (i == n), "i < j && j < n || i == n"),
         ((i < j) & ((j < n) | (i == n)), "i < j && (j < n || i == n)"),
         (ops.make("eq", i < j, j < n), "i < j == j < n"),
+        (ops.make("max", (i < j) | (j < n), i == n), "i < j || j < n || i == n"),
+        (ops.make("min", (i < j) | (j < n), i == n), "(i < j || j < n) && i == n"),
         (ops.make("select", i < j, x, y) + x, "(i < j ? x : y) + x"),
         (ops.make("select", i < j, x, ops.make("select", j < n, y, x)), "i < j ? x : (j < n ? y : x)"),
         (x * (y / x), "x * (y / x)"),
@@ -127,13 +131,22 @@ def test_all_of_the_shared_memory_and_no_more() -> None:
         cuda.emit(lowered(copied_to_shared_memory(most + 4)), [], H100)
 
 
-def copied_to_shared_memory(m: int) -> tl.Schedule:
-    x = tl.placeholder((m,), name="x")
-    s = tl.Schedule(tl.compute((m,), lambda i: x[i] + 1.0, name="C"), target=H100)
-    outer, thread = s.split("C.i", [1, m])
-    s.compute_at(s.cache_read("C", "x", "shared"), outer)
+def test_buffers_share_what_is_asked_for() -> None:
+    text = cuda.emit(lowered(copied_to_shared_memory(1 << 13, "xy")), [], H100).text
+    places = re.findall(r"(\w+) = reinterpret_cast<float\*>\(shared_memory \+ (\d+)\)", text)
+    assert places == [("x_shared", "0"), ("y_shared", str(4 << 13))]
+
+
+def copied_to_shared_memory(m: int, inputs: str = "x") -> tl.Schedule:
+    read = [tl.placeholder((m,), name=name) for name in inputs]
+    s = tl.Schedule(tl.compute((m,), lambda i: sum(x[i] for x in read) + 1.0, name="C"), target=H100)
+    outer, *threads = s.split("C.i", [1, m])
+    for name in inputs:
+        copy = s.cache_read("C", name, "shared")
+        s.compute_at(copy, outer)
+        threads.append(s.loops(copy)[-1])
     s.bind(outer, "blockIdx.x")
-    for loop in (thread, s.loops("x.shared")[-1]):
+    for loop in threads:
         s.bind(s.split(loop, [None, 128])[1], "threadIdx.x")
     return s
 
