@@ -142,6 +142,15 @@ def library_sums(m: int = 20, n: int = 256) -> tl.Schedule:
     return s
 
 
+def library_sums_of_matrices() -> tl.Schedule:
+    """The same of several matrices."""
+    x = tl.placeholder((3, 5, 256), name="x")
+    k = tl.reduce_axis(256, name="k")
+    s = tl.Schedule(tl.compute((3, 5), lambda b, i: tl.sum(x[b, i, k], axis=k), name="sum"), target=H100)
+    gpu_library.row_sums(s, "sum", 32, 4, 2)
+    return s
+
+
 def library_column_sums(m: int = 40, n: int = 256) -> tl.Schedule:
     """Sums of columns, by the library."""
     s = tl.Schedule(reduction.sum(m, n, dim=0), target=H100)
@@ -375,6 +384,7 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "library: layer norm": lambda: library_rows("layer_norm", 3, 200),
     "library: rms norm, bfloat16": lambda: library_rows("rms_norm", 2, 256, "bfloat16"),
     "library: row sums": library_sums,
+    "library: row sums of matrices": library_sums_of_matrices,
     "library: column sums": library_column_sums,
     "library: transpose": library_transpose,
     "library: elementwise": library_add,

@@ -51,4 +51,21 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
         "zip(part or (), box or (), strict=False)",
         0,
     ): "of two parts, neither comes first",
+    ("tensorlang/arith/inequality.py", "_shifted", "constant", "0", "1", 1): "no coefficient of a polynomial is 0",
+    (
+        "tensorlang/passes/pipeline.py",
+        "_Rewrite.box",
+        "drop term",
+        "written_box(body, buffer, (*self.outer, self.loop), self.ctx) or whole",
+        "written_box(body, buffer, (*self.outer, self.loop), self.ctx)",
+        0,
+    ): "what a loop allocates, it writes",
+    (
+        "tensorlang/backend/cuda_stmt.py",
+        "KernelWriter.kernel",
+        "drop condition",
+        "isinstance(v, Size)",
+        "True",
+        0,
+    ): "no other variables are free in a launch nest",
 }

@@ -55,17 +55,19 @@ def test_vectors_over_serial_loops_and_gathers() -> None:
     check_all_passes(s)
 
 
-def test_what_all_lanes_load_is_not_loaded_where_no_lane_is_on() -> None:
-    """Of 8 elements in tiles of 8, the second tile has none, and W no second element."""
+@pytest.mark.parametrize("tiles", [2, 3])
+def test_what_all_lanes_load_is_not_loaded_where_no_lane_is_on(tiles: int) -> None:
+    """Of 8 elements in tiles of 8, the second tile has none, and W no second element; it never has a third one."""
     n, i, v = Size("n"), Var("i"), Var("v")
-    a, w, c = (Buffer(name, (size,), "float32") for name, size in (("A", n), ("W", (n + 7) // 8), ("C", n)))
+    sizes = {"A": n, "W": (n + 7) // 8 if tiles == 2 else const(2), "C": n}
+    a, w, c = (Buffer(name, (size,), "float32") for name, size in sizes.items())
     place = i * 8 + v
     body = Store(c, (place,), Load(a, (place,)) * Load(w, (i,)))
     inner = For(v, make("min", n - i * 8, const(8)), "vectorize", body)
-    func = flatten(vectorize(Func("f", (a, w, c), (c,), For(i, const(2), "serial", inner)), NARROW), NARROW)
+    func = flatten(vectorize(Func("f", (a, w, c), (c,), For(i, const(tiles), "serial", inner)), NARROW), NARROW)
     for size in (8, 9, 16):
-        x, y, z = np.arange(size, dtype="f"), np.arange(1, (size + 7) // 8 + 1, dtype="f"), np.full(size, 77, "f")
-        interp.run(func, [x, y, z], {n: size})
+        x, y, z = np.arange(size, dtype="f"), np.arange(1, 3, dtype="f"), np.full(size, 77, "f")
+        interp.run(func, [x, y[: (size + 7) // 8] if tiles == 2 else y, z], {n: size})
         np.testing.assert_array_equal(z, x * np.repeat(y, 8)[:size])
 
 
