@@ -91,3 +91,4 @@ def test_span_of_a_moving_window() -> None:
 def test_quotients_of_divisors_without_bound() -> None:
     assert interval_of((i0 + 2) // (n + 5), Context().bind(i0, 8)) == (0, 1)
     assert interval_of((i0 - 8) // (n + 5), Context().bind(i0, 8)) == (-2, -1)
+    assert interval_of((n * 2 + i0) // n, Context().bind(i0, 8)) == (2, 9)

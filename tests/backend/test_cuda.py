@@ -60,6 +60,8 @@ def test_every_op_and_every_cast(golden) -> None:
         (i % 7, "i % 7"),
         ((i - j) // 7, "floor_div((index)(i - j), (index)7)"),
         ((i - j) % 7, "floor_mod((index)(i - j), (index)7)"),
+        ((-i) // 8, "-((i + 7) >> 3)"),
+        ((-i) % 8, "-i & 7"),
         (-(i + j), "-(i + j)"),
         (ops.make("not", i < j), "!(i < j)"),
         ((i < j) & (j < n) | (i == n), "i < j && j < n || i == n"),

@@ -68,4 +68,12 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
         "True",
         0,
     ): "no other variables are free in a launch nest",
+    (
+        "tensorlang/schedule/partition.py",
+        "_nothing_carried_backwards",
+        "drop term",
+        "b.init is None and node.var in free_vars(b.predicate)",
+        "node.var in free_vars(b.predicate)",
+        0,
+    ): "a condition on this loop alone, as only such are found out to fail, holds inits back, too",
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import Buffer, Expr, Let, Load, Ramp, Splat, Var, const
-from tensorlang.passes.tools import add_const, nonnegative
+from tensorlang.ir.nodes import Buffer, Expr, Let, Load, Ramp, Splat, Store, Var, const, seq
+from tensorlang.passes.tools import add_const, map_stmts, nonnegative
 
 i, j, least = Var("i"), Var("j"), const(-3)
 PLACES = Buffer("P", (const(8),), "index")
@@ -38,6 +38,13 @@ PLACES = Buffer("P", (const(8),), "index")
 def test_nonnegative(expr: Expr, expected: bool) -> None:
     """Of loops, which run from 0; what is loaded may be anything."""
     assert nonnegative(expr) is expected
+
+
+def test_what_does_not_change_stays_what_it_is() -> None:
+    one, two = (Store(PLACES, (i,), const(n)) for n in (1, 2))
+    both = seq(one, two)
+    assert map_stmts(both, lambda stmt: stmt) is both
+    assert map_stmts(both, lambda stmt: both if stmt is one else stmt).stmts == (one, two, two)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
