@@ -2,8 +2,8 @@
 
 Each is given ten minutes: the tests that run the mutated function, then the fuzzer. Results are appended to
 benchmarks/results/mutation.jsonl, and mutants that are there already are not tried again. The first run takes longer:
-it learns which tests run which functions, and keeps that in build/mutate (--fresh: learn it anew; --quick: do without,
-and begin with the tests of the same name and place).
+it learns which tests run which functions, and keeps that in build/mutate; later only of new tests (--fresh: learn it
+anew; --quick: do without, and begin with the tests of the same name and place).
 """
 
 from __future__ import annotations

@@ -89,17 +89,20 @@ class _Session:
         path = self.plan.baseline
         if path is None:
             return Baseline({})
-        if self.plan.fresh or not path.exists():
-            print("learning which tests run what ...", flush=True)
+        known = {} if self.plan.fresh or not path.exists() else json.loads(path.read_text(encoding="utf-8"))
+        unknown = [item for item in session.items if item.nodeid not in known]
+        if unknown:
+            print(f"learning what {len(unknown)} tests run ...", flush=True)
+            known |= self._learnt(session.config, unknown)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self._learnt(session)), encoding="utf-8")
+            path.write_text(json.dumps(known), encoding="utf-8")
         return Baseline.load(path)
 
-    def _learnt(self, session: pytest.Session) -> dict[str, Any]:
+    def _learnt(self, config: pytest.Config, items: list[pytest.Item]) -> dict[str, Any]:
         """What Recorder finds, in as many processes as mutants are tried in."""
 
         def child(first: int) -> Child:
-            return Child(lambda pipe: pipe.send(_learn(session.config, session.items[first :: self.plan.jobs])))
+            return Child(lambda pipe: pipe.send(_learn(config, items[first :: self.plan.jobs])))
 
         children = [child(first) for first in range(self.plan.jobs)]
         try:
