@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="do not learn which tests run what")
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--report", action="store_true", help="print the score of what was tried, and try none")
-    parser.add_argument("--again", action="store_true", help="try those that were not killed once more")
+    parser.add_argument("--again", action="store_true", help="try those once more that live and are not equivalent")
     options = parser.parse_args()
     mutants = draw(options.seed, options.count)
     if options.list:
@@ -45,7 +45,8 @@ def main() -> int:
     done = recorded(options.seed)
     if options.report:
         return report(mutants, done)
-    left = [m for m in mutants if key(m) not in done or (options.again and status(done[key(m)]) != runner.KILLED)]
+    again = {key(m) for m in mutants if m.identity not in EQUIVALENT} if options.again else set()
+    left = [m for m in mutants if key(m) not in done or (key(m) in again and status(done[key(m)]) != runner.KILLED)]
 
     def tell(mutant: Mutant, outcome: runner.Outcome) -> None:
         done[key(mutant)] = record(options.seed, mutant, outcome)
