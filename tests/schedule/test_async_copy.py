@@ -50,7 +50,7 @@ def test_async_copy(golden):
 def test_said_twice_is_said_once():
     s = staged()
     s.async_copy("A.shared")
-    assert str(s).count("block A.shared(") == str(s).count("# async_copy = True") / 2 == 1  # and one of B.shared
+    assert str(s).count("block A.shared(") == str(s).count("async_copy = True") / 2 == 1  # and one of B.shared
 
 
 @pytest.mark.parametrize("last", [1, 2, 3])
