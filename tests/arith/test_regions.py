@@ -162,6 +162,15 @@ def test_init_of_an_empty_reduction() -> None:
     assert all(evaluate(writes[out].extents[0], {K: size}) >= max(size, 1) for size in range(4))
 
 
+def test_an_init_keeps_the_guard_of_its_points() -> None:
+    i, k, out = Var("i"), Var("k"), Buffer("E", (const(20),), "float32")
+    iters = (Iter(i, const(8), SPATIAL), Iter(k, const(3), REDUCE))
+    store = Store(out, (i,), literal(0.0, "float32"))
+    block = Block("E", iters, (i1, k1), (i1 < 5) & (k1 < 2), None, store, store)
+    _, writes = accesses(loop(i1, 8, loop(k1, 3, block)))
+    same(writes[out].extents, 5)
+
+
 def test_covers() -> None:
     ctx = Context().bind(i0, M // T).bind(i1, T)
     tile = Region(A, (i0 * T, const(0)), (T, K))

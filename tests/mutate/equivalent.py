@@ -77,4 +77,12 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
         0,
     ): "a condition on this loop alone, as only such are found out to fail, holds inits back, too",
     ("tensorlang/arith/stages.py", "plan", "compare", "q < p", "q <= p", 1): "they are never equal",
+    (
+        "tensorlang/arith/context.py",
+        "Context._assume",
+        "constant",
+        "0",
+        "1",
+        1,
+    ): "both sides of a comparison are of one kind",
 }
