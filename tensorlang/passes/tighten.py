@@ -115,11 +115,8 @@ def needs(stmt: Stmt) -> tuple[Expr, ...]:
     if isinstance(stmt, For):
         found = [part for part in minimum(stmt.extent) if not isinstance(part, Const) or part.value < 1]
         for need in needs(stmt.body):
-            if stmt.var not in walk.free_vars(need):
-                found.append(need)
-                continue
             parts = linear(need, (stmt.var,))
-            if parts is not None and isinstance(s := parts[0].get(stmt.var, ZERO), Const) and s.value < 0:
+            if parts is not None and isinstance(s := parts[0].get(stmt.var, ZERO), Const) and s.value <= 0:
                 found.append(parts[1])  # largest where the variable is 0
         return tuple(dict.fromkeys(map(simplify, found)))
     if isinstance(stmt, Seq) and stmt.stmts:

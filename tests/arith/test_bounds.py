@@ -92,3 +92,9 @@ def test_quotients_of_divisors_without_bound() -> None:
     assert interval_of((i0 + 2) // (n + 5), Context().bind(i0, 8)) == (0, 1)
     assert interval_of((i0 - 8) // (n + 5), Context().bind(i0, 8)) == (-2, -1)
     assert interval_of((n * 2 + i0) // n, Context().bind(i0, 8)) == (2, 9)
+
+
+def test_remainders_of_what_has_no_bound() -> None:
+    v = Var("v")
+    assert bounds(v % 4, Context(), [v]) == (const(0), const(3))
+    assert bounds((v + i0) % 4, Context().bind(i0, 3), [v, i0]) == (const(0), const(3))

@@ -120,6 +120,20 @@ def test_elementwise_operators_stream_what_they_read() -> None:
     assert s.block("add").annotations == {"cache_hint": "evict_last"}
 
 
+def test_vectors_that_do_not_stay_together_are_loaded_and_spread() -> None:
+    """Neighbours in global memory are two elements apart in the registers they go to."""
+    x = tl.placeholder((8, 16), name="x")
+    s = tl.Schedule(tl.compute((8, 16), lambda i, j: x[i, j] + 1.0, name="C"), target=H100)
+    rows, _ = s.split("C.i", [None, 2])
+    copy = s.cache_read("C", "x", "local")
+    s.compute_at(copy, rows)
+    s.transform_layout("x.local", lambda i, j: (j, i))
+    s.vectorize(s.split(s.loops(copy)[-1], [None, 4])[1])
+    s.bind(rows, "threadIdx.x")
+    text = tl.build(s, H100).source()
+    assert "load_vector<4>(x_v," in text and "x_local[i_1 + j_1_0 * 8 + v * 2] = x_v[v];" in text
+
+
 def test_hints_say_nothing_where_loads_cannot_have_them() -> None:
     s = hinted("evict_last")
     assert "evict_last" not in tl.build(s, tl.Target("cuda", arch="sm_75")).source()
