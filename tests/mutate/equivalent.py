@@ -87,4 +87,12 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
     ): "both sides of a comparison are of one kind",
     ("tensorlang/arith/bounds.py", "_Bounds._of_division", "constant", "1", "2", 0): "nothing is ever divided by 1",
     ("tensorlang/backend/llvm_stmt.py", "Statements._launch", "constant", "8", "9", 0): "more memory than is needed",
+    (
+        "tensorlang/schedule/primitive.py",
+        "perform",
+        "drop term",
+        "method is None or signature is None",
+        "signature is None",
+        0,
+    ): "what is None has no signature",
 }

@@ -132,6 +132,26 @@ def test_places_that_may_be_one_stay_in_memory() -> None:
             assert y.tolist() == ([18.0] * 6 if promoted else [36.0] * 3 + [0.0] * 3)
 
 
+@pytest.mark.parametrize("hidden", [True, False])
+def test_places_that_loads_decide_stay_in_memory(hidden: bool) -> None:
+    """D[0] counts up; E[D[k]] reads it in a subscript, and D[E[0]] is a place that may be any."""
+    k, zero = Var("k"), const(0)
+    c, d, e = (Buffer(name, (const(6),), dtype) for name, dtype in (("C", "float32"), ("D", "index"), ("E", "index")))
+    if hidden:
+        count = Store(d, (zero,), Load(d, (zero,)) + 1)
+        body = seq(count, Store(c, (k,), Load(e, (Load(d, (k,)),)).astype("float32")))
+    else:
+        place = Load(e, (zero,))
+        body = seq(Store(d, (place,), Load(d, (place,)) + 1), Store(c, (k,), Load(d, (k,)).astype("float32")))
+    before = Func("f", (d, e, c), (d, c), nest([(k, 4)], body))
+    found = []
+    for func in (before, promote(before, NARROW)):
+        x, y, z = np.zeros(6, np.int64), np.arange(6)[::-1].copy() % 3, np.full(6, 77, "f")
+        interp.run(func, [x, y, z])
+        found.append((x.tolist(), z.tolist()))
+    assert found[0] == found[1]
+
+
 def test_too_much_code_stays_a_loop() -> None:
     a = tl.placeholder((5000,), name="A")
     s = tl.Schedule(tl.compute((5000,), lambda i: a[i] + 1.0, name="C"))
