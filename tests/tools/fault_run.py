@@ -158,7 +158,7 @@ def run(candidates: int, faults: int, seed: int = 0, free: bool = True, show: Pr
     victims = rng.sample([d for d in map(digest, traces) if d != expected], faults)
     kinds = list(ENDS)
     plan = {victim: kinds[n % len(kinds)] for n, victim in enumerate(victims)}
-    begin = time.monotonic()
+    begin, before = time.monotonic(), left_behind()
     result = _tune(task, sketch, len(traces), plan, show)
     wrong = []
     for record in result.history:
@@ -173,7 +173,7 @@ def run(candidates: int, faults: int, seed: int = 0, free: bool = True, show: Pr
         "statuses": dict(Counter(r.status for r in result.history if r.run == 0)),
         "wrongly_classified": wrong,
         "winner_is_the_fault_free_one": digest(result.best.trace) == expected,
-        "processes_left": left_behind(),
+        "processes_left": [command for pid, command in left_behind().items() if pid not in before],
         "seconds": round(time.monotonic() - begin, 1),
     }
 
@@ -188,9 +188,10 @@ def _tune(task: Task, sketch: Sketch, trials: int, plan: dict[str, str], show: P
             return tune(task, trials=trials, log=log, sketches=[sketch], runner=runner, show=show)
 
 
-def left_behind() -> list[str]:
-    """Command lines of processes that this one's workers are or have started, and that still run."""
-    found = []
+def left_behind() -> dict[str, str]:
+    """The processes that workers are or have started, and that still run: pid -> command line. There may be some that
+    another run has left, which was killed."""
+    found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
@@ -198,7 +199,7 @@ def left_behind() -> list[str]:
             except OSError:
                 continue
             if _CHILD in command or ("autotune.measure.worker" in command and f", {os.getpid()})" in command):
-                found.append(command)
+                found[folder.name] = command
     return found
 
 
