@@ -283,7 +283,7 @@ def _constant(loop: For, buffer: Buffer, parts: Sequence[Stmt], writer: int, ctx
         return False
     if any(n is loop.var or (isinstance(n, Load) and n.buffer in set().union(*made)) for n in visit(parts[writer])):
         return False
-    return _has_own_elements(block, ctx)
+    return has_own_elements(block, ctx)
 
 
 def _in_any_order(loop: For, a: Stmt, b: Stmt, buffer: Buffer) -> bool:
@@ -300,9 +300,9 @@ def _reduces(loop: For, block: Block) -> bool:
     return any(it.kind != SPATIAL and loop.var in free_vars(binding) for it, binding in bound)
 
 
-def _has_own_elements(block: Block, ctx: Context) -> bool:
-    """Does each point of `block` store into elements of its own, which no loop in it stores into twice?"""
-    points = [(it.var, it.extent) for it in block.iters]
+def has_own_elements(block: Block, ctx: Context) -> bool:
+    """Does each spatial point of `block` store into elements of its own, which no loop in it stores into twice?"""
+    points = [(it.var, it.extent) for it in block.iters if it.kind == SPATIAL]
     points += [(inner.var, inner.extent) for inner in find(block.body, For)]
     return all(injective(store.indices, points, ctx) for store in find(block.body, Store))
 
@@ -323,18 +323,25 @@ def same_in_all(root: Stmt, loop: For, buffer: Buffer, ctx: Context, readers: fr
     what is stored in these; they may not depend on themselves.
     """
     writers = list(find(root, Block, lambda b: any(n.buffer is buffer for n in find(b, Store))))
-    if not all(repeats(block, writers[0]) and _has_own_elements(block, ctx) for block in writers):
+    if not all(repeats(block, writers[0]) and has_own_elements(block, ctx) for block in writers):
         return False
-    stored = {store.buffer for block in writers for store in find(block, Store)}
-    loaded = {load.buffer for block in writers for load in find(block, Load)} - stored
+    return bool(writers) and read_the_same(root, loop, writers, ctx, readers)
+
+
+def read_the_same(
+    root: Stmt, loop: For, blocks: Sequence[Block], ctx: Context, readers: frozenset[Buffer] = frozenset()
+) -> bool:
+    """Do `blocks`, in program order all that write some buffer, read the same in all iterations of `loop`?"""
+    stored = {store.buffer for block in blocks for store in find(block, Store)}
+    loaded = {load.buffer for block in blocks for load in find(block, Load)} - stored
     made = {store.buffer for store in find(loop, Store)}
-    if len(writers) > 1:  # nor may any that they read change from the first of them on
-        way = path_to(root, writers[0]) or (writers[0],)
-        first = next(find(next((n for n in way if isinstance(n, For)), writers[0]), Store))
+    if len(blocks) > 1:  # nor may any that they read change from the first of them on
+        way = path_to(root, blocks[0]) or (blocks[0],)
+        first = next(find(next((n for n in way if isinstance(n, For)), blocks[0]), Store))
         made = {store.buffer for store in dropwhile(lambda n: n is not first, find(root, Store))}
     readers |= stored
-    return bool(writers) and all(
-        b not in readers and _is_made_alike(loop, b, writers) and same_in_all(root, loop, b, ctx, readers)
+    return all(
+        b not in readers and _is_made_alike(loop, b, blocks) and same_in_all(root, loop, b, ctx, readers)
         for b in loaded & made
     )
 

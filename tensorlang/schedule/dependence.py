@@ -14,11 +14,9 @@ from tensorlang.arith import alike
 from tensorlang.arith.affine import injective, linear
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
-from tensorlang.arith.footprint import bind_all
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region, accesses
 from tensorlang.ir.nodes import (
-    ONE,
     SPATIAL,
     TRUE,
     ZERO,
@@ -27,7 +25,6 @@ from tensorlang.ir.nodes import (
     Buffer,
     Expr,
     For,
-    If,
     Stmt,
     Store,
     Var,
@@ -99,93 +96,6 @@ def runs_all(
         if not (proves(start <= first, ctx) and proves(first + size <= start + covered, ctx)):
             return False
     return all(proves(count >= 1, ctx) for count in unused.values())
-
-
-def earlier_writers(s: Schedule, node: Block) -> dict[Buffer, list[Block]]:
-    """The blocks that store into what `node` writes before it does, by buffer, where they are no parts of the same
-    computation. Reason: several_writers."""
-    found: dict[Buffer, list[Block]] = {}
-    for buffer in flow.stored(node):
-        writing = [w for w in flow.writers(s.func.body, buffer) if w is not node]
-        if all(alike.repeats(w, node) or alike.restarts(w, node) for w in writing):
-            continue
-        others = _beside(s.func.body, node, buffer)
-        behind = all(flow.precedes(s.func.body, node, reader) for reader in flow.readers(s.func.body, buffer))
-        if not (behind and _runs_whole_domain(s, node) and _runs_last(s, s.func.body, node, buffer, others)):
-            _refuse_writers(s, node, buffer, others)
-        found[buffer] = others
-    return found
-
-
-def still_last(s: Schedule, body: Stmt, moved: Block, earlier: dict[Buffer, list[Block]]) -> None:
-    """`moved` comes after `earlier` in `body`, too. Reason: several_writers."""
-    for buffer, others in earlier.items():
-        if _beside(body, moved, buffer) != others or not _runs_last(s, body, moved, buffer, others):
-            _refuse_writers(s, moved, buffer, others)
-
-
-def _beside(root: Stmt, node: Block, buffer: Buffer) -> list[Block]:
-    """The other blocks that write `buffer` when `node` does."""
-    return [w for w in flow.writers(root, buffer, beside=node) if w is not node]
-
-
-def _runs_last(s: Schedule, root: Stmt, node: Block, buffer: Buffer, others: list[Block]) -> bool:
-    """Are `others` done with an element of `buffer` before `node`, which updates it once, if it does?"""
-    ctx = s.context(s.func.body)
-    pure = node.init is not None or not (alike.updates(node) or any(it.kind != SPATIAL for it in node.iters))
-    once = pure or _runs_each_once(root, node, buffer, ctx)
-    return once and all(_done_before(root, w, node, buffer, ctx) for w in others)
-
-
-def _refuse_writers(s: Schedule, node: Block, buffer: Buffer, others: list[Block]) -> NoReturn:
-    """Reason: several_writers."""
-    names = ", ".join(w.name for w in others)
-    message = f"buffer {buffer.name} is written by block {names} too"
-    s.refuse("several_writers", message, at=[node, *others], hint="do this step before decompose_reduction")
-
-
-def _runs_whole_domain(s: Schedule, block: Block) -> bool:
-    """Do the loops around `block` run each point of its domain, under no guard that says otherwise?"""
-    loops, ctx = flow.loops_above(s.func.body, block), flow.knowing(s.func.body, block, s.context(s.func.body))
-    inside = bind_all(ctx, loops)
-    for it, value in zip(block.iters, block.bindings, strict=True):
-        inside = inside.assume(value < it.extent)
-    return proves(block.predicate, inside) and runs_all(block, [(b, ONE) for b in block.bindings], loops, ctx)
-
-
-def _runs_each_once(root: Stmt, block: Block, buffer: Buffer, ctx: Context) -> bool:
-    """Does no point of `block` run twice while `buffer` lives? root: the program, outside of which `ctx` holds."""
-    loops = _outlived(root, block, buffer)
-    return injective(block.bindings, [(n.var, n.extent) for n in loops], flow.knowing(root, block, ctx))
-
-
-def _done_before(root: Stmt, first: Block, then: Block, buffer: Buffer, ctx: Context) -> bool:
-    """Has `first` done all to an element of `buffer` before `then` does anything, which runs whenever `first` does?
-
-    root: the program, outside of which `ctx` holds. Proved if they stand so, and iterations of the loops around both
-    use different elements.
-    """
-    place = flow.common(root, [first, then])
-    below = flow.path(place, then)
-    if not flow.precedes(root, first, then) or any(isinstance(n, If) for n in below):
-        return False
-    loops = _outlived(root, place, buffer)
-    if not loops:
-        return True
-    inside = bind_all(flow.knowing(root, then, ctx), flow.loops_above(root, below[1]))
-    parts = [accesses(flow.child_towards(root, place, b), inside, of=(buffer,)) for b in (first, then)]
-    whole = hull(parts[0][0].get(buffer), parts[0][1][buffer], inside)
-    for used in parts[1]:
-        whole = hull(used.get(buffer), whole, inside)
-    outside = bind_all(flow.knowing(root, then, ctx), flow.loops_above(root, loops[0]))
-    return disjoint(whole, loops, outside)
-
-
-def _outlived(root: Stmt, node: Stmt, buffer: Buffer) -> list[For]:
-    """The loops around `node`, and `node` if it is one, whose iterations `buffer` outlives."""
-    way = flow.path(root, node)
-    start = next((n for n, each in enumerate(way) if isinstance(each, Alloc) and each.buffer is buffer), 0)
-    return [n for n in way[start:] if isinstance(n, For)]
 
 
 def never_runs(s: Schedule, loop: For) -> bool:

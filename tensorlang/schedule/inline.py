@@ -12,6 +12,7 @@ from tensorlang.ir.nodes import SPATIAL, Alloc, Block, Buffer, Expr, Load, Stmt,
 from tensorlang.ir.walk import find, free_vars, map_children, substitute
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike
+from tensorlang.schedule.lasting import outlasts
 from tensorlang.schedule.primitive import primitive
 from tensorlang.schedule.tiles import runs_everywhere
 
@@ -34,7 +35,7 @@ def compute_inline(s: Schedule, block: BlockLike) -> None:
       2. the buffer is not a parameter, and no other block writes it
       3. the store's indices are the block's iterators, each once
       4. some block reads the buffer
-      5. what the block reads exists where its consumers stand
+      5. what the block reads exists where its consumers stand, and nothing has been stored over it there
 
     rewrite:
       for i in 64:
@@ -63,6 +64,7 @@ def compute_inline(s: Schedule, block: BlockLike) -> None:
                 hint=f"compute_inline({node.name}) before what it reads is moved",
             )
 
+    before = set(flow.blocks(root))
     body = flow.splice(root, flow.own_nest(root, node))
     for consumer in flow.readers(body, target):
         body = flow.splice(body, consumer, _inlined(consumer, target, points, store.value))
@@ -70,6 +72,9 @@ def compute_inline(s: Schedule, block: BlockLike) -> None:
     for source in flow.loaded(node):
         if flow.is_private(root, source):
             body = flow.place_alloc(body, source)
+    for consumer in (b for b in flow.blocks(body) if b not in before):
+        for source in flow.loaded(node):
+            outlasts(s, body, node, consumer, source, f"compute_inline({node.name}) before {source.name} is re-laid")
     s.replace(root, body)
 
 

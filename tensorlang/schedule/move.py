@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from tensorlang.arith import alike
-from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
-from tensorlang.arith.footprint import bind_all, holds, read_box
+from tensorlang.arith.footprint import bind_all, read_box
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import accesses
 from tensorlang.arith.simplify import simplify
@@ -24,17 +23,18 @@ from tensorlang.ir.nodes import (
     For,
     If,
     Stmt,
-    Store,
     Var,
 )
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.checks import Hint, how_it_runs, step_of_kind
-from tensorlang.schedule.dependence import earlier_writers, runs_all, runs_once, still_last
+from tensorlang.schedule.dependence import runs_all, runs_once
 from tensorlang.schedule.handles import BlockLike, LoopLike
+from tensorlang.schedule.lasting import earlier_writers, finds_what_it_reads, outlasts, overwrites_nothing, still_last
 from tensorlang.schedule.loops import nest
 from tensorlang.schedule.primitive import primitive
-from tensorlang.schedule.tiles import Range, needed_ranges, produced_ranges
+from tensorlang.schedule.produced import produced_ranges
+from tensorlang.schedule.tiles import Range, needed_ranges
 from tensorlang.schedule.views import unlaid
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
       2. some block inside `loop` reads it; if others read it, too, or it is a parameter, the iterations of `loop` and
          of the loops around it compute all that they read of it, or all of it, and the others stand behind them
       3. all blocks that write what the block reads stand before those consumers, and those that share a loop with
-         them produce all that it needs there
+         them produce all that it needs there; what they leave in loops that the block is taken out of, no later
+         iteration stores other values over
       4. neither `loop` nor a loop around it is vectorised
       5. the block's own loops are serial, and have no annotations
       6. the block writes each element at one spatial point only
@@ -84,7 +85,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
 
     def hint() -> str:
         readers = ", ".join(dict.fromkeys(c.name for c in consumers))
-        legal = _names(_loops_for_producer(rest, node, consumers))
+        legal = _names(_loops_for_producer(rest, node, consumers), target)
         return legal or f"no loop: none has all of {readers} inside, and all that {node.name} reads before"
 
     place = _find_loop(rest, target)
@@ -110,6 +111,7 @@ def compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     still_last(s, body, moved, earlier)
     for buffer in flow.loaded(node):
         finds_what_it_reads(s, body, moved, buffer, ctx, hint)
+        outlasts(s, body, node, moved, buffer, hint)
     s.replace(s.func.body, body)
 
 
@@ -151,7 +153,7 @@ def reverse_compute_at(s: Schedule, block: BlockLike, loop: LoopLike) -> None:
     rest = flow.splice(s.func.body, node)
 
     def hint() -> str:
-        legal = _names(_loops_for_consumer(rest, node))
+        legal = _names(_loops_for_consumer(rest, node), target)
         return legal or f"no loop: in none is all complete that {node.name} reads"
 
     place, anchor = _behind_producer(s, rest, node, target, hint)
@@ -284,39 +286,6 @@ def _stand_before(s: Schedule, rest: Stmt, node: Block, loop: For) -> None:
             s.refuse("several_writers", message, at=[node, other], hint="do this step before the one that parted them")
 
 
-def overwrites_nothing(s: Schedule, node: Block) -> None:
-    """Different spatial points store to different elements. Reason: overwrites."""
-    spatial = [(it.var, it.extent) for it in node.iters if it.kind == SPATIAL]
-    for store in find(node.body, Store):
-        if not injective(store.indices, spatial, s.context(s.func.body)):
-            message = f"{node.name} may write an element of {store.buffer.name} more than once"
-            s.refuse(
-                "overwrites", message, at=[node], hint="a block whose subscripts tell all of its spatial points apart"
-            )
-
-
-def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, ctx: Context, hint: Hint) -> None:
-    """What `reader` reads of `buffer` is written before, in the same iteration of the loops around both.
-
-    Reasons: consumer_before, not_produced_there.
-    """
-    for writer in flow.writers(body, buffer, beside=reader)[-1:]:
-        shared = flow.common(body, [writer, reader])
-        if not flow.precedes(body, writer, reader):
-            message = f"{reader.name} reads what {writer.name} computes, and would stand before it"
-            s.refuse("consumer_before", message, hint=hint)
-        around = (*flow.loops_above(body, shared), *([shared] if isinstance(shared, For) else []))
-        if not around:
-            continue
-        inner = bind_all(flow.knowing(body, shared, ctx), around)
-        wanted = accesses(flow.child_towards(body, shared, reader), inner, of=(buffer,))[0][buffer]
-        made = accesses(flow.child_towards(body, shared, writer), inner, of=(buffer,))[1][buffer]
-        if not all(holds(made, wanted, inner)):
-            loop = around[-1].var.name
-            message = f"{writer.name} is not known to produce all that {reader.name} reads in an iteration of {loop}"
-            s.refuse("not_produced_there", message, hint=hint)
-
-
 def is_remakeable(s: Schedule, node: Block) -> None:
     """The loops that vanish with the block say nothing that would be lost. Reasons: loop_kind, loop_annotated."""
     for loop in flow.loops_above(s.func.body, node):
@@ -376,8 +345,8 @@ def _loops_for_consumer(rest: Stmt, node: Block) -> list[For]:
     return legal
 
 
-def _names(loops: list[For]) -> str:
-    return ", ".join(loop.var.name for loop in loops)
+def _names(loops: list[For], refused: For) -> str:
+    return ", ".join(loop.var.name for loop in loops if loop.var is not refused.var)
 
 
 # ------------------------------------------------------------------------------------------------------ rewrite

@@ -13,8 +13,8 @@ from tensorlang.ir.walk import find, free_vars, substitute
 from tensorlang.schedule import checks
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike
+from tensorlang.schedule.lasting import overwrites_nothing
 from tensorlang.schedule.loops import open_extent, rebind, relative
-from tensorlang.schedule.move import overwrites_nothing
 from tensorlang.schedule.primitive import primitive
 from tensorlang.schedule.tiles import shifted
 

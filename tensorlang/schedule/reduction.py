@@ -12,7 +12,7 @@ from tensorlang.ir.launch import ATOMIC, update_of
 from tensorlang.ir.nodes import SPATIAL, Block, Do, Expr, For, If, Iter, Stmt, Store, Var, seq
 from tensorlang.ir.ops import all_of, conjuncts, make
 from tensorlang.ir.walk import free_vars, substitute
-from tensorlang.schedule import checks, dependence, rfactor
+from tensorlang.schedule import checks, dependence, lasting, rfactor
 from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike
 from tensorlang.schedule.loops import rebind, relative
 from tensorlang.schedule.primitive import primitive
@@ -38,6 +38,8 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
       4. the other loops from `loop` inwards visit no spatial point of the block twice
       5. the extents of the copied loops do not depend on reduction loops
       6. the buffers that the init writes are not allocated inside `loop`
+      7. other blocks inside `loop` that write them store into other elements, or after the block, each iteration into
+         elements of its own
 
     rewrite:
       for i in n:                                for i in n:
@@ -60,6 +62,7 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     idle = [simplify(n.extent >= 1, s.context(n)) for n in inner if not checks.driven(n, node)]
     kept = [*_conditions(s, node, at, reducing), *idle]
     dependence.visits_once(s, node, at, inner, reducing, kept)
+    lasting.init_alone(s, node, init_body, at)
     init = _init_block(s, node, init_body, [*(make("eq", n.var, 0) for n in outer), *kept])
     nest = _copied_loops(init, inner)
     checks.extents_free_of(s, inner, reducing)

@@ -14,7 +14,7 @@ from tensorlang.ir.walk import find, free_vars, substitute, transform
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.cache import copy_after, copy_before
 from tensorlang.schedule.handles import BlockLike, BlockRef
-from tensorlang.schedule.move import overwrites_nothing
+from tensorlang.schedule.lasting import overwrites_nothing
 from tensorlang.schedule.primitive import primitive
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tensorlang.ir.walk import find, free_vars, substitute
 from tensorlang.schedule import checks
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import LoopLike
-from tensorlang.schedule.move import finds_what_it_reads, overwrites_nothing
+from tensorlang.schedule.lasting import finds_what_it_reads, overwrites_nothing
 from tensorlang.schedule.primitive import primitive
 from tensorlang.schedule.storage import BufferLike, own_alloc
 from tensorlang.schedule.tiles import shifted

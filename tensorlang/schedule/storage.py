@@ -15,7 +15,7 @@ from tensorlang.ir.nodes import SPATIAL, Alloc, Buffer, For, Stmt
 from tensorlang.ir.walk import find, free_vars, replace_node, substitute
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockRef, LoopLike
-from tensorlang.schedule.move import finds_what_it_reads
+from tensorlang.schedule.lasting import finds_what_it_reads
 from tensorlang.schedule.primitive import primitive
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import pytest
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import prove, proves
 from tensorlang.ir import ops
-from tensorlang.ir.nodes import FALSE, TRUE, Expr, Knob, Size, Var, const
+from tensorlang.ir.nodes import FALSE, TRUE, Buffer, Expr, Knob, Load, Size, Var, const
 from tests.arith.index_fuzz import World, holds
 
 n, m, N, K = Size("n"), Size("m"), Size("N"), Size("K")
 T, U = Knob("T", (4, 8, 16)), Knob("U", (2, 3))
 i0, i1, i2, f = Var("i0"), Var("i1"), Var("i2"), Var("f")
+loaded = ops.cast(Load(Buffer("mask", (n,), "bool"), (i0,)), "index")
 EMPTY = Context()
 
 
@@ -95,6 +96,11 @@ PROVED = [
     (EMPTY, ops.make("ne", n, -1)),
     (EMPTY, (n < m) | (n >= m)),
     (EMPTY, T * T >= T),
+    # conditions as numbers, data among them
+    (loops(n), i0 + loaded <= n),
+    (loops(n, m), i0 * 2 + loaded < 2 * n),
+    (loops(n, m), (i0 + loaded) * m <= n * m),
+    (loops(n), i0 + ops.cast(i0 < m, "index") <= n),
 ]
 
 

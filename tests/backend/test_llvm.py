@@ -1,6 +1,8 @@
 """Compiled kernels agree bit for bit with the interpreter: every op, every dtype, scalar and vector, odd sizes."""
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -203,6 +205,32 @@ def test_a_kernel_in_a_reference_cycle_is_collected():
         del kernel, ring
         gc.collect()
         assert alive() is None
+
+
+def test_a_kernel_can_run_when_the_program_ends():
+    """At exit, last registered is first called: what the first kernel registered, before this program's own."""
+    program = """
+import atexit
+
+import numpy as np
+
+import tensorlang as tl
+
+a, b = np.arange(5, dtype="float32"), np.empty(5, "float32")
+made = []
+
+
+def at_exit():
+    made[0](a, b)
+    print(b.tolist())
+
+
+atexit.register(at_exit)
+A = tl.placeholder((5,), name="A")
+made.append(tl.build(tl.Schedule(tl.compute((5,), lambda i: A[i] * 2.0, name="B"))))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0.0, 2.0, 4.0, 6.0, 8.0]\n", "")
 
 
 @pytest.mark.parametrize("name", ["memset", "memcpy", "expf", "main", "launch", "tl_launch"])

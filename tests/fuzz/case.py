@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorlang as tl
 from tests.fuzz.check import Failure, attempt, check, guard
-from tests.fuzz.drawers import draw_steps
+from tests.fuzz.drawers import draw_steps, some_primitives
 from tests.fuzz.intrinsics import INTRINSICS
 from tests.fuzz.random_te import Expression, random_expression
 from tests.fuzz.refusals import claims, verdict
@@ -114,9 +114,9 @@ def draw_case(seed: int, length: int = 12, sampled: float = 0.1) -> Trial:
     """
     rng = random.Random(f"steps {seed}")
     trial = Trial(Case(random_expression(seed), (), seed))
-    count = rng.randint(0, length)
+    count, among = rng.randint(0, length), some_primitives(rng)
     while len(trial.tried) < count:
-        for step in draw_steps(trial.s, rng, len(trial.tried) / count):
+        for step in draw_steps(trial.s, rng, len(trial.tried) / count, among):
             trial.attempt(step, rng.random() < sampled)
     return trial
 

@@ -7,7 +7,7 @@ A primitive that needs others before it is drawn as several steps, each after th
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import tensorlang as tl
 from tensorlang.arith.stages import parts_of
@@ -343,11 +343,18 @@ WEIGHTS |= {"fuse": 3, "software_pipeline": 4}
 KINDS = ("parallel", "vectorize", "unroll", "serpentine", "bind", "annotate")  # after them, loops may not be remade
 
 
-def draw_steps(s: tl.Schedule, rng: random.Random, progress: float) -> Iterator[str]:
+def some_primitives(rng: random.Random) -> tuple[str, ...]:
+    """What a case draws from: in half of them all primitives, in the others a few, which then meet more often, as
+    "Swarm Testing" (Groce et al., ISSTA 2012) found to bring more faults to light."""
+    return tuple(DRAWERS) if rng.random() < 0.5 else tuple(rng.sample(list(DRAWERS), rng.randint(3, 8)))
+
+
+def draw_steps(s: tl.Schedule, rng: random.Random, progress: float, among: Collection[str] = ()) -> Iterator[str]:
     """A random step, or several, each to be tried before the next is drawn; the nearer `progress` to 1, the rather one
-    that says how a loop runs."""
+    that says how a loop runs. among: the primitives to draw from, if not all."""
     late = rng.random() < 0.05 + 0.5 * progress**2
-    names = [n for n in DRAWERS if (n in KINDS) == late and hasattr(s, n)]
+    known = [n for n in among or DRAWERS if hasattr(s, n)]
+    names = [n for n in known if (n in KINDS) == late] or known or list(DRAWERS)
     name = rng.choices(names, [WEIGHTS.get(n, 1) for n in names])[0]
     drawn = DRAWERS[name](Draw(s, rng))
     yield from [drawn] if isinstance(drawn, str) else drawn

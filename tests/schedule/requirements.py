@@ -97,6 +97,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         4: ("visits_twice",),
         5: ("extent_depends",),
         6: ("allocated_inside",),
+        7: ("several_writers",),
     },
     "atomic": {
         1: ("has_init",),
@@ -124,7 +125,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
     "compute_at": {
         1: ("several_writers",),
         2: ("no_consumer", "consumer_outside_loop", "writes_parameter"),
-        3: ("producer_not_before", "not_produced_there"),
+        3: ("producer_not_before", "not_produced_there", "overwritten_before"),
         4: ("vector_loop",),
         5: ("loop_kind", "loop_annotated"),
         6: ("overwrites",),
@@ -146,7 +147,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         2: ("writes_parameter", "several_writers"),
         3: ("not_plain",),
         4: ("no_consumer",),
-        5: ("out_of_scope",),
+        5: ("out_of_scope", "overwritten_before"),
     },
     "reverse_compute_inline": {
         1: ("reduces", "several_stores"),

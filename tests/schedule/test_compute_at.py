@@ -257,6 +257,15 @@ def test_compute_at_leaves_a_decomposed_init_where_it_is():
             check_kernel(before, s, *({"n": size} for size in (1, 4, 9)))
 
 
+def test_compute_at_of_updates_that_are_one_block_behind_their_init():
+    total = row_sum(10, 3)
+    s = Schedule(tl.compute((10,), lambda i: total[9 - i] + 1.0, name="D"))
+    before = s.func
+    s.decompose_reduction("C", "C.k")
+    s.compute_at(s.blockize("C.k"), "D.i")
+    check_kernel(before, s)
+
+
 def test_compute_at_of_updates_behind_their_init_in_the_same_loop():
     s = Schedule(normalised())
     before = s.func

@@ -82,10 +82,13 @@ def test_numbers_that_a_knob_does_not_have_or_that_break_a_constraint():
 def test_a_moved_block_that_makes_all_at_once_is_left_to_a_replay():
     s = Schedule(matmul(10, 11, 12))
     before = s.func
-    tile, _ = s.split("C.j", [None, knob("t", 4, 16)])
+    tile, _ = s.split("C.j", [None, knob("t", 4, 10, 11, 16)])
     s.reorder(tile, "C.i")
     s.compute_at(s.cache_read("C", "B", "local"), tile)
     check_numbers(before, s.instantiate({"t": 4}))
+    check_numbers(before, s.instantiate({"t": 10}))
+    with pytest.raises(tl.ScheduleError, match="makes all of"):
+        s.instantiate({"t": 11})
     with pytest.raises(tl.ScheduleError, match=r"an iteration makes all of B\.local along j") as caught:
         s.instantiate({"t": 16})
     assert caught.value.reason == "whole_box"

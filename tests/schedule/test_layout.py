@@ -6,7 +6,7 @@ import pytest
 
 import tensorlang as tl
 from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import Alloc, const
+from tensorlang.ir.nodes import Alloc, const, seq
 from tensorlang.ir.walk import find, substitute
 from tensorlang.schedule.schedule import Schedule
 from tests.schedule.programs import (
@@ -19,6 +19,7 @@ from tests.schedule.programs import (
     convolution,
     matmul,
     refused,
+    row_sum,
     running,
     shapes,
 )
@@ -203,3 +204,68 @@ def test_layout_of_what_several_iterations_share():
     before = s.func
     s.transform_layout("T", lambda x: (x // 3, x % 3), pad_value=0.0)
     check_numbers(before, s)
+
+
+def aslant(i, j):
+    """Different iterations of i use the same elements: (1, 1) is (0, 1) as it was, in a box with (1, 0)."""
+    return i + j, j
+
+
+def test_padding_of_several_iterations_is_not_read_after_them():
+    """Each iteration fills its box anew, in which are elements that iterations before have made."""
+    total = row_sum(10, 3)
+    s = Schedule(tl.compute((10,), lambda i: total[9 - i] + 1.0, name="D"))
+    before = s.func
+    s.rfactor("C.k", 1)
+    s.transform_layout("C.rf", aslant, pad_value=2.0)
+    check_numbers(before, s)
+    error = refused(s, "overwritten_before", lambda: s.compute_at("C", "D.i"))
+    assert "C.rf.pad may store other values over those of C.rf" in error.message and "for C.i" in error.excerpt
+    s = Schedule(tl.compute((10,), lambda i: total[9 - i] + 1.0, name="D"))
+    s.rfactor("C.k", 1)
+    s.transform_layout("C.rf", lambda i, k: (k, i), pad_value=2.0)
+    s.compute_at("C", "D.i")  # here each iteration has a box of its own
+    check_numbers(before, s)
+
+
+def two_producers() -> tl.Tensor:
+    a = tl.placeholder((8, 6), name="A")
+    p = tl.compute((8, 6), lambda i, j: a[i, j] + 1.0, name="P")
+    r = tl.compute((8, 6), lambda i, j: a[i, j] - 1.0, name="R")
+    q = tl.compute((8, 6), lambda i, j: p[i, j] * r[i, j], name="Q")
+    return tl.compute((8, 6), lambda i, j: q[7 - i, j] * 2.0, name="E")
+
+
+def test_who_reads_padding_stays_in_its_loop():
+    s = Schedule(two_producers())
+    before = s.func
+    s.compute_at("P", "Q.i")
+    s.transform_layout("P", aslant, pad_value=2.0)
+    s.store_at("P", None)
+    refused(s, "overwritten_before", lambda: s.compute_inline("Q"))
+    refused(s, "overwritten_before", lambda: s.compute_at("Q", "E.i"))
+    check_numbers(before, s)
+
+
+def test_what_is_laid_out_aslant_fills_no_box():
+    s = Schedule(two_producers())
+    before = s.func
+    s.transform_layout("R", aslant)
+    refused(s, "not_gapless", lambda: s.reverse_compute_at("Q", "R.i"))
+    s.compute_at("R", "Q.i")  # all of it, as it is not known which part
+    s.store_at("R", None)
+    s.store_at("R", "Q.i")
+    check_numbers(before, s)
+
+
+def test_an_element_aslant_may_be_of_another_iteration():
+    """Iteration i makes P(i, 0) and P(i, 1), in places (i, 0) and (i + 1, 1), and reads (i, 1)."""
+    a = tl.placeholder((8, 2), name="A")
+    p = tl.compute((8, 2), lambda i, j: a[i, j] + 1.0, name="P")
+    s = Schedule(tl.compute((8,), lambda i: p[i, 0] + tl.if_then_else(i >= 1, p[i - 1, 1], 0.0), name="Q"))
+    s.transform_layout("P", aslant)
+    place = next(find(s.func, Alloc))
+    p_nest, q_nest = place.body.stmts
+    together = p_nest.replace(body=seq(p_nest.body, substitute(q_nest.body, {q_nest.var: p_nest.var})))
+    s = Schedule(s.func.with_body(place.replace(body=together)))
+    refused(s, "not_produced_there", lambda: s.store_at("P", "P.i"))

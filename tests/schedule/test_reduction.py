@@ -108,6 +108,39 @@ def test_decompose_refuses_to_leave_an_allocation():
     check_numbers(func.with_body(together), s)
 
 
+def test_an_init_does_not_pass_what_stores_over_it():
+    """Each iteration fills its row, and sums in it."""
+    total = row_sum(10, 4)
+    s = Schedule(tl.compute((10,), lambda i: total[9 - i] + 1.0, name="D"))
+    before = s.func
+    s.rfactor("C.k", 1)
+    s.transform_layout("C.rf", lambda k, i: (i, k), pad_value=2.0)
+    s.store_at("C.rf", None)
+    error = refused(s, "several_writers", lambda: s.decompose_reduction("C.rf", "C.i"))
+    assert "C.rf.pad" in error.message and error.hint == "C.k"
+    s.decompose_reduction("C.rf", "C.k")
+    check_numbers(before, s)
+
+
+def test_an_init_passes_other_parts():
+    """Columns of their own, before and after."""
+    s = Schedule(matmul(10, 12, 7))
+    before = s.func
+    s.loop_partition("C.j", [5])
+    s.decompose_reduction("C", "C.i")
+    s.decompose_reduction("C.part1", "C.i")
+    check_numbers(before, s)
+
+
+def test_an_init_passes_updates_behind_its_own():
+    """The second part of each sum stands behind the first, in rows of its own."""
+    s = Schedule(row_sum(10, 12))
+    before = s.func
+    s.loop_partition("C.k", [5])
+    s.decompose_reduction("C", "C.i")
+    check_numbers(before, s)
+
+
 def test_decompose_refuses_extents_that_follow_the_reduction():
     """for k: for i in k + 1: C[i] += A[i, k] has no loop over i to copy outside of k."""
     func = Schedule(row_sum(8, 8)).func

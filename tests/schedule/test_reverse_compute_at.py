@@ -111,7 +111,7 @@ def test_reverse_compute_at_needs_its_consumers_after():
     s.reverse_compute_at(s.cache_write("C", "local"), "C.j")
     copy = s.cache_read("C.write", "C.local", "local")
     error = refused(s, "consumer_before", lambda: s.reverse_compute_at(copy, "C.i"))
-    assert error.hint == "C.i, C.j"
+    assert error.hint == "C.j"
 
 
 def test_reverse_compute_at_symbolic():
