@@ -194,7 +194,10 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
         if want is None:
             continue
         for way in ways if in_all_ways else few:
-            count = stores(way.body, values)
+            try:
+                count = stores(way.body, values)
+            except ZeroDivisionError:  # loops without meaning
+                return True
             if count > min(MOST_STORES, left):
                 continue
             left -= count
@@ -309,9 +312,16 @@ def trials(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], Change, bo
 
 
 def instances(func: Func, sizes: Mapping[Any, int]) -> int:
-    """How many points the iterators of all blocks have."""
-    counts = [math.prod((it.extent for it in block.iters), start=ONE) for block in find(func.body, Block)]
-    return sum(int(n) for n in numpy_function(counts, list(sizes))(*sizes.values()))
+    """How many points the iterators of all blocks have; none, where extents have no meaning."""
+
+    def points(block: Block) -> int:
+        extent = math.prod((it.extent for it in block.iters), start=ONE)
+        try:
+            return int(numpy_function([extent], list(sizes))(*sizes.values())[0])
+        except ZeroDivisionError:
+            return 0
+
+    return sum(map(points, find(func.body, Block)))
 
 
 def stores(stmt: Stmt, known: Mapping[Any, int]) -> int:
