@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple
 
 from tensorlang.arith import poly as P
-from tensorlang.arith.affine import injective
 from tensorlang.arith.bounds import bounds
 from tensorlang.arith.context import EMPTY, Context
 from tensorlang.arith.inequality import nonneg
@@ -90,39 +87,6 @@ def apart(a: Region, b: Region, ctx: Context = EMPTY) -> bool:
         or (size is ONE and width is ONE and proves(ops.make("ne", low, other), ctx))
         for low, size, other, width in zip(a.mins, a.extents, b.mins, b.extents, strict=True)
     )
-
-
-def fills(stmt: Node, buffer: Buffer, ctx: Context = EMPTY) -> bool:
-    """True only if `stmt` writes all elements of the box of `buffer` that `accesses` finds, but what guards withhold.
-
-    A store does if its loops are rectangular, no two iterations write one element, and the box has as many elements as
-    they have iterations; of several stores, the boxes join to one.
-    """
-    walk = _Walk(ctx, False, (buffer,))
-    walk.visit(stmt, _Scope(ctx))
-    box: Region | None = None
-    for places in walk.writes.get(buffer, ()):
-        mine = walk.filled(buffer, places)
-        box = mine if mine is None or box is None else _joined(box, mine, ctx)
-        if box is None:
-            return False
-    return True
-
-
-def _joined(a: Region, b: Region, ctx: Context) -> Region | None:
-    """The box of both if one holds the other, or begins in one dimension where the other ends."""
-    if covers(a, b, ctx) or covers(b, a, ctx):
-        return a if covers(a, b, ctx) else b
-    boxes = zip(a.mins, a.extents, b.mins, b.extents, strict=True)
-    same = [proves(ops.make("eq", low, other) & ops.make("eq", x, y), ctx) for low, x, other, y in boxes]
-    if same.count(False) != 1:
-        return None
-    d = same.index(False)
-    for first, then in ((a, b), (b, a)):
-        if proves(ops.make("eq", first.mins[d] + first.extents[d], then.mins[d]), ctx):
-            extent = simplify(first.extents[d] + then.extents[d], ctx)
-            return Region(a.buffer, first.mins, (*a.extents[:d], extent, *a.extents[d + 1 :]))
-    return None
 
 
 class _Scope:
@@ -287,24 +251,6 @@ class _Walk:
             buffer: self._region(buffer, [self._hull_of(dimension) for dimension in zip(*places, strict=True)])
             for buffer, places in outside.items()
         }
-
-    def filled(self, buffer: Buffer, places: Sequence[_Place]) -> Region | None:
-        """The box that one store fills, whatever guards withhold; None if it is not proved to fill one."""
-        steps = places[0].scope.steps if places else ()
-        used = frozenset[Var]().union(*(free_vars(place.subscript) for place in places))
-        loops = [(var, extent) for var, extent in steps if var is not None and var in used]
-        if any(not free_vars(extent).isdisjoint(var for var, _ in loops) for _, extent in loops):
-            return None
-        plain = [self._place(p.subscript, p.scope.unguarded(self.ctx), p.size) for p in places]
-        ends = [(p.low, p.high) for p in plain if p.low is not None and p.high is not None]
-        if len(ends) < len(plain):
-            return None
-        mins, extents = tuple(low for low, _ in ends), tuple(simplify(high - low + ONE, self.ctx) for low, high in ends)
-        count, size = (reduce(operator.mul, each, ONE) for each in ([extent for _, extent in loops], extents))
-        full = proves(ops.make("eq", count, size), self.ctx) and injective(
-            [p.subscript for p in plain], loops, self.ctx
-        )
-        return Region(buffer, mins, extents) if full else None
 
     def _region(self, buffer: Buffer, ends: list[tuple[Expr | None, Expr | None]]) -> Region:
         mins, extents = [], []

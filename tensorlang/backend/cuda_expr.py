@@ -256,8 +256,8 @@ class Values:
             a, b = map(self.typed, expr.args)
             return f"floor_{'div' if op == 'floordiv' else 'mod'}({a}, {b})", ATOM
         if op in ("min", "max"):
-            symbol = "<" if op == "min" else ">"
-            return f"({args[0]} {symbol} {args[1]} ? {args[0]} : {args[1]})", ATOM
+            text = f"{op}({self.typed(expr.args[0])}, {self.typed(expr.args[1])})"
+            return (text, ATOM) if bits >= 32 else (f"({kind}){text}", UNARY)
         if op == "abs":
             if dtype in dtypes.UNSIGNED:
                 return self.code(expr.args[0])

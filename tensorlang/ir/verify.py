@@ -47,6 +47,7 @@ LEGAL: dict[str, tuple[type[Node], ...]] = {
     "flat": (Var, Const, Op, Load, Let, Ramp, Splat, For, Store, Alloc, If, LetStmt, Seq, Do),
 }
 _VERIFIED = {rules: f"verified {rules}" for rules in ("loop", "flat", "launch")}  # what statements remember
+_LAZY = ("select", "if_then_else", "and", "or")  # code evaluates what comes after the first operand if it is needed
 _SUBSCRIPTS = {"loop": ("index",), "flat": ("index", "int64", "int32")}
 
 
@@ -157,6 +158,9 @@ class _Verifier:
             return
         values = typed(expr.op, expr.args)
         source = values[0].dtype
+        if expr.op in _LAZY or (source == "bool" and expr.op in ("min", "max")):
+            torn = any(map(_shuffles, expr.args[1:]))
+            self.check(not torn, f"threads exchange values in an operand of {expr.op}, which may not be needed", where)
         if expr.op == "shuffle_xor":
             self.check(isinstance(expr.args[1], Const), "the mask of shuffle_xor must be a number", where)
         elif len(values) < len(expr.args):

@@ -46,6 +46,7 @@ from tensorlang.ir.nodes import (
     If,
     LetStmt,
     Load,
+    Op,
     Reducer,
     Seq,
     Stmt,
@@ -256,7 +257,7 @@ class _Combined:
         return seq(*(self.by_threads(lambda t, s=s: s) for s in steps))  # type: ignore[misc]
 
     def update(self, mine: Sequence[Load], others: Sequence[Expr]) -> Stmt:
-        """mine = combine(mine, others)."""
+        """mine = combine(mine, others), where all threads evaluate others once, whatever the reducer does with them."""
         left = [Var(f"{m.buffer.name}.left", m.dtype) for m in mine]
         right = [Var(f"{m.buffer.name}.right", m.dtype) for m in mine]
         of = {
@@ -264,9 +265,10 @@ class _Combined:
             **dict(zip(self.reducer.right, right, strict=True)),
         }
         results = [walk.substitute(c, of) for c in self.reducer.combine]
-        if len(mine) == 1:
-            value = walk.substitute(results[0], {left[0]: mine[0], right[0]: others[0]})
-            return Store(mine[0].buffer, mine[0].indices, value)
+        first = results[0]
+        if len(mine) == 1 and isinstance(first, Op) and first.dtype != "bool" and set(first.args) == {*left, *right}:
+            given = {left[0]: mine[0], right[0]: others[0]}
+            return Store(mine[0].buffer, mine[0].indices, walk.substitute(first, given))
         body: Stmt = seq(*(Store(m.buffer, m.indices, r) for m, r in zip(mine, results, strict=True)))
         for var, value in (*zip(right, others, strict=True), *zip(left, mine, strict=True)):
             body = LetStmt(var, value, body)

@@ -13,9 +13,10 @@ from tensorlang.arith import alike
 from tensorlang.arith.affine import injective
 from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
+from tensorlang.arith.filled import fills
 from tensorlang.arith.footprint import bind_all, holds
 from tensorlang.arith.prove import proves
-from tensorlang.arith.regions import accesses, apart, fills
+from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.stages import has_own_elements, read_the_same
 from tensorlang.ir.nodes import ONE, SPATIAL, Alloc, Block, Buffer, For, If, Stmt, Store, Var
 from tensorlang.ir.walk import find, free_vars

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tensorlang.arith.context import Context
-from tensorlang.arith.regions import Region, accesses, covers, fills
+from tensorlang.arith.regions import Region, accesses, covers
 from tensorlang.arith.simplify import simplify
 from tensorlang.ir import ops
 from tensorlang.ir.nodes import (
@@ -169,47 +169,6 @@ def test_an_init_keeps_the_guard_of_its_points() -> None:
     block = Block("E", iters, (i1, k1), (i1 < 5) & (k1 < 2), None, store, store)
     _, writes = accesses(loop(i1, 8, loop(k1, 3, block)))
     same(writes[out].extents, 5)
-
-
-P = Buffer("P", (const(12), const(12)), "float32")
-
-
-def stores(*indices: Expr) -> Store:
-    return Store(P, indices, literal(0.0, "float32"))
-
-
-@pytest.mark.parametrize(
-    ("stmt", "expected"),
-    [
-        (loop(i1, 4, loop(j1, 6, stores(i0 + i1, j1))), True),
-        (loop(i1, 4, loop(j1, 6, stores(j1, i0 * 4 + i1))), True),
-        (loop(i1, 3, loop(j1, 4, stores(i0, i1 * 4 + j1))), True),
-        (loop(i1, 3, loop(j1, 4, stores(i0, j1 * 3 + i1))), True),
-        (loop(r, 24, stores(r // 6, r % 6)), True),
-        (loop(i1, 3, loop(r, 5, stores(i0, i1))), True),  # r only says how often
-        (loop(i1, T, stores(i0 * T + i1, i0)), True),
-        (loop(i1, 4, If(i0 * 4 + i1 < 10, stores(i0 * 4 + i1, i0))), True),
-        (loop(i1, 4, stores(i0 + i1, i1)), False),  # aslant
-        (loop(i1, 4, stores(i0, i1 * 2)), False),  # every other
-        (loop(i1, 4, loop(j1, 4, stores(i0, i1 + j1))), False),  # some twice: as many as an iteration runs, no more
-        (loop(i1, 4, loop(j1, i1 + 1, stores(i1, j1))), False),  # a triangle
-        (loop(i1, 4, stores(i0, Load(Buffer("at", (const(4),), "index"), (i1,)))), False),
-        (seq(loop(i1, 4, stores(i0, i1)), loop(i1, 3, stores(i0, 4 + i1))), True),
-        (seq(loop(i1, 4, stores(i0, i1 + 5)), loop(i1, 5, stores(i0, i1))), True),
-        (seq(loop(i1, 4, stores(i0, i1)), stores(i0, const(2))), True),
-        (seq(stores(i0, const(2)), loop(i1, 4, stores(i0, i1))), True),
-        (seq(loop(i1, 4, stores(i0, i1)), loop(i1, 3, stores(i0, 5 + i1))), False),
-        (seq(loop(i1, 4, stores(i0, i1)), loop(i1, 3, stores(i0 + 1, 4 + i1))), False),
-        (seq(loop(i1, 4, stores(i0, i1)), stores(i0 + 1, const(0))), False),
-    ],
-)
-def test_fills(stmt: Stmt, expected: bool) -> None:
-    assert fills(stmt, P, Context().bind(i0, const(3))) is expected
-
-
-def test_fills_a_buffer_without_dimensions() -> None:
-    total = Buffer("total", (), "float32")
-    assert fills(loop(r, 5, Store(total, (), literal(0.0, "float32"))), total)
 
 
 def test_covers() -> None:

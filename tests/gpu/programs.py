@@ -201,6 +201,19 @@ def row_sum(m: int = 3, n: int = 70, threads: int = 64, axis: str = "threadIdx.x
     return s
 
 
+LARGEST = tl.reducer(lambda x, y: tl.select(x > y, x, y), float("-inf"), name="largest")
+ANY = tl.reducer(lambda x, y: x | y, False, name="any")
+
+
+def exchanged(reduce: Any, dtype: str, m: int = 3, n: int = 70) -> tl.Schedule:
+    """A row for each warp, by a reducer of which code need not evaluate each operand once."""
+    a, k = tl.placeholder((m, n), dtype, name="A"), tl.reduce_axis(n, "k")
+    s = tl.Schedule(tl.compute((m,), lambda i: reduce(a[i, k], axis=k), name="C"), target=H100)
+    s.bind("C.i", "blockIdx.x")
+    s.bind(s.split("C.k", [None, 32])[1], "threadIdx.x")
+    return s
+
+
 def rows_across_blocks(m: int = 5, n: int = 100, threads: int = 32) -> tl.Schedule:
     """Blocks add what their threads have summed to a row in global memory, which another kernel has cleared."""
     s = tl.Schedule(reduction.sum(m, n), target=H100)
@@ -341,6 +354,10 @@ PROGRAMS: dict[str, Callable[[], tl.Schedule]] = {
     "row sum of three warps": lambda: row_sum(threads=96),
     "row sum along y": lambda: row_sum(threads=24, axis="threadIdx.y"),
     "row maximum": lambda: row_sum(op="amax"),
+    "least, unsigned": lambda: exchanged(tl.min, "uint32"),
+    "least, bytes": lambda: exchanged(tl.min, "int8"),
+    "any": lambda: exchanged(ANY, "bool"),
+    "largest, compared": lambda: exchanged(LARGEST, "float32"),
     "rows across blocks": rows_across_blocks,
     "atomic in shared memory": atomic_in_shared_memory,
     "rows side by side": rows_side_by_side,

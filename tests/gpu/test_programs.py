@@ -62,6 +62,15 @@ def test_loop_level_runs_on_a_cpu() -> None:
     np.testing.assert_array_equal(tl.build(s, "llvm")(a, b), a @ b)
 
 
+@pytest.mark.parametrize("name", ["least, unsigned", "least, bytes", "any", "largest, compared"])
+def test_all_threads_exchange_values(name: str) -> None:
+    """Once in each of five steps, whatever operand the code evaluates: who waits for the others waits for all."""
+    source = tl.build(PROGRAMS[name](), H100).source()
+    exchanges = [line for line in source[source.index("extern") :].splitlines() if "shuffle_xor(" in line]
+    assert len(exchanges) == 5
+    assert all(line.count("shuffle_xor(") == 1 and not re.search(r"[?|&]", line) for line in exchanges)
+
+
 def test_barriers_are_few() -> None:
     """One before the tiles are overwritten, one before they are read; none where threads share nothing."""
     expected = {"matmul": 2, "transpose": 1, "softmax": 2, "row sum": 1, "rows side by side in warps": 1}

@@ -77,6 +77,12 @@ RULES = {
     "loops of kind vthread are unrolled": loops(threads, by=("vthread.x", 2)),
     "barrier outside the threads": seq(threads, barrier()),
     "shuffle_xor outside the threads": put(B, 0, ops.shuffle_xor(at(A, 0), 1)),
+    "threads exchange values in an operand of select": loops(
+        put(B, tx, ops.make("select", tx < 1, at(B, tx), ops.shuffle_xor(at(B, tx), 1))), tx=("threadIdx.x", 8)
+    ),
+    "threads exchange values in an operand of and": loops(
+        If((tx < 1) & (ops.shuffle_xor(at(B, tx), 1) < 0.0), put(B, tx, literal(1.0))), tx=("threadIdx.x", 8)
+    ),
     "unknown effect wish": loops(Do("wish", ()), tx=("threadIdx.x", 8)),
     "async_wait takes 1 arguments": loops(Do("async_wait", ()), tx=("threadIdx.x", 8)),
     "async_wait takes a number": loops(Do("async_wait", (tx,)), tx=("threadIdx.x", 8)),
