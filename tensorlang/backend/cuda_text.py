@@ -273,6 +273,8 @@ __device__ __forceinline__ T saturate(F x, T least, T most) {
   both.from = x;
   return both.to;
 }""",
+    "hidden": """__device__ __forceinline__ int hidden(int x) { asm("" : "+r"(x)); return x; }  // from the optimiser
+__device__ __forceinline__ long long hidden(long long x) { asm("" : "+l"(x)); return x; }""",
     "shuffle_xor": """template <typename T> __device__ __forceinline__ T shuffle_xor(T x, int mask) {
   return __shfl_xor_sync(0xffffffffu, x, mask);
 }""",

@@ -11,9 +11,11 @@ from tests.fuzz.check import Failure, attempt, check, guard
 from tests.fuzz.drawers import draw_steps, some_primitives
 from tests.fuzz.intrinsics import INTRINSICS
 from tests.fuzz.random_te import Expression, random_expression
-from tests.fuzz.refusals import claims, verdict
+from tests.fuzz.refusals import claims, stores, verdict
 
 THOROUGH = 8  # every so many seeds, LLVM optimises the kernel as for users, and the trace is replayed
+
+MOST_STORES = 50_000  # of a program that is to get one more step
 
 SCRIPT = """import tensorlang as tl
 from tests.fuzz.check import check
@@ -109,13 +111,14 @@ class Tried:
 def draw_case(seed: int, length: int = 12, sampled: float = 0.1) -> Trial:
     """The case of that seed, which is drawn step by step, as each depends on what those before have made.
 
-    Of the steps that are refused as harmful, a share `sampled` is tried unchecked.
+    No step comes after the program has become a long one, as tiles of tiles do it, most of whose iterations are guarded
+    out. Of the steps that are refused as harmful, a share `sampled` is tried unchecked.
     Raises CaseFailure if one of the steps fails.
     """
     rng = random.Random(f"steps {seed}")
     trial = Trial(Case(random_expression(seed), (), seed))
     count, among = rng.randint(0, length), some_primitives(rng)
-    while len(trial.tried) < count:
+    while len(trial.tried) < count and stores(trial.s.func.body, trial.sizes) < MOST_STORES:
         for step in draw_steps(trial.s, rng, len(trial.tried) / count, among):
             trial.attempt(step, rng.random() < sampled)
     return trial

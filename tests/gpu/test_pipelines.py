@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.backend import nvrtc
 from tensorlang.errors import RaceError, UninitializedError
 from tensorlang.ir import interp_launch, walk
 from tensorlang.ir.launch import ASYNC_COMMIT, ASYNC_COPY, ASYNC_WAIT, BARRIER
@@ -67,6 +68,27 @@ def test_versions_of_one_element():
     s.async_copy("B.shared")
     s.software_pipeline("C.k.0", {"B.shared": 0, "C": 3})
     assert "async_copy<1>(B_shared_versions + (" in tl.build(s, H100).source()
+
+
+@pytest.mark.parametrize(("ahead", "hidden"), [(1, 0), (2, 1)])
+def test_the_compiler_does_not_know_how_often_versions_turn(ahead, hidden):
+    """Else it extends parts of (step + 2) % 3 * 10 that are negative without sign: 2 is a remainder by bits."""
+    a = tl.placeholder((70, 27), "float32", name="A")
+    k = tl.reduce_axis(27, "k")
+    s = tl.Schedule(tl.compute((70,), lambda i: tl.sum(a[i, k], axis=k), name="C"), target=H100)
+    i0, i1 = s.split("C.i", [None, 32])
+    s.bind(i0, "blockIdx.x")
+    s.bind(i1, "threadIdx.x")
+    step, _ = s.split("C.k", [None, 3])
+    s.cache_read("C", "A", "shared")
+    s.compute_at("A.shared", step)
+    s.bind(s.split(s.loops("A.shared")[-2], [None, 32])[1], "threadIdx.x")
+    s.software_pipeline(step, {"A.shared": 0, "C": ahead})
+    kernel = tl.build(s, H100)
+    assert kernel.source().count("< hidden((index)") == hidden
+    ptx = nvrtc.compile(kernel.source(), "C", H100.arch).ptx
+    assert "sub.s16" not in ptx  # what it did the sum in
+    np.testing.assert_array_equal(in_threads(s, inputs(s))[0], tl.interpret(s, *inputs(s)))
 
 
 @pytest.mark.gpu
