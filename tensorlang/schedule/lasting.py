@@ -105,17 +105,16 @@ def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, 
 
     Reasons: consumer_before, not_produced_there.
     """
-    for writer in flow.writers(body, buffer, beside=reader)[-1:]:
+    writers = flow.writers(body, buffer, beside=reader)
+    for writer in writers[-1:]:
         shared = flow.common(body, [writer, reader])
         if not flow.precedes(body, writer, reader):
             message = f"{reader.name} reads what {writer.name} computes, and would stand before it"
             s.refuse("consumer_before", message, hint=hint)
         around = (*flow.loops_above(body, shared), *([shared] if isinstance(shared, For) else []))
-        if not around:
+        if not around or _write_alike(shared, writers, around):
             continue
         making = flow.child_towards(body, shared, writer)
-        if not _places(making, writer) & {loop.var for loop in around}:
-            continue  # each iteration writes all that any does
         inner = bind_all(flow.knowing(body, shared, ctx), around)
         wanted = accesses(flow.child_towards(body, shared, reader), inner, of=(buffer,))[0][buffer]
         made = accesses(making, inner, of=(buffer,))[1][buffer]
@@ -123,6 +122,13 @@ def finds_what_it_reads(s: Schedule, body: Stmt, reader: Block, buffer: Buffer, 
             loop = around[-1].var.name
             message = f"{writer.name} is not known to produce all that {reader.name} reads in an iteration of {loop}"
             s.refuse("not_produced_there", message, hint=hint)
+
+
+def _write_alike(shared: Stmt, writers: Sequence[Block], loops: Sequence[For]) -> bool:
+    """Do `writers`, all that write some buffer, run in `shared`, at the same points in each iteration of `loops`?"""
+    inside = flow.blocks(shared)
+    decisive = {loop.var for loop in loops}
+    return all(w in inside and decisive.isdisjoint(_places(shared, w)) for w in writers)
 
 
 def _places(stmt: Stmt, block: Block) -> set[Var]:
@@ -145,10 +151,9 @@ def outlasts(s: Schedule, body: Stmt, node: Block, reader: Block, buffer: Buffer
         loops = [n for n in flow.loops_above(body, writer) if n.var in left]
         if loops and not (_write_apart(s, body, buffer, loops) or _write_the_same(s, body, writers, writer, loops)):
             loop = next(n for n in s.path(node) if isinstance(n, For) and n.var is loops[0].var)
-            message = (
-                f"as loop {loop.var.name} goes on, {writer.name} may store other values over those of {buffer.name} "
-            )
-            s.refuse("overwritten_before", message + f"that {reader.name} would read after it", at=[loop], hint=hint)
+            over = f"may store other values over those of {buffer.name} that {reader.name} would read after it"
+            message = f"as loop {loop.var.name} goes on, {writer.name} {over}"
+            s.refuse("overwritten_before", message, at=[loop], hint=hint)
 
 
 def _write_apart(s: Schedule, body: Stmt, buffer: Buffer, loops: Sequence[For]) -> bool:
