@@ -7,7 +7,7 @@ import tensorlang as tl
 from tensorlang.arith.strides import strides
 from tensorlang.ir import serial
 from tensorlang.ir.nodes import TRUE, ZERO, Alloc, Block, Buffer, For, Func, Iter, Load, Store, Var, const, seq
-from tensorlang.ir.walk import find, same
+from tensorlang.ir.walk import find, same, substitute
 from tensorlang.passes.flatten import flatten
 from tensorlang.schedule.schedule import Schedule
 from tensorlang.target.target import Target
@@ -254,3 +254,16 @@ def test_store_at_does_not_cut_what_iterations_share():
 def test_store_at_is_for_intermediates():
     s = Schedule(matmul())
     refused(s, "parameter_storage", lambda: s.store_at("A", "C.i"))
+
+
+def test_all_parts_are_written_in_the_iteration_that_reads_them():
+    """The last part is, the first is of the iteration before."""
+    a = tl.placeholder((5,), name="A")
+    p = tl.compute((5,), lambda i: a[i] + 1.0, name="P")
+    s = Schedule(tl.compute((4,), lambda i: p[i] + p[4] + tl.if_then_else(i >= 1, p[i - 1], 0.0), name="Q"))
+    s.loop_partition("P.i", [4])
+    alloc = next(find(s.func, Alloc))
+    first, last, use = alloc.body.stmts
+    together = first.replace(body=seq(first.body, last, substitute(use.body, {use.var: first.var})))
+    s = Schedule(s.func.with_body(alloc.replace(body=together)))
+    refused(s, "not_produced_there", lambda: s.store_at("P", "P.i.part0"))
