@@ -135,7 +135,8 @@ class _Closing:
         iters = tuple(Iter(it.var, self.expr(it.extent, EMPTY), it.kind) for it in block.iters)
         for it in iters:
             domain = domain.bind(it.var, it.extent)
-        guards = conjuncts(self.expr(block.predicate, known))
+        predicate = self.expr(block.predicate, known)
+        guards = conjuncts(substitute(block.predicate, self.values) if predicate is FALSE else predicate)
         bindings = tuple(self.expr(b, known) for b in block.bindings)
         self.moves_parts(block, iters, bindings, others, place.ctx)
         return block.replace(

@@ -10,7 +10,7 @@ from tensorlang.arith.bounds import const_bounds
 from tensorlang.arith.context import Context
 from tensorlang.arith.prove import proves
 from tensorlang.arith.simplify import simplify
-from tensorlang.ir.nodes import ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const, seq
+from tensorlang.ir.nodes import FALSE, ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const, seq
 from tensorlang.ir.ops import all_of, conjuncts, make
 from tensorlang.ir.walk import free_vars, map_children, substitute
 from tensorlang.schedule import checks, copies, dependence
@@ -171,7 +171,10 @@ def rebind(stmt: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = T
         bindings = tuple(_rebound(b, values, ctx) for b in stmt.bindings)
         conds = conjuncts(stmt.predicate)
         concerned = all_of(c for c in conds if _concerns(c, values))
-        changed = iter(conjuncts(simplify(substitute(concerned, values) & guard, ctx)))
+        rebound = substitute(concerned, values) & guard
+        simple = simplify(rebound, ctx)
+        # That it never holds does not say on which loops it is: in spite of one on those of a reduction, the init runs.
+        changed = iter(conjuncts(rebound if simple is FALSE else simple))
         in_place = [next(changed, TRUE) if _concerns(c, values) else c for c in conds]
         return stmt.replace(bindings=bindings, predicate=all_of((*in_place, *changed)))
     return map_children(

@@ -92,3 +92,11 @@ def test_a_moved_block_that_makes_all_at_once_is_left_to_a_replay():
     with pytest.raises(tl.ScheduleError, match=r"an iteration makes all of B\.local along j") as caught:
         s.instantiate({"t": 16})
     assert caught.value.reason == "whole_box"
+
+
+def test_the_init_of_nothing_runs_whatever_the_numbers():
+    a, k = tl.placeholder((3, 0), name="A"), tl.reduce_axis(0, "k")
+    s = Schedule(tl.compute((3,), lambda i: tl.sum(a[i, k], axis=k), name="C"))
+    before = s.func
+    s.split("C.k", [1, knob("t", 2, 4)])
+    check_numbers(before, s.instantiate({"t": 2}))

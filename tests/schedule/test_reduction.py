@@ -7,7 +7,15 @@ import tensorlang as tl
 from tensorlang.ir.nodes import SERIAL, Alloc, For, Var, const, seq
 from tensorlang.ir.walk import find, substitute
 from tensorlang.schedule.schedule import Schedule
-from tests.schedule.programs import before_and_after, check_numbers, last_positive, matmul, refused, row_sum
+from tests.schedule.programs import (
+    before_and_after,
+    check_kernel,
+    check_numbers,
+    last_positive,
+    matmul,
+    refused,
+    row_sum,
+)
 
 
 def test_decompose_reduction(golden):
@@ -53,6 +61,21 @@ def test_an_empty_reduction_still_gets_its_init(n):
     s.split("C.k", [None, 4])
     s.decompose_reduction("C", "C.k.0")
     check_numbers(before, s, {"n": n})
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_init_of_nothing_runs_in_loops_that_are_too_long(again):
+    a, k = tl.placeholder((3, 0), name="A"), tl.reduce_axis(0, "k")
+    s = Schedule(tl.compute((3,), lambda i: tl.sum(a[i, k], axis=k), name="C"))
+    before = s.func
+    s.split("C.k", [1, 1])
+    if again:
+        s.split("C.k.1", [2, 3])
+        s.fuse("C.k.0", "C.k.1.0")
+        s.split("C.i", [None, 2])
+    check_kernel(before, s)
+    s.decompose_reduction("C", s.loops("C")[0])
+    check_kernel(before, s)
 
 
 def test_init_with_an_open_outer_extent():
