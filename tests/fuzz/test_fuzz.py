@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
+from tests.fuzz import prefixes
 from tests.fuzz.case import Case, draw_case
 from tests.fuzz.check import Failure, attempt, compare, poisoned, untouched
 from tests.fuzz.drawers import DRAWERS
@@ -179,3 +180,9 @@ def test_canaries():
 def test_expressions_have_a_meaning(seed):
     outputs, sizes = random_expression(seed).tensors()
     assert outputs and all(v >= 1 for v in sizes.values())
+
+
+@pytest.mark.parametrize("seed", [*range(40), 792])
+def test_steps_after_prefixes(seed):
+    """In case 792, a reader would leave the loop that its padding is filled in."""
+    assert prefixes.attempt(seed) is None

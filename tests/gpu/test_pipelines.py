@@ -72,14 +72,14 @@ def test_versions_of_one_element():
 
 @pytest.mark.parametrize(("ahead", "hidden"), [(1, 0), (2, 1)])
 def test_the_compiler_does_not_know_how_often_versions_turn(ahead, hidden):
-    """Else it extends parts of (step + 2) % 3 * 10 that are negative without sign: 2 is a remainder by bits."""
-    a = tl.placeholder((70, 27), "float32", name="A")
-    k = tl.reduce_axis(27, "k")
-    s = tl.Schedule(tl.compute((70,), lambda i: tl.sum(a[i, k], axis=k), name="C"), target=H100)
+    """Else it extends parts of (step + 2) % 3 * 3200 that are negative without sign; of 2 versions, it takes a bit."""
+    a = tl.placeholder((40, 900), "float32", name="A")
+    k = tl.reduce_axis(900, "k")
+    s = tl.Schedule(tl.compute((40,), lambda i: tl.sum(a[i, k], axis=k), name="C"), target=H100)
     i0, i1 = s.split("C.i", [None, 32])
     s.bind(i0, "blockIdx.x")
     s.bind(i1, "threadIdx.x")
-    step, _ = s.split("C.k", [None, 3])
+    step, _ = s.split("C.k", [None, 100])
     s.cache_read("C", "A", "shared")
     s.compute_at("A.shared", step)
     s.bind(s.split(s.loops("A.shared")[-2], [None, 32])[1], "threadIdx.x")
