@@ -118,18 +118,6 @@ def known_tail(s: Schedule, tail: Any) -> None:
         s.refuse("unknown_tail", f"there is no tail {tail!r}", hint='"guard" or "cut"')
 
 
-def tiles_fit(s: Schedule, loop: For, product: Expr) -> None:
-    """The loop has at least as many iterations as one full nest of the given factors. Reason: factors_exceed."""
-    s.require(
-        product <= loop.extent,
-        s.context(loop),
-        "factors_exceed",
-        f"the factors make {product!r} iterations, loop {loop.var.name} is not known to have as many: {loop.extent!r}",
-        at=[loop],
-        hint="smaller factors, or None in place of one of them",
-    )
-
-
 def distinct_loops(s: Schedule, loops: Any, least: int = 2) -> list[For]:
     """The nodes of at least `least` different loops. Reasons: too_few_loops, duplicate_loop."""
     nodes = [s.loop_node(loop) for loop in loops]
@@ -206,13 +194,13 @@ def driven(loop: For, block: Block) -> set[str]:
 
 
 def ordered_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:
-    """Loops that drive ordered iterators of a block keep their order, but for those that run at most once.
+    """Loops that drive ordered iterators of a block keep their order, but for those that run it at most once.
 
     Reason: ordered_iterators.
     """
     for block in blocks_below(before[-1]):
-        ordered = [n for n in before if ORDERED in driven(n, block)]
-        old = [n for n in ordered if not proves(n.extent <= 1, s.context(n))]
+        ordered = [n for n in before if ORDERED in driven(n, block) and not proves(n.extent <= 1, s.context(n))]
+        old = [n for n in ordered if not proves(n.var <= 0, s.context(block, inside=True))]
         new = [n for n in after if any(n is o for o in old)]
         if any(a is not b for a, b in zip(old, new, strict=True)):
             s.refuse(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorlang.arith import poly
+from tensorlang.arith.context import Context
+from tensorlang.arith.prove import proves
+from tensorlang.arith.simplify import negation, simplify
 from tensorlang.ir.evaluate import numpy_function
-from tensorlang.ir.nodes import SERPENTINE, SPATIAL, Alloc, Block, Buffer, Const, Expr, For, Iter, Stmt, Var
+from tensorlang.ir.nodes import SERPENTINE, SPATIAL, TRUE, Alloc, Block, Buffer, Const, Expr, For, Iter, Stmt, Var
+from tensorlang.ir.ops import conjuncts, make
 from tensorlang.ir.walk import find, free_vars, map_children, replace_node, substitute
-from tensorlang.schedule import checks
+from tensorlang.schedule import checks, dependence
 
 if TYPE_CHECKING:
     from tensorlang.schedule.schedule import Schedule
@@ -75,6 +79,62 @@ def continued(body: Stmt, loop: For) -> Stmt:
 
 
 # ------------------------------------------------------------------------------------------------ requirements
+def tiles_cover(s: Schedule, loop: For, product: Expr) -> None:
+    """All iterations of the loop are among the first `product`, or run nothing. Reason: factors_do_not_cover."""
+    covers, ctx = product >= loop.extent, s.context(loop)
+    if proves(covers, ctx) or _run_nothing(s, loop, product, loop.extent):
+        return
+    s.require(
+        covers,
+        ctx,
+        "factors_do_not_cover",
+        f"the factors make {product!r} iterations, loop {loop.var.name} has {loop.extent!r}",
+        at=[loop],
+        hint="larger factors, or None in place of one of them",
+    )
+
+
+def rest_of_tiles(s: Schedule, loop: For, product: Expr) -> Expr:
+    """The number of iterations after the first `product`, which are iterations of the loop, or run nothing.
+
+    Reason: factors_exceed.
+    """
+    fits, ctx = product <= loop.extent, s.context(loop)
+    if not proves(fits, ctx) and _run_nothing(s, loop, loop.extent, product):
+        return make("max", loop.extent - product, 0)
+    s.require(
+        fits,
+        ctx,
+        "factors_exceed",
+        f"the factors make {product!r} iterations, loop {loop.var.name} is not known to have as many: {loop.extent!r}",
+        at=[loop],
+        hint="smaller factors, or None in place of one of them",
+    )
+    return loop.extent - product
+
+
+def _run_nothing(s: Schedule, loop: For, start: Expr, end: Expr) -> bool:
+    """Is there no block, nor init, that runs in iterations from `start` up to `end`, or would, of a longer loop?"""
+    if dependence.never_runs(s, loop):
+        return True
+    there = s.context(loop).bind(loop.var, end).assume(loop.var >= start)
+    return all(_guarded(s, loop, block, there) for block in checks.blocks_below(loop))
+
+
+def _guarded(s: Schedule, loop: For, block: Block, there: Context) -> bool:
+    """Does its predicate keep the block, and its init, from running in the iterations of `loop` that are `there`?"""
+    path = s.path(block)
+    conditions, skipped = conjuncts(block.predicate), list[For]()
+    kinds = checks.driven(loop, block)
+    if block.init is not None and (SPATIAL in kinds or not kinds):
+        skipped = [n for n in path if isinstance(n, For) and checks.driven(n, block) - {SPATIAL}]
+        conditions = dependence.conditions_of_init(s, block, block, skipped)
+    for inner in path[path.index(loop) + 1 :]:
+        if isinstance(inner, For) and inner not in skipped:
+            there = there.bind(inner.var, inner.extent)
+    return any(proves(negation(cond), there) for cond in conditions)
+
+
 def inits_stay_whole(s: Schedule, loop: For, first: Expr) -> None:
     """The init of a reduction over `loop` covers the same elements if the loop has only its `first` iterations left.
 
@@ -82,7 +142,7 @@ def inits_stay_whole(s: Schedule, loop: For, first: Expr) -> None:
     """
     for block in find(loop, Block, lambda b: b.init is not None):
         kinds = checks.driven(loop, block)
-        if len(kinds) > 1 and not _visits_all(loop, block, first):
+        if len(kinds) > 1 and not (proves(first >= loop.extent, s.context(loop)) or _visits_all(loop, block, first)):
             s.refuse(
                 "mixed_iterators",
                 f"loop {loop.var.name} drives {' and '.join(sorted(kinds))} iterators of block {block.name}, whose "
@@ -111,26 +171,40 @@ def _visits_all(loop: For, block: Block, first: Expr) -> bool:
     return set(values) == set(values[: int(first.value)])
 
 
-def inits_keep_guard(s: Schedule, loop: For, body: Stmt, guard: Expr) -> None:
-    """In `body`, which stands for that of `loop`, inits run under `guard` where it keeps them inside of their domain.
+def inits_keep_guards(
+    s: Schedule, loops: Sequence[For], body: Stmt, values: Mapping[Var, Expr], ctx: Context, guard: Expr = TRUE
+) -> None:
+    """In `body`, which stands for that of the nest `loops`, inits run under all guards that they did before, and under
+    `guard`, if it speaks of more than loops that only reduce: an init does not run under conditions on those.
 
-    An init runs under the conditions that are free of reduction loops. Reason: mixed_iterators.
+    values, ctx: the variables of the loops in terms of new ones, and what is known of these. Reason: mixed_iterators.
     """
-    before, after = checks.blocks_below(loop), checks.blocks_below(body)
-    for old, block in zip(before, after, strict=True):
-        if block.init is None or len(checks.driven(loop, old)) < 2:
+    remade = {n.var for n in loops}
+    for old, block in zip(checks.blocks_below(loops[-1]), checks.blocks_below(body), strict=True):
+        if block.init is None:
             continue
-        reducing, spatial = set[Var](), set[Var]()
-        for it, binding in zip(block.iters, block.bindings, strict=True):
-            (spatial if it.kind == SPATIAL else reducing).update(free_vars(binding))
-        if free_vars(guard) & (reducing - spatial):
+        already, hidden = _only_reducing(old), _only_reducing(block)
+        kept = [substitute(c, values) for c in conjuncts(old.predicate) if not already & free_vars(c)]
+        if not already & free_vars(guard) and not remade <= already:
+            kept.append(guard)
+        lost = next((c for c in kept if hidden & free_vars(simplify(c, ctx))), None)
+        if lost is not None:
+            names = ", ".join(n.var.name for n in loops)
             s.refuse(
                 "mixed_iterators",
-                f"loop {loop.var.name} drives spatial and reduction iterators of block {block.name}, whose init would "
-                f"run without the guard {guard!r}",
-                at=[loop, block],
-                hint=f"factors that divide, or decompose_reduction({block.name}, {loop.var.name}) first",
+                f"the init of block {block.name} is to run under a guard on {names}, which would be one on loops that "
+                f"only reduce: {simplify(lost, ctx)!r}",
+                at=[*loops, old],
+                hint=f"factors that divide, or decompose_reduction({block.name}, {loops[0].var.name}) first",
             )
+
+
+def _only_reducing(block: Block) -> set[Var]:
+    """What the iterators of `block` that reduce depend on, and no spatial one does."""
+    reducing, spatial = set[Var](), set[Var]()
+    for it, binding in zip(block.iters, block.bindings, strict=True):
+        (spatial if it.kind == SPATIAL else reducing).update(free_vars(binding))
+    return reducing - spatial
 
 
 def _loops_of_init(s: Schedule, loop: For, block: Block) -> list[For]:

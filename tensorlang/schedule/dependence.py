@@ -8,6 +8,7 @@ other through it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
 from tensorlang.arith import alike
@@ -16,6 +17,7 @@ from tensorlang.arith.context import Context
 from tensorlang.arith.disjoint import disjoint, hull
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import Region, accesses
+from tensorlang.arith.simplify import negation
 from tensorlang.ir.nodes import (
     SPATIAL,
     TRUE,
@@ -25,10 +27,12 @@ from tensorlang.ir.nodes import (
     Buffer,
     Expr,
     For,
+    If,
     Stmt,
     Store,
     Var,
 )
+from tensorlang.ir.ops import conjuncts
 from tensorlang.ir.walk import find, free_vars, touched
 from tensorlang.schedule import checks
 from tensorlang.schedule import dataflow as flow
@@ -107,6 +111,17 @@ def never_runs(s: Schedule, loop: For) -> bool:
     return not any(b.init is not None and checks.driven(empty, b) - {SPATIAL} for b in blocks_below(empty))
 
 
+def conditions_of_init(s: Schedule, block: Block, at: For | Block, reducing: Sequence[For]) -> list[Expr]:
+    """What must hold for `block` and its init to run, from `at` inwards: conditions free of the loops `reducing`."""
+    path = (*s.path(block), block)
+    conditions = [block.predicate]
+    for outer, inner in pairwise(path[path.index(at) :]):
+        if isinstance(outer, If):
+            conditions.append(outer.cond if inner is outer.then else negation(outer.cond))
+    loop_vars = {n.var for n in reducing}
+    return [c for cond in conditions for c in conjuncts(cond) if not free_vars(c) & loop_vars]
+
+
 def visits_once(
     s: Schedule, block: Block, at: For, inner: Sequence[For], reducing: Sequence[For], conditions: Sequence[Expr]
 ) -> None:
@@ -130,8 +145,10 @@ def points_apart(
     spatial = [b for it, b in bound if it.kind == SPATIAL and not free_vars(b) & free]
     loops = [(n.var, n.extent) for n in inner if not runs_once(s, n)]
     ctx = s.context(at)
-    for n in inner:
-        ctx = ctx.bind(n.var, n.extent)
+    path = s.path(block)
+    for n in path[path.index(at) :]:
+        if isinstance(n, For) and (n in inner or not checks.driven(n, block) - {SPATIAL}):
+            ctx = ctx.bind(n.var, n.extent)
     knowing = ctx
     for cond in conditions:
         knowing = knowing.assume(cond)
@@ -169,7 +186,9 @@ def inits_kept(s: Schedule, before: Sequence[For], after: Sequence[For] = ()) ->
             within = [n for n in loops[loops.index(before[0]) :] if n not in outer]
             inner = [*moved, *(n for n in loops[loops.index(reducing[0]) :] if n not in reducing and n not in outer)]
             if not _separated(s, block, moved, within):
-                points_apart(s, block, before[0], inner, reducing)
+                free = reducing if after else [*reducing, *before]  # what mentions a loop of one will mention the one
+                conditions = conditions_of_init(s, block, before[0], free)
+                points_apart(s, block, before[0], inner, reducing, conditions)
 
 
 def _separated(s: Schedule, block: Block, moved: Sequence[For], within: Sequence[For]) -> bool:

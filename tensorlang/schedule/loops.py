@@ -40,15 +40,16 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
 
     requires:
       1. `factors` are ints >= 1 or index expressions over knobs, at least one, None at most once
-      2. without None, the product of the factors covers the extent ("guard"), or is no more than it ("cut")
+      2. without None, the product of the factors covers the extent ("guard"), or is no more than it ("cut"), but for
+         iterations in which guards, or an empty loop, keep all blocks from running
       3. the loop is serial and has no annotations
       4. `tail` is "guard" or "cut"; for "cut":
       5. the extent is not negative
       6. a block with an init below is driven by the loop in spatial or in reduction iterators, not in both (but where
          extent and factors are numbers, and full tiles visit all its spatial points), and where it is in reduction
          iterators, no extent on which the init depends does on the loop
-      7. "guard": where the loop drives both, no loop of the result drives reduction iterators only, for the init would
-         run without a guard that speaks of it
+      7. where the loop drives both, no guard speaks of a loop of the result that drives reduction iterators only: the
+         init would run without it
 
     rewrite:
       for i in n:                    for i.0 in (n + 3) // 4:
@@ -73,8 +74,9 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
     fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
     around, index = _digits(fresh, extents, s.context(node, rewriting=True))
     guard = TRUE if exact else index < node.extent
-    body = rebind(node.body, {node.var: index}, around, guard)
-    copies.inits_keep_guard(s, node, body, guard)
+    values = {node.var: index}
+    body = rebind(node.body, values, around, guard)
+    copies.inits_keep_guards(s, [node], body, values, around, guard)
     s.replace(node, nest(fresh, extents, body))
     return tuple(Loop(s, v.name) for v in fresh)
 
@@ -95,8 +97,7 @@ def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tupl
     for factor in given:
         product = product if factor is None else product * factor
     if all(factor is not None for factor in given):
-        checks.tiles_fit(s, node, simplify(product, ctx))
-        done, rest = product, node.extent - product
+        done, rest = product, copies.rest_of_tiles(s, node, simplify(product, ctx))
     else:
         done, rest = node.extent // product * product, node.extent % product
     copies.inits_stay_whole(s, node, simplify(done, ctx))
@@ -105,10 +106,12 @@ def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tupl
     tail = Var(s.fresh(f"{node.var.name}.tail"))
     around = s.context(node, rewriting=True)
     inside, index = _digits(fresh, extents, around)
-    full = nest(fresh, extents, rebind(node.body, {node.var: index}, inside))
+    values = {node.var: index}
+    body = rebind(node.body, values, inside)
+    copies.inits_keep_guards(s, [node], body, values, inside)
     copy = copies.duplicate(s, copies.continued(node.body, node), "tail")
     remainder = part(node.var, copy, tail, simplify(done, ctx), simplify(rest, ctx), around)
-    s.replace(node, seq(full, remainder))
+    s.replace(node, seq(nest(fresh, extents, body), remainder))
     return tuple(Loop(s, v.name) for v in (*fresh, tail))
 
 
@@ -127,14 +130,7 @@ def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) ->
         exact = proves(make("eq", node.extent % product, 0), ctx)
         inferred = simplify(node.extent // product if exact else (node.extent + product - 1) // product, ctx)
         return [inferred if extent is None else extent for extent in given], exact
-    s.require(
-        product >= node.extent,
-        ctx,
-        "factors_do_not_cover",
-        f"the factors make {simplify(product, ctx)!r} iterations, loop {node.var.name} has {node.extent!r}",
-        at=[node],
-        hint="larger factors, or None in place of one of them",
-    )
+    copies.tiles_cover(s, node, simplify(product, ctx))
     return [extent for extent in given if extent is not None], proves(make("eq", product, node.extent), ctx)
 
 
@@ -206,6 +202,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
          least once where the others do, which matters not where the others have one iteration each; if they drive no
          spatial one and some reduce, the others run at least once
       5. if they drive iterators of such a block that reduce, the loops before those run no spatial point of it twice
+      6. no guard on them under which an init runs becomes one on a loop that only reduces
 
     rewrite:
       for i in n:                    for i_j in n * 8:
@@ -233,8 +230,10 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     known = size
     if const_bounds(size, ctx)[1] <= 0:  # of a loop that runs nothing, anything could be proved
         known = math.prod((open_extent(n.extent, ctx) for n in nodes), start=ONE)
-    body = rebind(nodes[-1].body, values, ctx.bind(var, open_extent(simplify(known, ctx), ctx)))
+    inside = ctx.bind(var, open_extent(simplify(known, ctx), ctx))
+    body = rebind(nodes[-1].body, values, inside)
     checks.inits_do_not_escape(s, nodes, var, body)
+    copies.inits_keep_guards(s, nodes, body, values, inside)
     s.replace(nodes[0], For(var, size, SERIAL, body))
     return Loop(s, var.name)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tensorlang.arith.context import Context
-from tensorlang.arith.simplify import negation, simplify
+from tensorlang.arith.simplify import simplify
 from tensorlang.ir.launch import ATOMIC, update_of
-from tensorlang.ir.nodes import SPATIAL, Block, Do, Expr, For, If, Iter, Stmt, Store, Var, seq
-from tensorlang.ir.ops import all_of, conjuncts, make
+from tensorlang.ir.nodes import SPATIAL, Block, Do, Expr, For, Iter, Stmt, Store, Var, seq
+from tensorlang.ir.ops import all_of, make
 from tensorlang.ir.walk import free_vars, substitute
 from tensorlang.schedule import checks, dependence, lasting, rfactor
 from tensorlang.schedule.handles import BlockLike, BlockRef, LoopLike
@@ -60,7 +59,7 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
     checks.runs_at_least_once(s, outer, node)
     inner = [n for n in around[depth:] if n not in reducing]
     idle = [simplify(n.extent >= 1, s.context(n)) for n in inner if not checks.driven(n, node)]
-    kept = [*_conditions(s, node, at, reducing), *idle]
+    kept = [*dependence.conditions_of_init(s, node, at, reducing), *idle]
     dependence.visits_once(s, node, at, inner, reducing, kept)
     lasting.init_alone(s, node, init_body, at)
     init = _init_block(s, node, init_body, [*(make("eq", n.var, 0) for n in outer), *kept])
@@ -120,17 +119,6 @@ def atomic(s: Schedule, block: BlockLike) -> None:
             hint="C[x] + e of 32 or 64 bits, or min or max of integers; rfactor first, to add partial sums of products",
         )
     s.replace(node, node.replace(body=Do(ATOMIC, (), store)))
-
-
-def _conditions(s: Schedule, node: Block, at: For, reducing: Sequence[For]) -> list[Expr]:
-    """What must hold for the block to run, as far as it is free of reduction loops, from `at` inwards."""
-    path = (*s.path(node), node)
-    conditions = [node.predicate]
-    for outer, inner in pairwise(path[path.index(at) :]):
-        if isinstance(outer, If):
-            conditions.append(outer.cond if inner is outer.then else negation(outer.cond))
-    loop_vars = {n.var for n in reducing}
-    return [c for cond in conditions for c in conjuncts(cond) if not free_vars(c) & loop_vars]
 
 
 def _init_block(s: Schedule, node: Block, init: Stmt, conditions: Sequence[Expr]) -> Block:

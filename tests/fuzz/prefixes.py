@@ -1,7 +1,8 @@
 """`python -m tests.fuzz.prefixes --cases N --seed S`: random steps after fixed ones, which random cases seldom come by.
 
 The fixed steps lay buffers out aslant or in digits, with padding or without, in windows, rolling buffers and partial
-sums. What a schedule of a few more steps computes is compared as in `tests.fuzz`. Exit status 1 if anything failed.
+sums; or make loops with more iterations than there are points, which guards leave out. What a schedule of a few more
+steps computes is compared as in `tests.fuzz`. Exit status 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,17 @@ WINDOWS = [
     "D = tl.compute((7, 8), lambda i, j: C[i, j] - P[i + 1, j], name='D')",
     "E = tl.compute((7, 8), lambda i, j: D[6 - i, j] + C[i, j], name='E')",
 ]
+SUMS = [
+    "A = tl.placeholder((6, 5), 'int32', name='A')",
+    "k = tl.reduce_axis(5, 'k')",
+    "E = tl.compute((6,), lambda i: tl.sum(A[i, k], axis=k), name='E')",
+]
+IN_ORDER = [
+    "A = tl.placeholder((6, 3, 4), 'int32', name='A')",
+    "j, k = tl.reduce_axis(3, 'j'), tl.reduce_axis(4, 'k')",
+    "last = tl.reducer(lambda a, b: tl.select(b > 0, b, a), -1, commutative=False)",
+    "E = tl.compute((6,), lambda i: last(A[i, j, k], axis=(j, k)), name='E')",
+]
 LAYOUTS = ("(i + j, j)", "(i, i + j)", "(j // 4, i, j % 4)", "(i * 9 + j,)", "(i // 3, j, i % 3)", "(i + j // 3, j)")
 STEPS: list[tuple[list[str], str, list[str]]] = [  # program, the buffer that is laid out anew, the steps before
     (ROW_SUMS, "C.rf", ["rfactor('C.k', 1)"]),
@@ -59,10 +71,24 @@ STEPS: list[tuple[list[str], str, list[str]]] = [  # program, the buffer that is
     (WINDOWS, "C", ["loop_partition('C.i', [3])"]),
     (WINDOWS, "P", ["compute_at('P', 'C.i')", "store_at('P', None)", "rolling_buffer('P', 'C.i')"]),
 ]
+IN_TWO = "E.i_k.0_i_k.1"
+FUSED = ["fuse('E.i', 'E.k')", "split('E.i_k', [None, 4])", "fuse('E.i_k.0', 'E.i_k.1')"]
+LOOPS = [
+    (SUMS, FUSED),
+    (SUMS, [*FUSED, f"split('{IN_TWO}', [2, 20])", f"fuse('{IN_TWO}.0', '{IN_TWO}.1')"]),
+    (SUMS, ["add_unit_loop('E')", "split('E.unit', [2, 3])"]),
+    (SUMS, ["add_unit_loop('E.k')", "split('E.k.unit', [2, 3])"]),
+    (SUMS, ["tile(['E.i', 'E.k'], [4, 3])"]),
+    (SUMS, ["tile(['E.i', 'E.k'], [4, 3])", "fuse('E.k.0', 'E.i.1')"]),
+    (SUMS, ["split('E.i', [None, 4], tail='cut')", "split('E.k', [7])"]),
+    (IN_ORDER, ["tile(['E.i', 'E.j', 'E.k'], [4, 5, 3])"]),
+    (IN_ORDER, ["split('E.j', [2, 3])", "fuse('E.j.1', 'E.k')"]),
+]
+ON_LOOPS = ("split", "fuse", "reorder", "tile", "loop_partition", "add_unit_loop", "decompose_reduction", "rfactor")
 
 
 def prefixes() -> Iterator[tuple[list[str], list[str]]]:
-    """Programs, each with steps to begin with; some steps may be refused."""
+    """Programs, each with steps that lay out a buffer to begin with; some steps may be refused."""
     for program, buffer, steps in STEPS:
         yield program, steps
         for layout in LAYOUTS:
@@ -72,15 +98,15 @@ def prefixes() -> Iterator[tuple[list[str], list[str]]]:
 
 def attempt(seed: int) -> CaseFailure | None:
     """The failure of the case of that seed, if it fails."""
-    known = list(prefixes())
-    program, steps = known[seed % len(known)]
+    layouts, on_loops = list(prefixes()), seed % 5 == 4
+    program, steps = LOOPS[seed // 5 % len(LOOPS)] if on_loops else layouts[seed % len(layouts)]
     rng = random.Random(f"prefix {seed}")
-    trial = Trial(Case(Expression([*SIZES, *program], ["E"], {"p": 5} if "p" in program[0] else {}), (), seed))
+    trial = Trial(Case(Expression([*SIZES, *program], ["E"], {"p": 5} if "(p, " in program[0] else {}), (), seed))
     try:
         for step in steps:
             trial.attempt(step)
         for _ in range(rng.randint(1, 4)):
-            for step in draw_steps(trial.s, rng, 0.1):
+            for step in draw_steps(trial.s, rng, 0.1, ON_LOOPS if on_loops else ()):
                 trial.attempt(step)
         trial.check(native=False)
     except CaseFailure as failure:

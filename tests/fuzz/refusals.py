@@ -36,8 +36,9 @@ from tests.fuzz.check import POISON, bits, equal, guarded, random_inputs, run_ba
 from tests.fuzz.ways import exposed, forgiving, hides_results, lasting, overlapped, simultaneous, turned
 
 POISONS = (POISON, 0x4D)  # of floats, one is far below and one far above what is computed
-MANY = (47, 131)  # of the largest sizes that are tried, if the program does not become too large
+OTHERS = (0, 5, 16, 48, 131)  # values of a single size that are tried, if the program does not become too large
 Change: TypeAlias = Callable[[np.ndarray, int], np.ndarray]  # of an input, under a seed
+ONE_WAY, FEW, ALL = "one way", "few", "all"  # ways of running a program
 MOST_INSTANCES = 100_000  # of blocks, that are run with other sizes
 MOST_STORES = 1_000_000  # of a way of running a program, else it is left out
 ALL_STORES = 2_000_000  # of all runs of two programs; those with their own sizes come first
@@ -170,7 +171,8 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
     """Does `after` compute something else than `before` in one of the trials?
 
     Loops whose iterations are independent by declaration are also run all at once, with the sizes that are, in both
-    directions, too, serpentine ones backwards, and pipelined ones with their stages overlapping. moves: the step moves
+    directions, too, serpentine ones backwards, and pipelined ones with their stages overlapping: in these ways, other
+    sizes come last, for they take much longer. moves: the step moves
     the block of that name or what writes that buffer, and may leave out what no other block reads.
     """
     seen = lasting(before) & lasting(after)
@@ -178,9 +180,9 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
     reference, shown = exposed(before, seen), exposed(after, seen)
     backwards = shown.with_body(transform(shown.body, run_backwards))
     few = dict.fromkeys((shown, turned(shown), simultaneous(shown), overlapped(shown)))
-    ways = few | dict.fromkeys((after, backwards, simultaneous(backwards)))
+    ways = {ONE_WAY: [shown], FEW: few, ALL: few | dict.fromkeys((after, backwards, simultaneous(backwards)))}
     left = ALL_STORES
-    for seed, (values, change, in_all_ways) in enumerate(trials(sizes)):
+    for seed, (values, change, which) in enumerate(trials(sizes)):
         if values is not sizes and instances(after, values) > MOST_INSTANCES:
             continue
         inputs = {t.name: change(a, seed) for t, a in random_inputs(outputs, values, seed).items()}
@@ -193,7 +195,7 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
             want, read = _run(forgiving(reference), inputs, values, poison), forgiving
         if want is None:
             continue
-        for way in ways if in_all_ways else few:
+        for way in ways[which]:
             try:
                 count = stores(way.body, values)
             except ZeroDivisionError:  # loops without meaning
@@ -299,16 +301,21 @@ def _seldom(value: Expr, point: Expr) -> Expr:
     return make(value.op, total, term | (point % 11 != 5)) if value.op in ("and", "min") else value
 
 
-def trials(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], Change, bool]]:
-    """(sizes, what is done to random inputs, whether all ways of running are tried): the sizes that are, for several
-    inputs, then smaller and larger ones, all of them changed or a single one, and none of one beside larger ones."""
-    own = [plain] * 3 + [thinned] * 2
-    changes = (lambda n: n + 1, lambda n: n + 23 // len(sizes), lambda n: 1)
+def trials(sizes: Mapping[Any, int]) -> list[tuple[Mapping[Any, int], Change, str]]:
+    """(sizes, what is done to random inputs, which ways of running are tried): the sizes that are, for several inputs,
+    and smaller and larger ones, all of them changed or a single one, and none of one beside larger ones."""
+    own, more = [plain, thinned, thinned], [thinned, thinned, negative, negative]
+    changes = (lambda n: n + 1, lambda n: n + 23 // len(sizes), lambda n: 1, lambda n: 5)
     others = [{v: change(n) for v, n in sizes.items()} for change in changes if sizes]
-    others += [{**sizes, v: n} for v in sizes for n in (0, *MANY)]
+    others += [{**sizes, v: n} for v in sizes for n in OTHERS]
     others += [{**others[1], v: 0} for v in sizes if len(sizes) > 1]
-    more = [thinned, thinned, negative, negative]
-    return [*((sizes, c, True) for c in own), *((sizes, c, False) for c in more), *((n, plain, False) for n in others)]
+    return [
+        *[(sizes, plain, ALL)] * 2,
+        *((n, plain, ONE_WAY) for n in others),
+        *((sizes, c, ALL) for c in own),
+        *((sizes, c, FEW) for c in more),
+        *((n, plain, FEW) for n in others),
+    ]
 
 
 def instances(func: Func, sizes: Mapping[Any, int]) -> int:

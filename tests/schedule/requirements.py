@@ -38,6 +38,7 @@ REASONS: dict[str, dict[int, tuple[str, ...]]] = {
         3: ("extent_depends", "extent_negative"),
         4: ("reduction_may_be_empty", "loop_may_be_empty"),
         5: ("visits_twice",),
+        6: ("mixed_iterators",),
     },
     "reorder": {
         1: ("too_few_loops", "duplicate_loop", "not_perfectly_nested"),

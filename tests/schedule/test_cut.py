@@ -77,6 +77,62 @@ def test_an_even_cut_has_an_empty_remainder():
     check_kernel(before, s)
 
 
+def test_tiles_beyond_the_extent_in_which_guards_leave_out_all():
+    """There is no remainder then. A guard on the loops that reduce does not keep the init from running."""
+    s = Schedule(row_sum(11, 9))
+    before = s.func
+    s.tile(["C.i", "C.k"], [4, 2])
+    *_, tail = s.split("C.i.0", [2, 2], tail="cut")
+    assert tail.extent.value == 0
+    s.split("C.k.0", [2, 4], tail="cut")
+    check_kernel(before, s)
+    once = Schedule(row_sum(11, 8))
+    once.tile(["C.i", "C.k"], [4, 2])
+    refused(once, "factors_exceed", lambda: once.split("C.k.0", [2, 4], tail="cut"))
+    fused = Schedule(row_sum(3, 5))
+    fused.split("C.i", [None, 2])
+    fused.fuse("C.i.1", "C.k")
+    refused(fused, "factors_exceed", lambda: fused.split("C.i.0", [3], tail="cut"))
+
+
+def test_tiles_beyond_a_symbolic_extent_in_which_guards_leave_out_all():
+    n = tl.var("n")
+    s = Schedule(add(5, n))
+    before = s.func
+    s.split("C.j", [None, 4])
+    s.split("C.i", [None, 3])
+    s.split("C.i.0", [3], tail="cut")
+    s.split("C.j.0", [3], tail="cut")
+    refused(s, "factors_exceed", lambda: s.split("C.j.1", [5], tail="cut"))
+    check_kernel(before, s, *({"n": n} for n in (0, 1, 9, 30)))
+
+
+def test_tiles_of_a_loop_that_never_runs():
+    s = Schedule(add(4, 12))
+    before = s.func
+    _, inner, _ = s.split("C.i", [None, 8], tail="cut")
+    s.split(inner, [3, 3], tail="cut")
+    check_kernel(before, s)
+
+
+def test_inits_keep_the_guards_of_a_loop_over_points_and_their_sums():
+    """In rows of five, the last two rows of the longer loop have no point."""
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    long = s.fuse("C.i", "C.k")
+    for factors in ([None, 4], [2, 20]):
+        long = s.fuse(*s.split(long, factors))
+    assert "in 40" in str(s)
+    refused(s, "mixed_iterators", lambda: s.split(long, [None, 5], tail="cut"))
+    refused(s, "mixed_iterators", lambda: s.split(long, [8, 5]))
+    s.split(long, [None, 3], tail="cut")
+    check_kernel(before, s)
+    even = Schedule(row_sum(tl.var("m"), 5))
+    before = even.func
+    even.split(even.fuse("C.i", "C.k"), [None, 5], tail="cut")
+    check_kernel(before, even, *({"m": m} for m in (0, 1, 4)))
+
+
 @pytest.mark.parametrize("n", [0, 1, 3, 4, 9])
 def test_cut_of_symbolic_extents(n):
     s = Schedule(matmul(tl.var("m"), 12, tl.var("n")))

@@ -114,6 +114,24 @@ def test_fuse_of_symbolic_extents():
         check_numbers(before, s, {"m": m, "n": n})
 
 
+def test_factors_need_not_cover_what_guards_leave_out():
+    s = Schedule(row_sum(11, 9))
+    before = s.func
+    s.split("C.i", [None, 7])
+    s.split("C.k", [None, 5])
+    refused(s, "factors_do_not_cover", lambda: s.split("C.k.0", [1]))
+    refused(s, "factors_do_not_cover", lambda: s.split("C.i.1", [6]))
+    check_kernel(before, s)
+    single = Schedule(row_sum(3, 5))
+    before = single.func
+    single.split("C.i", [1, 8])
+    single.split("C.k", [1, 8])
+    refused(single, "factors_do_not_cover", lambda: single.split("C.i.1", [2]))
+    single.split("C.i.1", [3])
+    single.split("C.k.1", [5])
+    check_kernel(before, single)
+
+
 def test_fuse_of_spatial_and_reduction_loops():
     s = Schedule(matmul(4, 5, 7))
     before = s.func
@@ -265,6 +283,48 @@ def test_fuse_keeps_inits_where_they_are():
     s.split(unit, [2, 3])  # five iterations too many, in which neither the block runs nor its init
     refused(s, "visits_twice", lambda: s.fuse("C.unit.1", "C.k"))
     s.fuse("C.unit.0", "C.unit.1")
+    check_kernel(before, s)
+
+
+def test_reorder_of_iterations_that_guards_leave_out():
+    """A tile of a loop with fewer iterations runs the block once: it may come inside the reduction."""
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    unit = s.add_unit_loop("C")
+    s.tile([unit, "C.i", "C.k"], [3, 4, 2])
+    assert [loop.name for loop in s.loops("C")][3:] == ["C.unit.1", "C.i.1", "C.k.1"]
+    check_kernel(before, s)
+
+
+def test_reorder_of_a_reduction_in_order_of_which_guards_leave_one_iteration():
+    s = Schedule(last_positive(3, 1, 11))
+    before = s.func
+    s.tile(["C.i", "C.j", "C.k"], [2, 4, 3])
+    assert [loop.name for loop in s.loops("C")][3:] == ["C.i.1", "C.j.1", "C.k.1"]
+    check_kernel(before, s)
+    more = Schedule(last_positive(3, 2, 11))
+    refused(more, "ordered_iterators", lambda: more.tile(["C.i", "C.j", "C.k"], [2, 4, 3]))
+
+
+def test_fuse_keeps_guards_of_inits():
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    s.split(s.add_unit_loop("C"), [2, 3])
+    s.tile(["C.unit.1", "C.k"], [5, 5])
+    refused(s, "mixed_iterators", lambda: s.fuse("C.unit.1.1", "C.k.1"))  # then, C.unit.0 would run the init twice
+    check_kernel(before, s)
+
+
+def test_fuse_keeps_guards_of_inits_on_loops_that_come_to_reduce_only():
+    s = Schedule(row_sum(6, 5))
+    before = s.func
+    long = s.fuse("C.i", "C.k")
+    for factors in ([None, 4], [2, 20]):
+        long = s.fuse(*s.split(long, factors))
+    rows, columns, unit = s.split(long, [8, 5, None])
+    s.reorder(unit, columns)
+    assert str(s.block_node("C").bindings[0]) == f"{rows.name} + ({columns.name} + {unit.name}) // 5"
+    refused(s, "mixed_iterators", lambda: s.fuse(rows, unit))  # it is known that unit is 0: columns alone reduces
     check_kernel(before, s)
 
 
