@@ -96,8 +96,8 @@ class _Program(LaneWriter, interp.Program):
             self.alloc(stmt.buffer)
             self.stmt(stmt.body)
             return
-        if isinstance(stmt, LetStmt) and self.varies(stmt.value):
-            self.lane_vars.add(stmt.var)
+        if isinstance(stmt, LetStmt):
+            self.bind(stmt.var, self.varies(stmt.value))
         super().stmt(stmt)
 
     def launch(self, launch: Launch) -> None:
@@ -154,6 +154,7 @@ class _Program(LaneWriter, interp.Program):
         self.on = outer
 
     def loop(self, loop: For) -> None:
+        self.bind(loop.var, False)
         if not self.varies(loop.extent):
             super().loop(loop)
             return

@@ -51,6 +51,13 @@ class LaneWriter(Writer):
                 self.varying[expr] = any(self.varies(e) for e in walk.children(expr) if isinstance(e, Expr))
         return self.varying[expr]
 
+    def bind(self, var: Var, varies: bool) -> None:
+        """From here on the variable differs between the threads, or does not; where it was bound before, it may have
+        been otherwise."""
+        if varies != (var in self.lane_vars):
+            self.lane_vars ^= {var}
+            self.varying.clear()
+
     def operand(self, expr: Expr) -> str:
         """Python source of `expr` as an operand of NumPy functions, which broadcast it."""
         if self.varies(expr) or expr.lanes > 1 or expr.dtype in ("index", "bool"):

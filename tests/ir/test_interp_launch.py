@@ -158,6 +158,21 @@ def test_vectors_of_each_thread():
         interp_launch.run(Func("vectors", (a, b), (b,), loops(unmasked, tx=("threadIdx.x", 16))), arrays)
 
 
+def test_a_variable_is_the_same_for_all_threads_in_one_place_and_not_in_another():
+    b = buffer("B", 72)
+    place, twice = tx * 3 + k, k * 2  # one expression each, wherever k comes from
+    own = LetStmt(k, tx % 3, put(b, place + 24, twice.astype("float32")))
+    counted = [serial("k", 3, put(b, place + first, twice.astype("float32"))) for first in (0, 48)]
+    array = np.full(72, -1, np.float32)
+    nest = loops(seq(counted[0], own, counted[1]), tx=("threadIdx.x", 8))
+    interp_launch.run(Func("twice", (b,), (b,), nest), [array])
+    values = np.tile([0, 2, 4], (8, 1))
+    np.testing.assert_array_equal(array[:24].reshape(8, 3), values)
+    np.testing.assert_array_equal(array[48:].reshape(8, 3), values)
+    chosen = np.arange(3) == np.arange(8)[:, None] % 3
+    np.testing.assert_array_equal(array[24:48].reshape(8, 3), np.where(chosen, values, -1))
+
+
 def test_grids_depend_on_sizes_and_loads_behind_conditions_are_lazy():
     n = Size("n")
     a, b = Buffer("A", (n,), "float32"), Buffer("B", (n,), "float32")
