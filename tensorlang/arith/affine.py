@@ -87,7 +87,11 @@ class _Decoder:
         return True
 
     def _fixed(self, v: Var) -> bool:
-        return not self._varies(simplify(v, self.ctx))
+        if not self._varies(simplify(v, self.ctx)):
+            return True
+        return (
+            bool(self.ctx.facts) and interval(P.poly(v), self.ctx)[0] == 0 and nonneg(P.scale(P.poly(v), -1), self.ctx)
+        )
 
     def _varies(self, e: Expr) -> bool:
         """May e differ between two points that agree on what is known?"""

@@ -130,7 +130,8 @@ def _reduced(p: Poly, ctx: Context) -> Poly:
         return p
     if () not in p:
         m, g = P.content(p)
-        m = tuple(x for x in m if interval_of(x, ctx)[0] >= 0)
+        # of -x, nothing would be left to prove that x is 0
+        m = tuple(x for x in m if interval_of(x, ctx)[0] >= 0) if len(p) > 1 or p[m] > 0 else ()
         return {P.drop(n, m) or (): c // g for n, c in p.items()} if m or g > 1 else p
     g = math.gcd(*rest.values())
     return reduced({m: c // g for m, c in rest.items()}, p[()], g) if g > 1 else p

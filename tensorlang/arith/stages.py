@@ -51,7 +51,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.ops import conjuncts
-from tensorlang.ir.walk import find, free_vars, path_to, substitute, visit
+from tensorlang.ir.walk import find, free_vars, path_to, substitute, transform, visit
 from tensorlang.ir.walk import touched as used_by
 
 STAGES, ORDER = "software_pipeline", "software_pipeline_order"  # annotations of a loop: see `plan`
@@ -121,7 +121,7 @@ def plan(loop: For, ctx: Context, root: Stmt) -> Plan:
             if q < p and _constant(loop, buffer, parts, q, inside):
                 continue
             for distance in range(1, behind + 1):
-                if _runs(loop, parts[q], distance, inside) and not _may_swap(
+                if _meet(loop, parts[p], parts[q], distance, inside) and not _may_swap(
                     loop, buffer, touched, p, q, distance, inside
                 ):
                     if q < p and buffer not in touched[p][1] and _has_one_value(root, loop, buffer, ctx):
@@ -251,19 +251,35 @@ def _keep_apart(
         for found, mine, theirs in _conflicts(touched[p], touched[q])
         if found is buffer
     ]
-    return all(
+    if all(
         apart(a, b.at({loop.var: later}), known) or (distance > 0 and disjoint(hull(a, b, ctx), [loop], ctx))
         for a, b in pairs
-    )
+    ):
+        return True
+    if distance == 0:
+        return False
+    then = accesses(_in_iteration(parts_of(loop)[1][q], loop.var, later, known), known)
+    both = _conflicts(touched[p], then)
+    return all(apart(touched[p][a][buffer], then[b][buffer], known) for found, a, b in both if found is buffer)
 
 
-def _runs(loop: For, part: Stmt, distance: int, ctx: Context) -> bool:
-    """May there be an iteration `distance` after another one, and does `part` do anything in it?"""
+def _in_iteration(part: Stmt, var: Var, value: Expr, ctx: Context) -> Stmt:
+    """`part` where the loop over `var` has come to `value`: what only the first iteration does is left out."""
+
+    def simpler(node: Node) -> Node:
+        return node.replace(predicate=simplify(node.predicate, ctx)) if isinstance(node, Block) else node
+
+    return transform(substitute(part, {var: value}), simpler)
+
+
+def _meet(loop: For, part: Stmt, then: Stmt, distance: int, ctx: Context) -> bool:
+    """May there be an iteration `distance` after another one, in which `then` does something, as `part` has before?"""
     later = loop.var + distance
     exists = later < loop.extent
     known = ctx.assume(exists)
-    return simplify(exists, ctx) is not FALSE and any(
-        simplify(substitute(block.predicate, {loop.var: later}), known) is not FALSE for block in find(part, Block)
+    return simplify(exists, ctx) is not FALSE and all(
+        any(simplify(substitute(b.predicate, {loop.var: at}), known) is not FALSE for b in find(stmt, Block))
+        for stmt, at in ((part, loop.var), (then, later))
     )
 
 

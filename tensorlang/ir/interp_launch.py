@@ -97,7 +97,7 @@ class _Program(LaneWriter, interp.Program):
             self.stmt(stmt.body)
             return
         if isinstance(stmt, LetStmt):
-            self.bind(stmt.var, self.varies(stmt.value))
+            self.set_varying(stmt.var, self.varies(stmt.value))
         super().stmt(stmt)
 
     def launch(self, launch: Launch) -> None:
@@ -154,7 +154,7 @@ class _Program(LaneWriter, interp.Program):
         self.on = outer
 
     def loop(self, loop: For) -> None:
-        self.bind(loop.var, False)
+        self.set_varying(loop.var, False)
         if not self.varies(loop.extent):
             super().loop(loop)
             return

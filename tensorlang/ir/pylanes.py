@@ -51,7 +51,7 @@ class LaneWriter(Writer):
                 self.varying[expr] = any(self.varies(e) for e in walk.children(expr) if isinstance(e, Expr))
         return self.varying[expr]
 
-    def bind(self, var: Var, varies: bool) -> None:
+    def set_varying(self, var: Var, varies: bool) -> None:
         """From here on the variable differs between the threads, or does not; where it was bound before, it may have
         been otherwise."""
         if varies != (var in self.lane_vars):

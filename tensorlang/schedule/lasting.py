@@ -18,10 +18,10 @@ from tensorlang.arith.footprint import bind_all, holds
 from tensorlang.arith.prove import proves
 from tensorlang.arith.regions import accesses, apart
 from tensorlang.arith.stages import has_own_elements, read_the_same
-from tensorlang.ir.nodes import ONE, SPATIAL, Alloc, Block, Buffer, For, If, Stmt, Store, Var
+from tensorlang.ir.nodes import ONE, SPATIAL, Alloc, Block, Buffer, For, If, Size, Stmt, Store, Var
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
-from tensorlang.schedule.checks import Hint
+from tensorlang.schedule.checks import Hint, driven
 from tensorlang.schedule.dependence import runs_all, written
 
 if TYPE_CHECKING:
@@ -177,29 +177,59 @@ def _write_the_same(s: Schedule, body: Stmt, writers: list[Block], one: Block, l
 
 
 def init_alone(s: Schedule, block: Block, init: Stmt, at: For) -> None:
-    """What `init`, that of `block`, writes before the loop `at`, nothing else inside stores over before the updates:
-    other blocks store into other elements, or after `block`, each iteration into elements of its own.
+    """What `init`, that of `block`, writes before the loop `at`, nothing else stores over before the updates, and it
+    stores over nothing else, if that is not so where the init is now: before the outermost loop that reduces.
 
-    Reason: several_writers.
+    Other blocks store into other elements, or after both places, each iteration that comes between the two into
+    elements of its own. Reason: several_writers.
     """
-    root, ctx, outside = s.func.body, s.context(s.func.body), s.context(at)
+    root = s.func.body
+    way = flow.path(root, block)
+    now = next((n for n in way if isinstance(n, For) and driven(n, block) - {SPATIAL}), block)
+    outer, inner = (now, at) if isinstance(now, For) and way.index(now) < way.index(at) else (at, now)
+    passed = [n for n in way[way.index(outer) : way.index(inner)] if isinstance(n, For) and not _only_reduces(n, block)]
+    outside = s.context(outer)
     for buffer in written(init):
-        for other in (w for w in flow.writers(at, buffer) if w is not block):
-            mine, theirs = (accesses(_alone(at, b), outside, of=(buffer,))[1][buffer] for b in (block, other))
-            around = _outlived(root, flow.common(root, [block, other]), buffer)
-            later = flow.precedes(root, block, other)
-            if apart(mine, theirs, outside) or (
-                later and _apart(root, block, other, buffer, around[around.index(at) :], ctx)
-            ):
+        for other in (w for w in flow.writers(outer, buffer) if w is not block and not _instead(s, block, w)):
+            mine, theirs = (accesses(_alone(outer, b), outside, of=(buffer,))[1][buffer] for b in (block, other))
+            later = other in flow.blocks(inner) or flow.precedes(root, block, other)
+            between = [n for n in passed if other in flow.blocks(n)]
+            if apart(mine, theirs, outside) or (later and _own_elements(s, buffer, between)):
                 continue
-            free = [n.var.name for n in flow.loops_above(at, block) if other not in flow.blocks(n)]
+            further_in = [n for n in way[way.index(at) + 1 : way.index(now)] if other not in flow.blocks(n)]
+            legal = [n.var.name for n in (*further_in, now) if isinstance(n, For)]
             s.refuse(
                 "several_writers",
-                f"{other.name} writes {buffer.name} too, inside {at.var.name}: it may store over what the init of "
-                f"{block.name} has left before that loop",
+                f"{other.name} writes {buffer.name} too, inside {outer.var.name}: one may store over what the "
+                f"init of {block.name} has left, or the other way round, if that came before {at.var.name}",
                 at=[at, block, other],
-                hint=", ".join(free) or f"this step before the one that made {other.name}",
+                hint=", ".join(legal) or f"this step before the one that made {other.name}",
             )
+
+
+def _instead(s: Schedule, block: Block, other: Block) -> bool:
+    """Does one run for some sizes, and the other one for the rest?"""
+    fork = flow.common(s.func.body, [block, other])
+    return isinstance(fork, If) and all(isinstance(v, Size) for v in free_vars(fork.cond))
+
+
+def _only_reduces(loop: For, block: Block) -> bool:
+    kinds = driven(loop, block)
+    return bool(kinds) and SPATIAL not in kinds
+
+
+def _own_elements(s: Schedule, buffer: Buffer, loops: Sequence[For]) -> bool:
+    """Does each iteration of the nested `loops` use elements of its own of `buffer`, which is written inside, whatever
+    other loops do?"""
+    if not loops:
+        return True
+    inside = s.context(loops[-1], inside=True)
+    reads, writes = accesses(loops[-1].body, inside, of=(buffer,))
+    whole = hull(reads.get(buffer), writes[buffer], inside)
+    others = {n.var for n in s.path(loops[-1]) if isinstance(n, For) and n not in loops}
+    above = {n.var for n in s.path(loops[0]) if isinstance(n, For)}
+    free = frozenset[Var]().union(*map(free_vars, (*whole.mins, *whole.extents)))
+    return not free & (others - above) and disjoint(whole, loops, s.context(loops[0]))
 
 
 def _alone(at: For, block: Block) -> Stmt:

@@ -37,8 +37,8 @@ def decompose_reduction(s: Schedule, block: BlockLike, loop: LoopLike) -> BlockR
       4. the other loops from `loop` inwards visit no spatial point of the block twice
       5. the extents of the copied loops do not depend on reduction loops
       6. the buffers that the init writes are not allocated inside `loop`
-      7. other blocks inside `loop` that write them store into other elements, or after the block, each iteration into
-         elements of its own
+      7. other blocks that write them, inside `loop` or the outermost loop that reduces, store into other elements, or
+         after both places of the init, each iteration that comes between the two into elements of its own
 
     rewrite:
       for i in n:                                for i in n:

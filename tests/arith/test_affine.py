@@ -45,6 +45,13 @@ def test_digits_that_simplification_has_joined() -> None:
     assert injective([joined + i], [(f, 8), (i, 24)], Context().bind(f, 8).bind(i, 24).assume(f % 2 * 24 + i < 32))
 
 
+def test_variables_that_facts_fix() -> None:
+    ctx = Context().bind(i, 8).bind(j, 3).bind(h, 4)
+    loops = [(i, 8), (j, 3), (h, 4)]
+    assert injective([i], loops, ctx.assume(j * 4 + h < 1))
+    assert not injective([i], loops, ctx.assume(j * 4 + h < 2))
+
+
 INJECTIVE = [
     ([i * T + j], [(i, n), (j, T)]),
     ([(i * T + j) * U + h], [(i, n), (j, T), (h, U)]),

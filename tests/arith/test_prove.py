@@ -101,6 +101,9 @@ PROVED = [
     (loops(n, m), i0 * 2 + loaded < 2 * n),
     (loops(n, m), (i0 + loaded) * m <= n * m),
     (loops(n), i0 + ops.cast(i0 < m, "index") <= n),
+    # what facts leave no room for
+    (loops(4, 5).assume(i0 * 2 + i1 < 1), i1 <= 0),
+    (loops(4, 5).assume(i0 * 2 + i1 < 1), i0 * i1 <= 0),
 ]
 
 

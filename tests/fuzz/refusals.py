@@ -252,7 +252,8 @@ def _is_result(func: Func, buffer: Buffer, besides: str) -> bool:
 def varied(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> tl.Schedule | None:
     """The schedule of an expression of other values: what is cut off at 4 and -4 is taken modulo 8 instead, where that
     is exact, so that no term is without effect; something is added and the sign changes, depending on the point; of
-    what `any` and `all` combine, little is true or false. None if that cannot be scheduled so."""
+    what `any` and `all` combine, little is true or false, and little is not zero of that of which the last counts. None
+    if that cannot be scheduled so."""
 
     def vary(node: Node) -> Node:
         if not isinstance(node, Block):
@@ -260,7 +261,7 @@ def varied(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> tl.Schedule | None:
         point = sum(((2 * n + 3) * it.var for n, it in enumerate(node.iters)), start=ZERO)
 
         def other(e: Node) -> Node:
-            if isinstance(e, Store) and e.value.dtype == "bool":
+            if isinstance(e, Store):
                 return e.replace(value=_seldom(e.value, point))
             if not isinstance(e, Op) or e.dtype == "bool" or e.op not in ("min", "max"):
                 return e
@@ -292,8 +293,19 @@ def _wrapped(e: Expr) -> Expr:
 
 
 def _seldom(value: Expr, point: Expr) -> Expr:
-    """An update `C or e`, `C and e` whose `e` seldom has an effect, depending on the point."""
-    if not isinstance(value, Op) or len(value.args) != 2 or not isinstance(value.args[0], Load):
+    """An update `C or e`, `C and e`, or the last that is not zero, whose `e` seldom has an effect, depending on the
+    point."""
+    if isinstance(value, Op) and value.op == "select" and isinstance(value.args[1], Load):
+        _, total, term = value.args
+        if value.args[0] is make("eq", term, literal(0, term.dtype)):
+            term = term * (point % 11 == 4).astype(term.dtype)
+            return make("select", make("eq", term, literal(0, term.dtype)), total, term)
+    if (
+        not isinstance(value, Op)
+        or value.dtype != "bool"
+        or len(value.args) != 2
+        or not isinstance(value.args[0], Load)
+    ):
         return value
     total, term = value.args
     if value.op in ("or", "max"):

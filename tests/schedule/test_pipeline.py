@@ -220,6 +220,23 @@ def test_parts_that_give_each_element_its_only_value():
         check_kernel(before, s)
 
 
+def test_windows_that_roll_ahead_of_their_reader():
+    """After the first iteration, each makes one row more, which no earlier one reads."""
+    for rolling in (False, True):
+        total = row_sum(9, 4)
+        s = Schedule(tl.compute((7,), lambda i, c=total: c[i] + c[i + 1] * 2.0 + c[i + 2], name="D"))
+        before = s.func
+        s.compute_at("C", "D.i")
+        if rolling:
+            s.rolling_buffer("C", "D.i")
+            s.software_pipeline("D.i", {"C": 0, "D": 2})
+            check_all_passes(s)
+        else:
+            s.store_at("C", None)
+            refused(s, "loop_carries", lambda s=s: s.software_pipeline("D.i", {"C": 0, "D": 2}))
+        check_kernel(before, s)
+
+
 def in_parts(tensor):
     """A reduction in the two parts C and C.part1 of each iteration of C.k.0."""
     s = Schedule(tensor)
@@ -316,6 +333,16 @@ def test_what_no_later_iteration_does():
     s.cache_write("C", "local")
     s.decompose_reduction("C", "C.k.1")
     s.software_pipeline("C.k.0", {"C.init": 0, "C": 1})  # where the init is done in one iteration only
+    check_kernel(before, s)
+
+
+def test_what_only_the_last_iteration_does():
+    a = tl.placeholder((3, 12), name="A")
+    p = lambda i, j: tl.if_then_else((i >= 2) & (j >= 1), a[i - 2, j - 1], 7.0)  # noqa: E731
+    s = Schedule(tl.compute((3, 12), p, name="P"))
+    before = s.func
+    s.decompose_padding("P", "P.j")
+    s.software_pipeline("P.i", {"P.pad": 0, "P": 1})
     check_kernel(before, s)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
-from tensorlang.ir.nodes import SERIAL, Alloc, For, Var, const, seq
-from tensorlang.ir.walk import find, substitute
+from tensorlang.ir.nodes import SERIAL, TRUE, Alloc, Block, For, Iter, Load, Store, Var, const, seq
+from tensorlang.ir.walk import find, replace_node, substitute
 from tensorlang.schedule.schedule import Schedule
 from tests.schedule.programs import (
     before_and_after,
@@ -129,6 +129,61 @@ def test_decompose_refuses_to_leave_an_allocation():
     assert error.hint == "C.k"
     s.decompose_reduction("C", "C.k")
     check_numbers(func.with_body(together), s)
+
+
+def sum_of_planes(m=5, n=4, p=7):
+    a = tl.placeholder((m, n, p), name="A")
+    k, ll = tl.reduce_axis(n, name="k"), tl.reduce_axis(p, name="l")
+    return tl.compute((m,), lambda i: tl.sum(a[i, k, ll], axis=(k, ll)), name="C")
+
+
+@pytest.mark.parametrize("loop", ["C.i", "C.k", "C.l.part0"])
+@pytest.mark.parametrize("order", ["ik", "ki"])
+def test_an_init_passes_parts_of_its_reduction(order, loop):
+    s = Schedule(sum_of_planes())
+    before = s.func
+    s.reorder(*(f"C.{axis}" for axis in order))
+    s.loop_partition("C.l", [3])
+    s.decompose_reduction("C", loop)
+    check_kernel(before, s)
+
+
+def test_an_init_of_one_part_of_rows_leaves_the_others():
+    """Both come inside of a loop that reduces."""
+    s = Schedule(sum_of_planes())
+    before = s.func
+    s.reorder("C.k", "C.i")
+    s.split("C.i", [None, 2], tail="cut")
+    s.loop_partition("C.i.0", [1])
+    s.decompose_reduction("C.part1", "C.part1.l")
+    s.decompose_reduction("C", "C.i.1")
+    check_kernel(before, s)
+
+
+def test_an_init_does_not_come_after_what_its_loop_has_stored():
+    func = Schedule(sum_of_planes()).func
+    c = func.outputs[0]
+    inner = next(find(func, For, lambda n: n.var.name == "C.l"))
+    row = next(n.var for n in find(func, For) if n.var.name == "C.i")
+    x = Var("x")
+    store = Store(c, (x,), Load(c, (x,)) * 2.0)
+    doubling = Block("D", (Iter(x, c.shape[0]),), (row,), TRUE, None, None, store)
+    doubled = func.with_body(replace_node(func.body, inner, seq(doubling, inner)))
+    s = Schedule(doubled)
+    error = refused(s, "several_writers", lambda: s.decompose_reduction("C", "C.l"))
+    assert error.hint == "C.k"
+    s.decompose_reduction("C", "C.i")
+    check_numbers(doubled, s)
+
+
+def test_an_init_passes_the_variant_for_other_sizes():
+    m = tl.var("m")
+    s = Schedule(row_sum(m, 5))
+    before = s.func
+    s.specialize(m % 2 == 0, "C.k")
+    s.decompose_reduction("C.general", "C.i")
+    s.decompose_reduction("C", "C.i")
+    check_kernel(before, s, *({"m": m} for m in (0, 3, 4)))
 
 
 def test_an_init_does_not_pass_what_stores_over_it():
