@@ -68,13 +68,15 @@ def kinds_hold(s: Schedule, proved: Mapping[Var, frozenset]) -> dict[Var, frozen
     for loop in find(s.func.body, For):
         turning = bool(loop.annotations) and SERPENTINE in dict(loop.annotations)
         if turning:
-            turns_by_an_outer_loop(s, loop)
+            outer = turns_by_an_outer_loop(s, loop)
+            grounds[loop.var] = _grounds(loop) | {(outer.var, outer.extent)}
+            if proved.get(loop.var) != grounds[loop.var] and not runs_once(s, outer):
+                may_run_backwards(s, loop)
         if loop.kind in HOW:
             not_nested(s, loop)
-        if turning or loop.kind in HOW:
             grounds[loop.var] = _grounds(loop)
             if proved.get(loop.var) != grounds[loop.var] or threads.may_reduce(loop):
-                (may_run_backwards if turning else independent)(s, loop)
+                independent(s, loop)
     threads.hold(s)
     return grounds
 
@@ -96,20 +98,24 @@ def _ground(stmt: Stmt) -> Iterator[Any]:
             yield from _ground(part)
 
 
-def turns_by_an_outer_loop(s: Schedule, loop: For) -> None:
-    """A serpentine loop runs one iteration after the other. Reasons: loop_kind, pipelined, no_outer_loop."""
+def turns_by_an_outer_loop(s: Schedule, loop: For) -> For:
+    """A serpentine loop runs one iteration after the other. Returns the loop that it turns by.
+
+    Reasons: loop_kind, pipelined, no_outer_loop.
+    """
     notes = dict(loop.annotations)
-    outer = notes[SERPENTINE]
+    outer = next((n for n in s.path(loop) if isinstance(n, For) and n.var.name == notes[SERPENTINE]), None)
     if loop.kind not in (SERIAL, UNROLL):
         message = f"loop {loop.var.name} cannot run {HOW[loop.kind]}: it is serpentine, and so has an order"
         s.refuse("loop_kind", message, at=[loop], hint="this step without serpentine")
     if STAGES in notes:
         message = f"loop {loop.var.name} is pipelined and serpentine: later iterations begin before earlier ones end"
         s.refuse("pipelined", message, at=[loop], hint="a loop inside it")
-    if not any(isinstance(n, For) and n.var.name == outer for n in s.path(loop)):
+    if outer is None:
         around = ", ".join(n.var.name for n in s.path(loop) if isinstance(n, For))
-        message = f"loop {loop.var.name} turns by loop {outer}, which is not around it"
+        message = f"loop {loop.var.name} turns by loop {notes[SERPENTINE]}, which is not around it"
         s.refuse("no_outer_loop", message, at=[loop], hint=around or "a loop with others around it")
+    return outer
 
 
 def not_nested(s: Schedule, loop: For) -> None:

@@ -140,6 +140,7 @@ def serpentine(s: Schedule, loop: LoopLike, outer: LoopLike) -> None:
     requires (for as long as the loop lives: every later step is held to it):
       1. the loop is serial or unrolled, and not pipelined
       2. `outer` is a loop around it
+    and, where `outer` may have several iterations:
       3. it drives no ordered iterator (of a reducer that is not commutative)
       4. different iterations touch different parts of every buffer that outlives an iteration and that several blocks
          below use

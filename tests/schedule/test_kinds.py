@@ -201,6 +201,18 @@ def test_only_what_may_run_backwards_is_serpentine():
     refused(s, "pipelined", lambda: s.serpentine("C.j", "C.i"))
 
 
+def test_by_a_loop_of_one_iteration_any_loop_may_turn():
+    """It never does."""
+    s = Schedule(last_positive(4, 3, 5))
+    before = s.func
+    unit = s.add_unit_loop("C.k")
+    s.serpentine("C.k", unit)
+    refused(s, "ordered_iterators", lambda: s.serpentine("C.k", "C.i"))
+    lowered = serpentine(tl.lower(s).func, s.target)
+    assert "turning" not in str(lowered)
+    check_kernel(before, s)
+
+
 def test_copies_of_serpentine_loops_turn_by_copies():
     s = Schedule(matmul(10, 12, 7))
     before = s.func
