@@ -130,8 +130,9 @@ def _reduced(p: Poly, ctx: Context) -> Poly:
         return p
     if () not in p:
         m, g = P.content(p)
-        # of -x, nothing would be left to prove that x is 0
-        m = tuple(x for x in m if interval_of(x, ctx)[0] >= 0) if len(p) > 1 or p[m] > 0 else ()
+        if len(p) == len(m) == 1 and p[m] < 0 and _facts_with(m[0], ctx):  # they may leave no room for x but 0
+            return {m: -1}
+        m = tuple(x for x in m if interval_of(x, ctx)[0] >= 0)
         return {P.drop(n, m) or (): c // g for n, c in p.items()} if m or g > 1 else p
     g = math.gcd(*rest.values())
     return reduced({m: c // g for m, c in rest.items()}, p[()], g) if g > 1 else p

@@ -103,7 +103,6 @@ PROVED = [
     (loops(n), i0 + ops.cast(i0 < m, "index") <= n),
     # what facts leave no room for
     (loops(4, 5).assume(i0 * 2 + i1 < 1), i1 <= 0),
-    (loops(4, 5).assume(i0 * 2 + i1 < 1), i0 * i1 <= 0),
 ]
 
 

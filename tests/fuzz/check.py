@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import tensorlang as tl
-from tensorlang.ir import interp
+from tensorlang.ir import interp, ops
 from tensorlang.ir.evaluate import numpy_function
 from tensorlang.ir.nodes import SERPENTINE, THREAD_AXES, Buffer, For, Func, Node
 from tensorlang.ir.verify import verify
-from tensorlang.ir.walk import substitute, transform
+from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.te_eval import evaluate
 
 Arrays = dict[str, np.ndarray]
@@ -84,7 +84,7 @@ def check(
     want = {t.name: a for t, a in zip(outputs, expected, strict=True)}
     func = s.func
     compare("interpreter", want, interpreted("interpreter", func, func, by_name, sizes))
-    turned = func.with_body(transform(func.body, run_backwards))
+    turned = run_backwards(func)
     if turned is not func:
         compare("interpreter, backwards", want, interpreted("interpreter, backwards", turned, func, by_name, sizes))
     if thorough:
@@ -192,11 +192,23 @@ def bits(array: np.ndarray) -> np.ndarray:
     return whole if array.dtype.kind in "biu" else np.where(np.isnan(array), np.array(1, whole.dtype), whole)
 
 
-def run_backwards(node: Node) -> Node:
-    """Independent iterations may come in any order, the last one first too."""
-    if isinstance(node, For) and (node.kind in INDEPENDENT or SERPENTINE in dict(node.annotations)):
-        return node.replace(body=substitute(node.body, {node.var: node.extent - 1 - node.var}))
-    return node
+def run_backwards(func: Func, kinds: Collection[str] = INDEPENDENT) -> Func:
+    """`func`, whose loops of these kinds run the last iteration first, as independent iterations may; so do those of
+    serpentine loops that turn by a loop of several iterations, in all of these."""
+    extents = {loop.var.name: loop.extent for loop in find(func.body, For)}
+
+    def turn(node: Node) -> Node:
+        if not isinstance(node, For):
+            return node
+        last_first = node.extent - 1 - node.var
+        outer = extents.get(dict(node.annotations).get(SERPENTINE, ""))
+        if outer is not None and node.kind not in kinds:
+            last_first = ops.make("select", outer > 1, last_first, node.var)
+        elif node.kind not in kinds:
+            return node
+        return node.replace(body=substitute(node.body, {node.var: last_first}))
+
+    return func.with_body(transform(func.body, turn))
 
 
 def check_trace(s: tl.Schedule, outputs: Sequence[tl.Tensor]) -> None:

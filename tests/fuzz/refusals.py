@@ -178,7 +178,7 @@ def differ(before: Func, after: Func, moves: str, outputs: Sequence[tl.Tensor], 
     seen = lasting(before) & lasting(after)
     seen -= {b for b in seen if moves and (b.name == moves or not _is_result(after, b, moves))}
     reference, shown = exposed(before, seen), exposed(after, seen)
-    backwards = shown.with_body(transform(shown.body, run_backwards))
+    backwards = run_backwards(shown)
     few = dict.fromkeys((shown, turned(shown), simultaneous(shown), overlapped(shown)))
     ways = {ONE_WAY: [shown], FEW: few, ALL: few | dict.fromkeys((after, backwards, simultaneous(backwards)))}
     left = ALL_STORES

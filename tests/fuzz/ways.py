@@ -8,7 +8,7 @@ from unittest import mock
 import tensorlang as tl
 from tensorlang.arith import stages
 from tensorlang.arith.stages import STAGES
-from tensorlang.ir.nodes import ONE, SERPENTINE, Alloc, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
+from tensorlang.ir.nodes import ONE, Alloc, Buffer, For, Func, If, Load, Node, Stmt, Store, Var, seq
 from tensorlang.ir.ops import all_of, literal, make
 from tensorlang.ir.walk import find, substitute, transform
 from tensorlang.passes.lower_init import lower_init
@@ -32,11 +32,7 @@ def forgiving(func: Func) -> Func:
 
 def turned(func: Func) -> Func:
     """`func`, whose serpentine loops run backwards in every iteration of the loops around."""
-
-    def turn(node: Node) -> Node:
-        return run_backwards(node) if isinstance(node, For) and SERPENTINE in dict(node.annotations) else node
-
-    return func.with_body(transform(func.body, turn))
+    return run_backwards(func, kinds=())
 
 
 def overlapped(func: Func) -> Func:
