@@ -115,24 +115,30 @@ def rest_of_tiles(s: Schedule, loop: For, product: Expr) -> Expr:
 
 def _run_nothing(s: Schedule, loop: For, start: Expr, end: Expr) -> bool:
     """Is there no block, nor init, that runs in iterations from `start` up to `end`, or would, of a longer loop?"""
-    if dependence.never_runs(s, loop):
+    around = [n for n in s.path(loop) if isinstance(n, For)]
+    if around and dependence.never_runs(s, around[-1]):
         return True
-    there = s.context(loop).bind(loop.var, end).assume(loop.var >= start)
-    return all(_guarded(s, loop, block, there) for block in checks.blocks_below(loop))
+    return all(_guarded(s, loop, start, end, block) for block in checks.blocks_below(loop))
 
 
-def _guarded(s: Schedule, loop: For, block: Block, there: Context) -> bool:
-    """Does its predicate keep the block, and its init, from running in the iterations of `loop` that are `there`?"""
-    path = s.path(block)
+def _guarded(s: Schedule, loop: For, start: Expr, end: Expr, block: Block) -> bool:
+    """Does its predicate keep the block, and its init, from running in these iterations of `loop`?
+
+    The init also runs where a loop that reduces is empty.
+    """
+    around = [n for n in s.path(block) if isinstance(n, For)]
     conditions, skipped = conjuncts(block.predicate), list[For]()
     kinds = checks.driven(loop, block)
     if block.init is not None and (SPATIAL in kinds or not kinds):
-        skipped = [n for n in path if isinstance(n, For) and checks.driven(n, block) - {SPATIAL}]
+        skipped = [n for n in around if checks.driven(n, block) - {SPATIAL}]
         conditions = dependence.conditions_of_init(s, block, block, skipped)
-    for inner in path[path.index(loop) + 1 :]:
-        if isinstance(inner, For) and inner not in skipped:
-            there = there.bind(inner.var, inner.extent)
-    return any(proves(negation(cond), there) for cond in conditions)
+    ctx = s.context(s.func.body)
+    for n in around:
+        if n is loop:
+            ctx = ctx.bind(loop.var, end).assume(loop.var >= start)
+        elif n not in skipped:
+            ctx = ctx.bind(n.var, n.extent)
+    return any(proves(negation(cond), ctx) for cond in conditions)
 
 
 def inits_stay_whole(s: Schedule, loop: For, first: Expr) -> None:

@@ -107,12 +107,17 @@ def test_tiles_beyond_a_symbolic_extent_in_which_guards_leave_out_all():
     check_kernel(before, s, *({"n": n} for n in (0, 1, 9, 30)))
 
 
-def test_tiles_of_a_loop_that_never_runs():
+def test_tiles_of_a_loop_in_one_that_never_runs():
     s = Schedule(add(4, 12))
     before = s.func
-    _, inner, _ = s.split("C.i", [None, 8], tail="cut")
+    outer, inner, _ = s.split("C.i", [None, 8], tail="cut")
     s.split(inner, [3, 3], tail="cut")
+    refused(s, "factors_exceed", lambda: s.split(outer, [1], tail="cut"))  # which then would run
     check_kernel(before, s)
+    empty = Schedule(row_sum(10, 0))
+    empty.reorder("C.k", "C.i")
+    empty.split("C.i", [4, 3])
+    refused(empty, "factors_exceed", lambda: empty.split("C.i.1", [4], tail="cut"))  # as the init does
 
 
 def test_inits_keep_the_guards_of_a_loop_over_points_and_their_sums():
