@@ -329,6 +329,8 @@ def _interval_of_op(x: Op, ctx: Context) -> Interval:
         source = x.args[0].dtype
         if dtypes.is_integer(source):
             info = np.iinfo(source)
+            if info.bits == 64:  # one more than the greatest is no index: it is no end of anything
+                return (0 if info.min == 0 else -math.inf), math.inf
             return int(info.min), int(info.max)
         return (0, 1) if source == "bool" else EVERYTHING
     if x.op not in ("floordiv", "mod", "min", "max", "abs", "select", "if_then_else", "add", "sub", "mul", "neg"):

@@ -136,6 +136,8 @@ class _Verifier:
                 self.well_formed(child, where)
         if isinstance(expr, Op):
             self.check_op(expr, where)
+        elif isinstance(expr, Const) and expr.dtype == "index":
+            self.check(-(1 << 63) <= int(expr.value) < 1 << 63, f"{expr.value} is no index: those have 64 bits", where)
         elif isinstance(expr, Load):
             self.access(expr, where)
         elif isinstance(expr, Let):

@@ -72,6 +72,7 @@ LOOP_RULES = {
     "Ramp is illegal": func(store(Load(A, (wide,)))),
     "Reduce is illegal": func(store(Reduce(sum_reducer(), (literal(1.0),), (iter_k,), 0))),
     "j has no value here": func(nest([(i, 4)], Store(B, (i + j,), literal(1.0)))),
+    "9223372036854775808 is no index": func(nest([(i, ops.make("min", Size("n"), 1 << 63))], store(literal(1.0)))),
     "i is bound already": func(nest([(i, 4), (i, 4)], store(literal(1.0)))),
     "buffer A does not exist": func(store(Load(A, AT)), (B,)),
     "A is an input": func(Store(A, AT, literal(1.0))),

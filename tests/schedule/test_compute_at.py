@@ -341,3 +341,17 @@ def test_under_a_parallel_loop():
     s.compute_at("H", "C.i")
     s.compute_at("P", "C.i")
     check_compact(before, s)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_rows_that_data_chooses(dtype):
+    """All rows are computed: what a dtype can hold is no bound of a subscript."""
+    rows, n = tl.var("rows"), tl.var("n")
+    places = tl.placeholder((n,), dtype, name="P")
+    table = tl.placeholder((rows, 3), "int32", name="T")
+    doubled = tl.compute((rows, 3), lambda i, j: table[i, j] * 2, name="D")
+    picked = tl.compute((n, 3), lambda i, j: doubled[places[i], j], name="C")
+    s = Schedule(picked)
+    s.compute_at("D", "C.i")
+    check_case(s, [picked], {rows: 4, n: 5}, seed=0)
+    check_case(s, [picked], {rows: 1, n: 2}, seed=1)
