@@ -259,6 +259,7 @@ class KernelWriter:
             self.line("#pragma unroll")
         end = self.values.text(loop.extent, 55)
         if _takes_turns(loop):
+            self.line("#pragma unroll 1")
             end = f"hidden((index){end})"
         with self.braces(f"for (index {name} = 0; {name} < {end}; ++{name})"):
             self.values.of[loop.var] = name
@@ -415,8 +416,9 @@ def _takes_turns(loop: For) -> bool:
     """Are remainders of the number of an iteration computed in `loop`, which runs a known number of times and has loops
     inside?
 
-    NVRTC 13.0 is not to be trusted with these: it computes (k + 2) % 3 * 9 in 8 bits if they suffice, takes 18 out of
-    the sum of which that is a part, and extends the rest, which may be negative, without sign.
+    NVRTC 13.0 is not to be trusted with these, in two ways. It computes (k + 2) % 3 * 9 in 8 bits if they suffice,
+    takes 18 out of the sum of which that is a part, and extends the rest, which may be negative, without sign. And its
+    assembler unrolls such a loop, and makes 0 of max(j % 5 - 1, 0) where j is 9.
     """
 
     def turns(e: Op) -> bool:

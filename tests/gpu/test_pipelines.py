@@ -91,6 +91,39 @@ def test_the_compiler_does_not_know_how_often_versions_turn(ahead, hidden):
     np.testing.assert_array_equal(in_threads(s, inputs(s))[0], tl.interpret(s, *inputs(s)))
 
 
+def rows_in_turns() -> tl.Schedule:
+    """Each step of C.j multiplies two rows of a window of A, which begins at row 0 or 1."""
+    a = tl.placeholder((5, 9), "float32", name="A")
+    c = tl.compute((9, 10), lambda i, j: a[(j * 3 + 1) // 2 % 5, i] * a[1, i], name="C")
+    s = tl.Schedule(c, target=H100)
+    i0, i1 = s.split("C.i", [None, 5])
+    s.bind(i0, "blockIdx.x")
+    s.bind(i1, "threadIdx.x")
+    s.cache_read("C", "A", "shared")
+    s.compute_at("A.shared", "C.j")
+    loop = s.fuse(*s.loops("A.shared")[-2:])
+    s.bind(s.split(loop, [None, 5])[1], "threadIdx.x")
+    return s
+
+
+def test_the_assembler_does_not_unroll_remainders():
+    """Else it makes 0 of max(j * 3 // 2 % 5 - 1, 0) where that is 3."""
+    s = rows_in_turns()
+    kernel = tl.build(s, H100)
+    ptx = nvrtc.compile(kernel.source(), "C", H100.arch).ptx
+    assert ptx.count('.pragma "nounroll"') == 1 and "max.s32" in ptx
+    np.testing.assert_array_equal(in_threads(s, inputs(s))[0], tl.interpret(s, *inputs(s)))
+
+
+@pytest.mark.gpu
+def test_remainders_on_a_gpu():
+    cupy = pytest.importorskip("cupy")
+    s = rows_in_turns()
+    arrays = inputs(s)
+    got = tl.build(s, H100)(*map(cupy.asarray, arrays)).get()
+    np.testing.assert_array_equal(got, tl.interpret(s, *arrays))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["", "asynchronous"])
 @pytest.mark.parametrize("sizes", [(32, 16, 64), (20, 17, 43), (128, 128, 256)], ids=str)
