@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tensorlang as tl
+from tensorlang.ir import ops
 from tensorlang.ir.nodes import SERIAL, TRUE, Alloc, Block, For, Iter, Load, Store, Var, const, seq
 from tensorlang.ir.walk import find, replace_node, substitute
 from tensorlang.schedule.schedule import Schedule
@@ -174,6 +175,26 @@ def test_an_init_does_not_come_after_what_its_loop_has_stored():
     assert error.hint == "C.k"
     s.decompose_reduction("C", "C.i")
     check_numbers(doubled, s)
+
+
+def test_an_init_does_not_come_before_what_an_earlier_iteration_stores():
+    """The sum of each row begins anew after the row before has left something in its place; in its own it may."""
+    func = Schedule(sum_of_planes()).func
+    c = func.outputs[0]
+    inner = next(find(func, For, lambda n: n.var.name == "C.k"))
+    row = next(n.var for n in find(func, For) if n.var.name == "C.i")
+    for shift, reason in ((1, "several_writers"), (0, "")):
+        x = Var("x")
+        store = Store(c, (x,), Load(c, (x,)) + 1.0)
+        place = ops.make("min", row + shift, c.shape[0] - 1)
+        adding = Block("D", (Iter(x, c.shape[0]),), (place,), TRUE, None, None, store)
+        added = func.with_body(replace_node(func.body, inner, seq(inner, adding)))
+        s = Schedule(added)
+        if reason:
+            refused(s, reason, lambda s=s: s.decompose_reduction("C", "C.i"))
+        else:
+            s.decompose_reduction("C", "C.i")
+        check_numbers(added, s)
 
 
 def test_an_init_passes_the_variant_for_other_sizes():
