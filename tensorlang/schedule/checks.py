@@ -193,6 +193,14 @@ def driven(loop: For, block: Block) -> set[str]:
     return {it.kind for it, binding in bound if loop.var in free_vars(binding)}
 
 
+def only_reducing(block: Block) -> set[Var]:
+    """What the iterators of `block` that reduce depend on, and no spatial one does."""
+    reducing, spatial = set[Var](), set[Var]()
+    for it, binding in zip(block.iters, block.bindings, strict=True):
+        (spatial if it.kind == SPATIAL else reducing).update(free_vars(binding))
+    return reducing - spatial
+
+
 def ordered_kept(s: Schedule, before: Sequence[For], after: Sequence[For]) -> None:
     """Loops that drive ordered iterators of a block keep their order, but for those that run it at most once.
 

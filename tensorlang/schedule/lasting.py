@@ -21,7 +21,7 @@ from tensorlang.arith.stages import has_own_elements, read_the_same
 from tensorlang.ir.nodes import ONE, SPATIAL, Alloc, Block, Buffer, For, If, Size, Stmt, Store, Var
 from tensorlang.ir.walk import find, free_vars
 from tensorlang.schedule import dataflow as flow
-from tensorlang.schedule.checks import Hint, driven
+from tensorlang.schedule.checks import Hint, driven, only_reducing
 from tensorlang.schedule.dependence import runs_all, written
 
 if TYPE_CHECKING:
@@ -186,8 +186,9 @@ def init_alone(s: Schedule, block: Block, init: Stmt, at: For) -> None:
     root = s.func.body
     way = flow.path(root, block)
     now = next((n for n in way if isinstance(n, For) and driven(n, block) - {SPATIAL}), block)
+    hidden = only_reducing(block)
     outer, inner = (now, at) if isinstance(now, For) and way.index(now) < way.index(at) else (at, now)
-    passed = [n for n in way[way.index(outer) : way.index(inner)] if isinstance(n, For) and not _only_reduces(n, block)]
+    passed = [n for n in way[way.index(outer) : way.index(inner)] if isinstance(n, For) and n.var not in hidden]
     outside = s.context(outer)
     for buffer in written(init):
         for other in (w for w in flow.writers(outer, buffer) if w is not block and not _instead(s, block, w)):
@@ -211,11 +212,6 @@ def _instead(s: Schedule, block: Block, other: Block) -> bool:
     """Does one run for some sizes, and the other one for the rest?"""
     fork = flow.common(s.func.body, [block, other])
     return isinstance(fork, If) and all(isinstance(v, Size) for v in free_vars(fork.cond))
-
-
-def _only_reduces(loop: For, block: Block) -> bool:
-    kinds = driven(loop, block)
-    return bool(kinds) and SPATIAL not in kinds
 
 
 def _own_elements(s: Schedule, buffer: Buffer, loops: Sequence[For]) -> bool:

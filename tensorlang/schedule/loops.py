@@ -13,7 +13,7 @@ from tensorlang.arith.simplify import simplify
 from tensorlang.ir.nodes import FALSE, ONE, SERIAL, TRUE, ZERO, Block, Expr, For, Stmt, Var, const, seq
 from tensorlang.ir.ops import all_of, conjuncts, make
 from tensorlang.ir.walk import free_vars, map_children, substitute
-from tensorlang.schedule import checks, copies, dependence
+from tensorlang.schedule import checks, copies, dependence, remade
 from tensorlang.schedule.handles import Loop, LoopLike
 from tensorlang.schedule.primitive import composition, primitive
 
@@ -76,7 +76,7 @@ def split(s: Schedule, loop: LoopLike, factors: Sequence[Factor], tail: str = "g
     guard = TRUE if exact else index < node.extent
     values = {node.var: index}
     body = rebind(node.body, values, around, guard)
-    copies.inits_keep_guards(s, [node], body, values, around, guard)
+    remade.inits_keep_guards(s, [node], body, values, around, guard)
     s.replace(node, nest(fresh, extents, body))
     return tuple(Loop(s, v.name) for v in fresh)
 
@@ -97,10 +97,10 @@ def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tupl
     for factor in given:
         product = product if factor is None else product * factor
     if all(factor is not None for factor in given):
-        done, rest = product, copies.rest_of_tiles(s, node, simplify(product, ctx))
+        done, rest = product, remade.rest_of_tiles(s, node, simplify(product, ctx))
     else:
         done, rest = node.extent // product * product, node.extent % product
-    copies.inits_stay_whole(s, node, simplify(done, ctx))
+    remade.inits_stay_whole(s, node, simplify(done, ctx))
     extents = [simplify(node.extent // product, ctx) if factor is None else factor for factor in given]
     fresh = [Var(s.fresh(f"{node.var.name}.{n}")) for n in range(len(extents))]
     tail = Var(s.fresh(f"{node.var.name}.tail"))
@@ -108,7 +108,7 @@ def _split_and_cut(s: Schedule, node: For, given: Sequence[Expr | None]) -> tupl
     inside, index = _digits(fresh, extents, around)
     values = {node.var: index}
     body = rebind(node.body, values, inside)
-    copies.inits_keep_guards(s, [node], body, values, inside)
+    remade.inits_keep_guards(s, [node], body, values, inside)
     copy = copies.duplicate(s, copies.continued(node.body, node), "tail")
     remainder = part(node.var, copy, tail, simplify(done, ctx), simplify(rest, ctx), around)
     s.replace(node, seq(nest(fresh, extents, body), remainder))
@@ -130,7 +130,7 @@ def _complete(s: Schedule, node: For, given: list[Expr | None], ctx: Context) ->
         exact = proves(make("eq", node.extent % product, 0), ctx)
         inferred = simplify(node.extent // product if exact else (node.extent + product - 1) // product, ctx)
         return [inferred if extent is None else extent for extent in given], exact
-    copies.tiles_cover(s, node, simplify(product, ctx))
+    remade.tiles_cover(s, node, simplify(product, ctx))
     return [extent for extent in given if extent is not None], proves(make("eq", product, node.extent), ctx)
 
 
@@ -233,7 +233,7 @@ def fuse(s: Schedule, *loops: LoopLike) -> Loop:
     inside = ctx.bind(var, open_extent(simplify(known, ctx), ctx))
     body = rebind(nodes[-1].body, values, inside)
     checks.inits_do_not_escape(s, nodes, var, body)
-    copies.inits_keep_guards(s, nodes, body, values, inside)
+    remade.inits_keep_guards(s, nodes, body, values, inside)
     s.replace(nodes[0], For(var, size, SERIAL, body))
     return Loop(s, var.name)
 

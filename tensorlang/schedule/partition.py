@@ -35,7 +35,7 @@ from tensorlang.ir.nodes import (
     seq,
 )
 from tensorlang.ir.walk import find, free_vars, sizes, substitute, touched
-from tensorlang.schedule import checks, copies, dependence
+from tensorlang.schedule import checks, copies, dependence, remade
 from tensorlang.schedule import dataflow as flow
 from tensorlang.schedule.handles import BlockLike, BlockRef, Loop, LoopLike
 from tensorlang.schedule.loops import open_extent, part, rebind
@@ -77,7 +77,7 @@ def loop_partition(s: Schedule, loop: LoopLike, at: Sequence[int | Expr]) -> tup
     checks.is_serial(s, node)
     checks.has_no_annotations(s, node)
     points = [ZERO, *_ascending(s, node, _points(s, node, at)), node.extent]
-    copies.inits_stay_whole(s, node, points[1])
+    remade.inits_stay_whole(s, node, points[1])
     around = s.context(node, rewriting=True)
     fresh = [Var(s.fresh(f"{node.var.name}.part{n}")) for n in range(len(points) - 1)]
     parts: list[Stmt] = []

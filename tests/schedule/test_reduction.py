@@ -161,40 +161,35 @@ def test_an_init_of_one_part_of_rows_leaves_the_others():
     check_kernel(before, s)
 
 
-def test_an_init_does_not_come_after_what_its_loop_has_stored():
+def with_a_writer(beside, shift=0, after=False):
+    """The sum of planes with a block D beside the loop of that name, which doubles C[i + shift] and adds 1."""
     func = Schedule(sum_of_planes()).func
     c = func.outputs[0]
-    inner = next(find(func, For, lambda n: n.var.name == "C.l"))
-    row = next(n.var for n in find(func, For) if n.var.name == "C.i")
+    inner, row = (next(find(func, For, lambda n, name=name: n.var.name == name)) for name in (beside, "C.i"))
     x = Var("x")
-    store = Store(c, (x,), Load(c, (x,)) * 2.0)
-    doubling = Block("D", (Iter(x, c.shape[0]),), (row,), TRUE, None, None, store)
-    doubled = func.with_body(replace_node(func.body, inner, seq(doubling, inner)))
-    s = Schedule(doubled)
+    place = ops.make("min", row.var + shift, c.shape[0] - 1)
+    store = Store(c, (x,), Load(c, (x,)) * 2.0 + 1.0)
+    block = Block("D", (Iter(x, c.shape[0]),), (place,), TRUE, None, None, store)
+    return func.with_body(replace_node(func.body, inner, seq(inner, block) if after else seq(block, inner)))
+
+
+def test_an_init_does_not_come_after_what_its_loop_has_stored():
+    before = with_a_writer("C.l")
+    s = Schedule(before)
     error = refused(s, "several_writers", lambda: s.decompose_reduction("C", "C.l"))
     assert error.hint == "C.k"
     s.decompose_reduction("C", "C.i")
-    check_numbers(doubled, s)
+    check_numbers(before, s)
 
 
 def test_an_init_does_not_come_before_what_an_earlier_iteration_stores():
     """The sum of each row begins anew after the row before has left something in its place; in its own it may."""
-    func = Schedule(sum_of_planes()).func
-    c = func.outputs[0]
-    inner = next(find(func, For, lambda n: n.var.name == "C.k"))
-    row = next(n.var for n in find(func, For) if n.var.name == "C.i")
-    for shift, reason in ((1, "several_writers"), (0, "")):
-        x = Var("x")
-        store = Store(c, (x,), Load(c, (x,)) + 1.0)
-        place = ops.make("min", row + shift, c.shape[0] - 1)
-        adding = Block("D", (Iter(x, c.shape[0]),), (place,), TRUE, None, None, store)
-        added = func.with_body(replace_node(func.body, inner, seq(inner, adding)))
-        s = Schedule(added)
-        if reason:
-            refused(s, reason, lambda s=s: s.decompose_reduction("C", "C.i"))
-        else:
-            s.decompose_reduction("C", "C.i")
-        check_numbers(added, s)
+    s = Schedule(with_a_writer("C.k", shift=1, after=True))
+    refused(s, "several_writers", lambda: s.decompose_reduction("C", "C.i"))
+    before = with_a_writer("C.k", after=True)
+    s = Schedule(before)
+    s.decompose_reduction("C", "C.i")
+    check_numbers(before, s)
 
 
 def test_an_init_passes_the_variant_for_other_sizes():
